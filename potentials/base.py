@@ -1,0 +1,157 @@
+"""The potential contract: site energies, bond gradients and bond Hessians over CSR bonds.
+
+Index legend: ``_i`` site, ``_b`` bond, ``_c`` Cartesian component.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qc.errors import UnknownSpeciesError, suggest
+
+Array = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Bonds:
+    """The environments of ``n`` sites as a CSR list of bond vectors.
+
+    Parameters
+    ----------
+    start : (n + 1,) int64
+        Bonds of site ``i`` are ``start[i]:start[i + 1]``.
+    vectors : (nb, 3) float64, Angstrom
+        ``R_b = y_j - y_i``. Bonds longer than the cutoff are allowed and ignored (skin).
+    site_types : (n,) int64
+        Species index of each site, into ``Potential.species``.
+    bond_types : (nb,) int64
+        Species index of the neighbour at the far end of each bond.
+    """
+
+    start: IntArray
+    vectors: Array
+    site_types: IntArray
+    bond_types: IntArray
+
+    @property
+    def n_sites(self) -> int:
+        """Number of sites."""
+        return len(self.start) - 1
+
+    @property
+    def sites(self) -> IntArray:
+        """(nb,) int64: the site that each bond belongs to."""
+        return np.repeat(np.arange(self.n_sites, dtype=np.int64), np.diff(self.start))
+
+
+class BondHessians(NamedTuple):
+    """Second derivatives of site energies, blocks over ordered pairs of bonds of one site.
+
+    ``blocks[p]`` is ``d2 V_i / dR_first[p] dR_second[p]``, (3, 3) eV/Angstrom^2.
+    """
+
+    first: IntArray
+    second: IntArray
+    blocks: Array
+
+
+class Potential(ABC):
+    """An interatomic potential as a sum of site energies ``V_i({R_b})``.
+
+    A family implements `site_energies`, `bond_gradients` and `bond_hessian_product`; forces,
+    virial, Cauchy-Born stress and moduli are generic over these. A family may add fused kernels
+    for speed (`weighted_energy_forces`, `deformed_star`), which agree with the generic path to
+    1e-12 relative.
+
+    Attributes
+    ----------
+    species : tuple of str
+        Chemical symbols; the position of a symbol is its type index.
+    cutoff : float
+        Angstrom; bonds at or beyond it contribute nothing.
+    """
+
+    species: tuple[str, ...]
+    cutoff: float
+
+    #: Whether the total energy is a sum of site energies this object can give one by one.
+    has_site_energies: ClassVar[bool] = True
+
+    @abstractmethod
+    def site_energies(self, bonds: Bonds) -> Array:
+        """Return site energies, (n,) eV."""
+
+    @abstractmethod
+    def bond_gradients(self, bonds: Bonds) -> tuple[Array, Array]:
+        """Return site energies (n,) eV and ``g_b = dV_i/dR_b``, (nb, 3) eV/Angstrom."""
+
+    @abstractmethod
+    def bond_hessian_product(self, bonds: Bonds, dvectors: Array) -> Array:
+        """Return ``sum_c (d2 V_i / dR_b dR_c) dR_c``, (nb, 3), for bond changes (nb, 3)."""
+
+    def bond_hessians(self, bonds: Bonds) -> BondHessians:
+        """Return every (3, 3) block of the site Hessians.
+
+        Built from Hessian products with unit bond changes, one local bond and component at a time
+        for all sites at once; exact, and meant for small batches.
+        """
+        counts = np.diff(bonds.start)
+        width = int(counts.max(initial=0))
+        sites = bonds.sites
+        local = np.arange(len(bonds.vectors)) - bonds.start[sites]
+        first, second, blocks = [], [], []
+        for k in range(width):
+            rows = np.nonzero(counts[sites] > k)[0]
+            block = np.empty((len(rows), 3, 3))
+            for c in range(3):
+                unit = np.zeros_like(bonds.vectors)
+                unit[local == k, c] = 1.0
+                block[:, :, c] = self.bond_hessian_product(bonds, unit)[rows]
+            first.append(rows)
+            second.append(bonds.start[sites[rows]] + k)
+            blocks.append(block)
+        if not first:
+            empty = np.empty(0, dtype=np.int64)
+            return BondHessians(empty, empty, np.empty((0, 3, 3)))
+        return BondHessians(
+            np.concatenate(first), np.concatenate(second), np.concatenate(blocks)
+        )
+
+    @abstractmethod
+    def parameters(self) -> tuple[Array | float | str, ...]:
+        """Return everything the energy depends on, in a fixed order, for `fingerprint`."""
+
+    def fingerprint(self) -> str:
+        """Return a hash of the potential's functional content, for checkpoints and results."""
+        digest = hashlib.sha256(type(self).__name__.encode())
+        for item in (self.cutoff, *self.species, *self.parameters()):
+            if isinstance(item, str):
+                digest.update(item.encode())
+            else:
+                digest.update(np.ascontiguousarray(item, dtype=np.float64).tobytes())
+        return digest.hexdigest()
+
+    def types_of(self, symbols: Sequence[str]) -> IntArray:
+        """Return the type index of each chemical symbol, (n,) int64.
+
+        Raises
+        ------
+        UnknownSpeciesError
+            A symbol the potential has no parameters for; the message lists the supported ones.
+        """
+        index = {s: k for k, s in enumerate(self.species)}
+        unknown = [s for s in symbols if s not in index]
+        if unknown:
+            raise UnknownSpeciesError(
+                f"{type(self).__name__} has no parameters for '{unknown[0]}'; it supports "
+                f"{', '.join(self.species)}{suggest(unknown[0], self.species)}"
+            )
+        return np.array([index[s] for s in symbols], dtype=np.int64)

@@ -1,0 +1,1 @@
+"""Small numerical helpers that know nothing of crystals or potentials."""
