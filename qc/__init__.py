@@ -1,0 +1,55 @@
+"""Quasicontinuum: atoms where a crystal's defects need them, finite elements elsewhere.
+
+The public names below are loaded when first used, so that ``import qc`` stays quick.
+Units are eV and Angstrom throughout.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+#: Where each public name lives: (module, attribute), or (module, None) for the module itself.
+_PUBLIC: dict[str, tuple[str, str | None]] = {
+    "PotentialCalculator": ("qc.adapters.ase", "PotentialCalculator"),
+    "QCCalculator": ("qc.adapters.ase_qc", "QCCalculator"),
+    "QuasiContinuum": ("qc.coupling", "QuasiContinuum"),
+    "crystal": ("qc.crystal", None),
+    "errors": ("qc.errors", None),
+    "io": ("qc.io", None),
+    "loads": ("qc.loads", None),
+    "mesh": ("qc.mesh", None),
+    "nonaffinity": ("qc.atomistic", "nonaffinity"),
+    "potentials": ("qc.potentials", None),
+    "relax": ("qc.statics", "relax"),
+    "verify": ("qc.verify", None),
+}
+
+__all__ = ["__version__", *sorted(_PUBLIC)]
+
+
+def _version() -> str:
+    from importlib import metadata
+
+    try:
+        return metadata.version("quasicontinuum")
+    except metadata.PackageNotFoundError:
+        return "0+uninstalled"
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        value: Any = _version()
+    elif name in _PUBLIC:
+        module, attribute = _PUBLIC[name]
+        value = importlib.import_module(module)
+        if attribute is not None:
+            value = getattr(value, attribute)
+    else:
+        raise AttributeError(f"module 'qc' has no attribute '{name}'")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

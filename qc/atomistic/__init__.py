@@ -1,0 +1,1 @@
+"""Sites as atoms: neighbour lists, energies and forces, bulk properties."""

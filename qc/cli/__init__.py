@@ -1,0 +1,1 @@
+"""The command line: ``qc run``, ``qc bulk``, ``qc detect``, ``qc info``."""

@@ -1,0 +1,89 @@
+"""What is declared in pyproject.toml against what is on the disk."""
+
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def project():
+    return tomllib.loads((ROOT / "pyproject.toml").read_text())
+
+
+def packages_on_disk(root: Path) -> set[str]:
+    """Every folder that holds Python files, under the name it is installed by."""
+    found = {"qc.potentials"} if list((root / "potentials").glob("*.py")) else set()
+    for path in (root / "qc").rglob("*.py"):
+        parts = path.relative_to(root).parent.parts
+        if "__pycache__" not in parts and parts[:2] != ("qc", "potentials"):
+            found.add(".".join(parts))
+    return found
+
+
+def test_the_package_list_is_what_is_on_the_disk(project):
+    assert set(project["tool"]["setuptools"]["packages"]) == packages_on_disk(ROOT)
+
+
+def test_a_forgotten_package_would_be_noticed(tmp_path, project):
+    (tmp_path / "potentials").mkdir()
+    (tmp_path / "qc" / "forgotten").mkdir(parents=True)
+    (tmp_path / "qc" / "forgotten" / "__init__.py").touch()
+    assert "qc.forgotten" in packages_on_disk(tmp_path)
+    assert "qc.forgotten" not in project["tool"]["setuptools"]["packages"]
+
+
+@pytest.mark.parametrize("package", sorted(packages_on_disk(ROOT)))
+def test_every_package_has_an_init(package):
+    folder = ROOT / ("potentials" if package == "qc.potentials" else package.replace(".", "/"))
+    assert (folder / "__init__.py").is_file()
+
+
+def test_the_link_to_potentials_is_relative():
+    link = ROOT / "qc" / "potentials"
+    assert link.is_symlink()
+    assert str(link.readlink()) == "../potentials"
+
+
+def test_the_readme_holds_the_two_commands():
+    lines = (ROOT / "README.md").read_text().splitlines()
+    first_screen = lines[:30]
+    assert "python -m pip install . && qc run examples/lomer_dipole.toml" in first_screen
+    assert "python -m pip install '.[test]' && python -m pytest" in first_screen
+
+
+def test_layers_name_every_package(project):
+    contract = project["tool"]["importlinter"]["contracts"][0]
+    assert contract["type"] == "layers"
+    named = {m.strip(" ()") for layer in contract["layers"] for m in layer.split(":")}
+    packages = {p for p in project["tool"]["setuptools"]["packages"] if p != "qc"}
+    assert packages | {"qc.errors"} <= named
+
+
+def test_import_qc_loads_no_heavy_library():
+    heavy = "{'ase', 'numba', 'scipy', 'matscipy', 'matplotlib', 'numpy'}"
+    code = f"import qc, sys; print(sorted({heavy} & set(sys.modules)))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "[]"
+
+
+def test_every_public_name_loads():
+    import qc
+
+    assert qc.__version__
+    for name in qc.__all__:
+        assert getattr(qc, name) is not None
+    assert set(qc.__all__) <= set(dir(qc))
+
+
+def test_an_unknown_name_is_an_attribute_error():
+    import qc
+
+    with pytest.raises(AttributeError, match="'relaks'"):
+        _ = qc.relaks
