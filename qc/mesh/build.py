@@ -1,0 +1,203 @@
+"""Build graded meshes of lattice sites: `graded_mesh(crystal, size_field, region)`."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qc.crystal import Crystal
+from qc.errors import MeshError
+from qc.mesh.bisection import Forest, grow_forest
+from qc.mesh.quality import worst_class
+from qc.mesh.region import Region
+from qc.mesh.simplex_mesh import SimplexMesh, facet_table
+from qc.mesh.size import PowerGrading
+
+Array = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+
+
+def graded_mesh(
+    crystal: Crystal,
+    size_field: PowerGrading,
+    region: Region,
+    *,
+    max_vertices: int = 5_000_000,
+) -> SimplexMesh:
+    """Mesh a region of a crystal with vertices on lattice sites.
+
+    Parameters
+    ----------
+    crystal : Crystal
+        A 3D crystal gives tetrahedra; "columns" and "monolayer" give triangles.
+    size_field : PowerGrading
+        Largest allowed element size over the region.
+    region : Region
+        The elements kept are those with a vertex inside.
+    max_vertices : int
+        Refuse to grow beyond this.
+
+    Returns
+    -------
+    SimplexMesh
+
+    Raises
+    ------
+    MeshError
+        The region holds no lattice cell, or the mesh would be too large.
+    """
+    d = crystal.dim
+    basis = region.mesh_basis(crystal)
+    if basis is None:
+        basis = best_basis(crystal)
+    vectors = basis @ crystal.cell[:d]  # rows: mesh axes in space
+    # Sites of a multilattice other than sublattice 0 are carried by the elements' shifts.
+    lower_x, upper_x = region.bounds(crystal)
+    edge = _macro_edge(vectors, size_field, region, lower_x, upper_x)
+    corners = np.array(list(itertools.product(*zip(lower_x[:d], upper_x[:d], strict=True))))
+    q = corners @ np.linalg.inv(vectors[:, :d])
+    exact = region.lattice_box(crystal, basis)
+    if exact is not None:
+        lower, upper = exact
+        extent = upper - lower
+        edge = min(edge, int(np.gcd.reduce(extent & -extent)))
+        cells = extent // edge
+    else:
+        lower = np.floor(q.min(axis=0) / edge - 1e-9).astype(np.int64) * edge
+        cells = np.ceil((q.max(axis=0) - lower) / edge + 1e-9).astype(np.int64)
+    made = 0
+
+    def too_coarse(simplices: IntArray) -> NDArray[np.bool_]:
+        nonlocal made
+        made += len(simplices)
+        if made > 40 * max_vertices:
+            raise MeshError(f"mesh would exceed {max_vertices} vertices; enlarge the size field")
+        x = simplices @ vectors
+        centre = x.mean(axis=1)
+        radius = np.sqrt(((x - centre[:, None]) ** 2).sum(-1)).max(axis=1)
+        edges = (simplices[:, 1:] - simplices[:, :1]).astype(float)
+        # A simplex of one lattice cell counts as one spacing.
+        size = size_field.spacing * np.abs(np.linalg.det(edges)) ** (1.0 / d)
+        d_centre = size_field.distance(centre)
+        # A simplex that may reach into the fully refined set is refined whatever its size.
+        coarse = (d_centre - radius < size_field.full) | (size > size_field.size(d_centre))
+        return coarse & region.touches(centre, radius)
+
+    forest = grow_forest(lower, cells, edge, too_coarse)
+    return mesh_of_forest(crystal, forest, basis, region)
+
+
+def mesh_of_forest(
+    crystal: Crystal, forest: Forest, basis: IntArray, region: Region
+) -> SimplexMesh:
+    """Extract the leaves that touch a region as a `SimplexMesh`."""
+    d = crystal.dim
+    vectors = basis @ crystal.cell[:d]
+    leaves = forest.leaves
+    x_all = forest.vertices @ vectors
+    inside = region.contains(x_all)
+    keep = inside[forest.simplices[leaves]].any(axis=1)
+    leaves = leaves[keep]
+    if not len(leaves):
+        raise MeshError("the region holds no lattice cell")
+    elements = forest.simplices[leaves]
+    used = np.unique(elements)
+    renumber = np.full(len(forest.vertices), -1, dtype=np.int64)
+    renumber[used] = np.arange(len(used))
+    elements = renumber[elements]
+    positions = x_all[used]
+    q = forest.vertices[used]
+    lattice = np.zeros((len(used), 3), dtype=np.int64)
+    lattice[:, :d] = q @ basis
+    edges = (positions[elements[:, 1:]] - positions[elements[:, :1]])[..., :d]
+    signed = np.linalg.det(edges) / math.factorial(d)
+    flipped = signed < 0
+    elements[flipped, -2:] = elements[flipped, :-3:-1]
+    height = crystal.volume / abs(np.linalg.det(crystal.cell[:d, :d])) if d == 2 else 1.0
+    facets, counts = np.unique(facet_table(elements), axis=0, return_counts=True)
+    boundary = np.zeros(len(used), dtype=bool)
+    boundary[facets[counts == 1]] = True
+    leaf_element = np.full(len(forest.simplices), -1, dtype=np.int64)
+    leaf_element[leaves] = np.arange(len(leaves))
+    return SimplexMesh(
+        crystal=crystal,
+        lattice=lattice,
+        positions=positions,
+        elements=elements,
+        volumes=np.abs(signed) * height,
+        gradients=shape_gradients(positions[elements] - positions[elements[:, :1]], d),
+        boundary=boundary,
+        forest=forest,
+        basis=basis,
+        _leaf_element=leaf_element,
+        _flipped=flipped,
+    )
+
+
+def shape_gradients(edges: Array, d: int) -> Array:
+    """Shape-function gradients from vertex positions relative to vertex 0.
+
+    Parameters
+    ----------
+    edges : (n_e, d + 1, 3) float64
+        ``X_k - X_0`` (plus the slip of a cut, where one is crossed); the first row is zero.
+    d : int
+        Dimension of the simplex; in 2D only x and y are used.
+
+    Returns
+    -------
+    (n_e, d + 1, 3) float64, 1/Angstrom
+    """
+    inverse = np.linalg.inv(edges[:, 1:, :d])  # columns: gradients of phi_1..phi_d
+    out = np.zeros(edges.shape)
+    out[:, 1:, :d] = np.swapaxes(inverse, 1, 2)
+    out[:, 0] = -out[:, 1:].sum(axis=1)
+    return out
+
+
+def best_basis(crystal: Crystal) -> IntArray:
+    """Mesh axes for a crystal: the unimodular basis whose worst bisection class is best.
+
+    Returns
+    -------
+    (d, d) int64
+        Rows are mesh axes in lattice coordinates.
+    """
+    d = crystal.dim
+    gram = np.round(crystal.cell[:d] @ crystal.cell[:d].T / crystal.nearest_neighbour**2, 9)
+    return np.array(_best_basis(d, tuple(gram.ravel())), dtype=np.int64)
+
+
+@lru_cache(maxsize=64)
+def _best_basis(d: int, gram: tuple[float, ...]) -> tuple[tuple[int, ...], ...]:
+    metric = np.array(gram).reshape(d, d)
+    frame = np.linalg.cholesky(metric)  # rows: lattice vectors in some Cartesian frame
+    short = np.array([v for v in itertools.product(range(-2, 3), repeat=d) if any(v)])
+    length = np.einsum("ni,ij,nj->n", short, metric, short)
+    order = np.argsort(length, kind="stable")
+    short = short[order][: 4 * d * d + 2]
+    best, best_quality = None, -1.0
+    for combo in itertools.combinations(range(len(short)), d):
+        candidate = short[list(combo)]
+        if abs(round(float(np.linalg.det(candidate)))) != 1:
+            continue
+        worst = worst_class(candidate @ frame)
+        if worst > best_quality + 1e-9:
+            best, best_quality = candidate, worst
+    if best is None:
+        raise MeshError("no unimodular basis of short lattice vectors found")
+    return tuple(tuple(int(v) for v in row) for row in best)
+
+
+def _macro_edge(
+    vectors: Array, size_field: PowerGrading, region: Region, lower: Array, upper: Array
+) -> int:
+    """Largest power of two whose cell is no coarser than the size field anywhere in the region."""
+    d = len(vectors)
+    far = float(np.linalg.norm(upper[:d] - lower[:d]))
+    allowed = float(size_field.size(np.array([far]))[0]) / size_field.spacing
+    return 2 ** max(0, int(math.floor(math.log2(max(allowed, 1.0)))))
