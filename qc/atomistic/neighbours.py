@@ -248,13 +248,13 @@ class VerletList:
 
     Attributes
     ----------
-    current : NeighbourList
+    list : NeighbourList
         The list now, out to ``cutoff + skin``; set by the first `update`.
     rebuilds : int
         Number of times the list was made.
     """
 
-    current: NeighbourList
+    list: NeighbourList
 
     def __init__(
         self,
@@ -303,7 +303,7 @@ class VerletList:
             if moved <= (0.5 * self.skin) ** 2:
                 return False
         self._reference = None
-        self.current = neighbour_list(y, self.cutoff + self.skin, new_cell, new_pbc, self._rows)
+        self.list = neighbour_list(y, self.cutoff + self.skin, new_cell, new_pbc, self._rows)
         self._cell, self._pbc, self._reference = new_cell, new_pbc, y.copy()
         self.rebuilds += 1
         return True

@@ -255,11 +255,11 @@ class TestVerletList:
         rebuilt = []
         for _ in range(12):
             rebuilt.append(verlet.update(y))
-            r = verlet.current.vectors(y)
+            r = verlet.list.vectors(y)
             short = (r**2).sum(1) <= 16.0
             fresh = neighbour_list(y, 4.0, self.cell, True)
-            np.testing.assert_array_equal(verlet.current.sites[short], fresh.sites)
-            np.testing.assert_array_equal(verlet.current.neighbours[short], fresh.neighbours)
+            np.testing.assert_array_equal(verlet.list.sites[short], fresh.sites)
+            np.testing.assert_array_equal(verlet.list.neighbours[short], fresh.neighbours)
             y += rng.uniform(-0.06, 0.06, y.shape)
         assert 1 < sum(rebuilt) < 12
 
@@ -267,7 +267,7 @@ class TestVerletList:
         """Negative control of the walk: without the rebuild, bonds go missing."""
         verlet = VerletList(4.0, 0.5, self.cell, True)
         verlet.update(y)
-        stale = verlet.current
+        stale = verlet.list
         y[0] += [1.0, 0.7, 0.2]
         r = stale.vectors(y)
         fresh = neighbour_list(y, 4.0, self.cell, True)
