@@ -175,8 +175,7 @@ class Crystal:
     def conventional(self) -> Array:
         """(3, 3) float, Angstrom: rows are the vectors that Miller indices refer to, Cartesian.
 
-        The cube for cubic structures, the hexagonal cell for hcp and triangular, the primitive
-        cell for every other lattice.
+        The cube for fcc, bcc and diamond, the hexagonal cell for hcp, else the primitive cell.
         """
         if self.name in ("fcc", "bcc", "diamond"):
             return self.a * self.rotation.T

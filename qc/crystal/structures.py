@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
+from scipy.spatial import cKDTree
 
 from qc.crystal.crystal import Crystal, hexagonal_cell
-from qc.crystal.lattice import hermite_basis, minkowski_transform
+from qc.crystal.lattice import gauss_reduce, hermite_basis, minkowski_transform
 from qc.crystal.miller import Direction, orientation
 from qc.errors import CrystalError
 
@@ -161,24 +162,21 @@ def from_ase(atoms: Atoms, tolerance: float = 1e-4) -> Crystal:
     cell, positions, monolayer = _checked_cell(atoms, tolerance)
     numbers = atoms.get_atomic_numbers()
     fractions = (positions - positions[0]) @ np.linalg.inv(cell)
+    _refuse_coincident(cell, fractions, tolerance)
     translations = _pure_translations(cell, fractions, numbers, tolerance)
     n_t = len(translations)
     rows = np.vstack([n_t * np.eye(3, dtype=np.int64), np.round(n_t * translations)])
     generators = hermite_basis(rows.astype(np.int64)) / n_t @ cell
     if monolayer:
-        flat = generators.copy()
-        # A tall third vector keeps the reduction from mixing it into the plane.
-        flat[2] = [0, 0, 1e3 * np.abs(flat).max()]
-        primitive = minkowski_transform(flat) @ flat
-        primitive[2] = [0, 0, 1]
+        primitive = np.eye(3)
+        primitive[:2] = gauss_reduce(generators[0], generators[1]) @ generators[:2]
+        if np.linalg.det(primitive) < 0:
+            primitive[1] *= -1
     else:
         primitive = minkowski_transform(generators) @ generators
-    if np.linalg.det(primitive) < 0:
-        primitive = -primitive
-        if monolayer:
-            primitive[[0, 1]] = primitive[[1, 0]]
-            primitive[2] = [0, 0, 1]
-    chosen = _one_per_cell(primitive, positions - positions[0], numbers, tolerance)
+        if np.linalg.det(primitive) < 0:
+            primitive = -primitive
+    chosen = _one_per_cell(primitive, positions - positions[0], tolerance)
     offsets = positions[chosen] - positions[0]
     wrapped = offsets - np.floor(offsets @ np.linalg.inv(primitive) + 1e-6) @ primitive
     if monolayer:
@@ -224,26 +222,48 @@ def _pure_translations(cell: Array, fractions: Array, numbers: IntArray, toleran
     """Fractional translations (n_t, 3), the zero one first, that leave the structure unchanged."""
     species, counts = np.unique(numbers, return_counts=True)
     rare = np.flatnonzero(numbers == species[np.argmin(counts)])
+    groups = [fractions[numbers == z] for z in species]
+    trees = [cKDTree(_wrapped(group), boxsize=1.0) for group in groups]
     found = []
     for j in rare:
         t = fractions[j] - fractions[rare[0]]
         if all(
-            _same_set(cell, fractions[numbers == z] + t, fractions[numbers == z], tolerance)
-            for z in species
+            _onto(cell, group + t, tree, tolerance)
+            for group, tree in zip(groups, trees, strict=True)
         ):
             found.append(t - np.round(t))
     found = sorted(found, key=lambda t: float(np.abs(t).sum()))
     return np.array(found)
 
 
-def _same_set(cell: Array, p: Array, q: Array, tolerance: float) -> bool:
-    d = p[:, None, :] - q[None, :, :]
+def _wrapped(fractions: Array) -> Array:
+    f = fractions - np.floor(fractions)
+    f[f >= 1.0] = 0.0
+    return f
+
+
+def _onto(cell: Array, fractions: Array, tree: cKDTree, tolerance: float) -> bool:
+    """Say whether every point coincides with a point of the tree, modulo the cell."""
+    wrapped = _wrapped(fractions)
+    _, nearest = tree.query(wrapped)
+    d = wrapped - tree.data[nearest]
     d -= np.round(d)
-    return bool((np.linalg.norm(d @ cell, axis=2).min(axis=1) < tolerance).all())
+    return bool(np.linalg.norm(d @ cell, axis=1).max() < tolerance)
 
 
-def _one_per_cell(cell: Array, offsets: Array, numbers: IntArray, tolerance: float) -> list[int]:
-    """List atoms that are inequivalent modulo the primitive cell; refuse coincident ones."""
+def _refuse_coincident(cell: Array, fractions: Array, tolerance: float) -> None:
+    reach = tolerance * np.linalg.norm(np.linalg.inv(cell), axis=0).max()
+    if not 0 < reach < 0.5:
+        raise CrystalError("from_ase: the cell is too small or too thin")
+    wrapped = _wrapped(fractions)
+    for i, j in sorted(cKDTree(wrapped, boxsize=1.0).query_pairs(reach * np.sqrt(3))):
+        d = wrapped[i] - wrapped[j]
+        if np.linalg.norm((d - np.round(d)) @ cell) < tolerance:
+            raise CrystalError(f"from_ase: atoms {i} and {j} coincide")
+
+
+def _one_per_cell(cell: Array, offsets: Array, tolerance: float) -> list[int]:
+    """List one atom of each class that the primitive cell makes equivalent."""
     fractions = offsets @ np.linalg.inv(cell)
     chosen: list[int] = []
     for i in range(len(fractions)):
@@ -252,12 +272,6 @@ def _one_per_cell(cell: Array, offsets: Array, numbers: IntArray, tolerance: flo
         close = np.flatnonzero(np.linalg.norm(d @ cell, axis=1) < 2 * tolerance)
         if not len(close):
             chosen.append(i)
-        elif numbers[chosen[close[0]]] != numbers[i]:
-            raise CrystalError(f"from_ase: atoms {chosen[close[0]]} and {i} coincide")
-    # Each class must hold the same number of atoms, or two atoms share a place.
-    n_cells = len(fractions) / len(chosen)
-    if n_cells != int(n_cells):
-        raise CrystalError("from_ase: some atoms coincide")
     return chosen
 
 
