@@ -1,0 +1,46 @@
+"""Interatomic potentials: site energies, bond gradients and bond Hessians over CSR bonds.
+
+Importing this package is light; a family and its compiled kernels load when first named.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if __name__ != "qc.potentials":
+    raise ImportError(
+        "these potentials are imported as qc.potentials; a top-level 'potentials' package is "
+        "another project's"
+    )
+
+if TYPE_CHECKING:
+    from .base import BondHessians, Bonds, Potential
+    from .eam import EAM
+    from .setfl import write_setfl
+    from .zhou import zhou2004
+
+_HOME = {
+    "BondHessians": "base",
+    "Bonds": "base",
+    "EAM": "eam",
+    "Potential": "base",
+    "write_setfl": "setfl",
+    "zhou2004": "zhou",
+}
+
+__all__ = ["EAM", "BondHessians", "Bonds", "Potential", "write_setfl", "zhou2004"]
+
+
+def __getattr__(name: str) -> Any:
+    """Load the module that defines a public name."""
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f".{_HOME[name]}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """List the public names, loaded or not."""
+    return sorted(set(globals()) | set(__all__))

@@ -1,0 +1,148 @@
+"""What arrays must satisfy before they reach a kernel, which itself checks nothing."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from qc.errors import InputError, UnknownSpeciesError
+
+from .base import Array, Bonds, IntArray, Potential
+
+
+def check_bonds(potential: Potential, bonds: Bonds) -> tuple[IntArray, Array, IntArray, IntArray]:
+    """Return contiguous start, vectors, site types and bond types of well-formed bonds.
+
+    Raises
+    ------
+    InputError
+        Shapes that do not fit, a NaN or infinite bond, a bond of zero length; the message names
+        the site.
+    UnknownSpeciesError
+        A type index outside the potential's species.
+    """
+    start = np.ascontiguousarray(bonds.start, dtype=np.int64)
+    vectors = np.ascontiguousarray(bonds.vectors, dtype=np.float64)
+    site_types = np.ascontiguousarray(bonds.site_types, dtype=np.int64)
+    bond_types = np.ascontiguousarray(bonds.bond_types, dtype=np.int64)
+    _check_rows(start, len(vectors))
+    if vectors.ndim != 2 or vectors.shape[1] != 3:
+        raise InputError(f"bond vectors must have shape (nb, 3), not {vectors.shape}")
+    if len(site_types) != len(start) - 1 or len(bond_types) != len(vectors):
+        raise InputError(
+            f"{len(site_types)} site types and {len(bond_types)} bond types for "
+            f"{len(start) - 1} sites and {len(vectors)} bonds"
+        )
+    check_types(potential, site_types, "site")
+    check_types(potential, bond_types, "bond")
+    # A cheap test first: a sum is finite unless a term is not, or a finite one is absurd.
+    if not np.isfinite(vectors.sum()) and not np.isfinite(vectors).all():
+        b = int(np.argmin(np.isfinite(vectors).all(axis=1)))
+        raise InputError(f"bond {b} of site {_row(start, b)} is not finite: {vectors[b]}")
+    if len(vectors):
+        lengths = np.einsum("bc,bc->b", vectors, vectors)
+        b = int(np.argmin(lengths))
+        if lengths[b] == 0.0:
+            raise InputError(f"bond {b} of site {_row(start, b)} has zero length")
+    return start, vectors, site_types, bond_types
+
+
+def check_positions(
+    potential: Potential,
+    positions: Array,
+    types: IntArray,
+    weights: Array,
+    start: IntArray,
+    neighbours: IntArray,
+    offsets: Array,
+) -> tuple[Array, IntArray, Array, IntArray, IntArray, Array]:
+    """Return contiguous arrays of a neighbour list that a fused kernel can take.
+
+    Raises
+    ------
+    InputError
+        Shapes that do not fit, a NaN or infinite position, weight or offset, a neighbour that
+        does not exist; the message names the atom.
+    UnknownSpeciesError
+        A type index outside the potential's species.
+    """
+    y = np.ascontiguousarray(positions, dtype=np.float64)
+    t = np.ascontiguousarray(types, dtype=np.int64)
+    w = np.ascontiguousarray(weights, dtype=np.float64)
+    rows = np.ascontiguousarray(start, dtype=np.int64)
+    j = np.ascontiguousarray(neighbours, dtype=np.int64)
+    shift = np.ascontiguousarray(offsets, dtype=np.float64)
+    n = len(y)
+    if y.ndim != 2 or y.shape[1] != 3:
+        raise InputError(f"positions must have shape (n, 3), not {y.shape}")
+    if t.shape != (n,) or w.shape != (n,) or rows.shape != (n + 1,):
+        raise InputError(
+            f"types {t.shape}, weights {w.shape} and start {rows.shape} do not fit {n} atoms"
+        )
+    if j.ndim != 1 or shift.shape != (len(j), 3):
+        raise InputError(f"offsets {shift.shape} do not fit {len(j)} neighbours")
+    _check_rows(rows, len(j))
+    check_types(potential, t, "atom")
+    for name, values in (("position", y), ("weight", w)):
+        if not np.isfinite(values).all():
+            bad = int(np.argmin(np.isfinite(values).reshape(n, -1).all(axis=1)))
+            raise InputError(f"{name} of atom {bad} is not finite: {values[bad]}")
+    if not np.isfinite(shift.sum()) and not np.isfinite(shift).all():
+        bad = int(np.argmin(np.isfinite(shift).all(axis=1)))
+        raise InputError(f"offset of bond {bad} is not finite: {shift[bad]}")
+    if len(j) and (j.min() < 0 or j.max() >= n):
+        raise InputError(f"neighbour list names atom {int(j.max())}, there are {n}")
+    return y, t, w, rows, j, shift
+
+
+def check_star(
+    potential: Potential, F: Array, star: Array, site_type: int, star_types: IntArray
+) -> tuple[Array, Array, IntArray]:
+    """Return contiguous deformation gradients, star bonds and their types.
+
+    Raises
+    ------
+    InputError
+        Shapes that do not fit, or a value that is not finite; the message names the element.
+    UnknownSpeciesError
+        A type index outside the potential's species.
+    """
+    gradients = np.ascontiguousarray(F, dtype=np.float64)
+    bonds = np.ascontiguousarray(star, dtype=np.float64)
+    types = np.ascontiguousarray(star_types, dtype=np.int64)
+    if gradients.ndim != 3 or gradients.shape[1:] != (3, 3):
+        raise InputError(f"F must have shape (n, 3, 3), not {gradients.shape}")
+    if bonds.ndim != 2 or bonds.shape[1] != 3 or types.shape != (len(bonds),):
+        raise InputError(f"star {bonds.shape} and its types {types.shape} do not fit")
+    if not np.isfinite(gradients).all():
+        bad = int(np.argmin(np.isfinite(gradients).all(axis=(1, 2))))
+        raise InputError(f"F of element {bad} is not finite")
+    if not np.isfinite(bonds).all():
+        raise InputError("the star has a bond that is not finite")
+    check_types(potential, np.array([site_type]), "site")
+    check_types(potential, types, "star bond")
+    return gradients, bonds, types
+
+
+def check_types(potential: Potential, types: IntArray, what: str) -> None:
+    """Raise `UnknownSpeciesError` for a type index the potential does not have."""
+    if len(types) and (types.min() < 0 or types.max() >= len(potential.species)):
+        bad = int(np.argmax((types < 0) | (types >= len(potential.species))))
+        raise UnknownSpeciesError(
+            f"{what} {bad} has type {types[bad]}; {type(potential).__name__} has "
+            f"{len(potential.species)} species: {', '.join(potential.species)}"
+        )
+
+
+def _check_rows(start: IntArray, n_bonds: int) -> None:
+    if (
+        start.ndim != 1
+        or len(start) == 0
+        or start[0] != 0
+        or start[-1] != n_bonds
+        or (np.diff(start) < 0).any()
+    ):
+        raise InputError(f"start must rise from 0 to the number of bonds, {n_bonds}")
+
+
+def _row(start: IntArray, bond: int) -> int:
+    return int(np.searchsorted(start, bond, side="right")) - 1
