@@ -34,7 +34,7 @@ RULES: dict[tuple[int, int], tuple[Array, Array]] = {
 
 
 class ContinuumTerm:
-    """``sum_e omega_e v_e [W(F_e) - W_reference]`` with ``F_e = F0(x_q) + sum_a U_a (x) grad phi_a``.
+    """``sum_e omega_e v_e [W(F_e) - W_reference]``, ``F_e = F0(x_q) + sum_a U_a (x) grad phi_a``.
 
     Parameters
     ----------
@@ -71,7 +71,7 @@ class ContinuumTerm:
         edges = corner - corner[:, :1]
         volumes = mesh.volumes[self.active].copy()
         gradients = mesh.gradients[self.active].copy()
-        if not far_field.is_homogeneous:
+        if not getattr(far_field, "is_homogeneous", False):
             flat = np.repeat(corner[:, :1], d, axis=1).reshape(-1, 3)
             slip = far_field.slip(flat, corner[:, 1:].reshape(-1, 3)).reshape(-1, d, 3)
             cut = np.nonzero(np.abs(slip).max(axis=(1, 2), initial=0.0) > 0)[0]
@@ -92,7 +92,7 @@ class ContinuumTerm:
                 gradients[cut] = shape_gradients(edges[cut], d)
         self.gradients, self.element_volumes = gradients, volumes
         # A homogeneous predictor needs one point; a curved one is integrated to second order.
-        points, shares = RULES[d, 1 if far_field.is_homogeneous else 2]
+        points, shares = RULES[d, 1 if getattr(far_field, "is_homogeneous", False) else 2]
         nq = len(shares)
         self.point_element = np.repeat(np.arange(len(elements)), nq)
         self.point_volume = (volumes[:, None] * shares).ravel()
@@ -103,7 +103,7 @@ class ContinuumTerm:
         """Take the deformation of a new predictor with the same cuts (a load step)."""
         if points is not None:
             self._points = points
-        if far_field.is_homogeneous:
+        if getattr(far_field, "is_homogeneous", False):
             mean = np.asarray(far_field.mean_deformation)
             self.f0 = np.broadcast_to(mean, (len(self.point_element), 3, 3))
         else:

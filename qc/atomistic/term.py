@@ -1,0 +1,176 @@
+"""The atomistic part of the energy: weighted site energies of a patch of atoms."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+
+from qc.atomistic.neighbours import VerletList
+from qc.errors import NonFiniteError
+from qc.potentials import Bonds, Potential
+
+Array = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+
+
+class AtomisticTerm:
+    """``sum_i w_i [V_i(y) - V_reference]`` with ``y = y0 + P U``.
+
+    Parameters
+    ----------
+    potential : Potential
+    positions : (n, 3) float64, Angstrom
+        Predictor positions ``y0`` of the patch.
+    types : (n,) int64
+    weights : (n,) float64
+        Site weights; sites of zero weight only carry neighbours.
+    interpolation : (n, n_nodes) csr_matrix
+        ``P``: identity rows for atoms that are nodes, shape functions for constrained ones.
+    reference : float, eV
+        Energy that counts as zero for every site.
+    period : (3,) float64, optional
+        Translation along the line in 2.5D.
+    skin : float, Angstrom
+        Of the neighbour list.
+    """
+
+    def __init__(
+        self,
+        potential: Potential,
+        positions: Array,
+        types: IntArray,
+        weights: Array,
+        interpolation: sp.csr_matrix,
+        reference: float,
+        period: Array | None = None,
+        skin: float = 0.5,
+    ) -> None:
+        self.potential = potential
+        self.y0, self.types, self.weights = positions, types, weights
+        self.interpolation = interpolation
+        self.transposed = interpolation.T.tocsr()
+        self.reference = reference
+        self.active = np.nonzero(weights > 0)[0]
+        self.empty = len(self.active) == 0
+        cell, pbc = None, [False, False, False]
+        if period is not None:
+            cell, pbc = np.diag([1.0, 1.0, 0.0]), [False, False, True]
+            cell[2] = period
+        # Forces are gathered, so every atom that an active site pulls on needs its own row.
+        rows = np.zeros(len(positions), dtype=bool)
+        if not self.empty:
+            reach = potential.cutoff + 2.0 * skin + 1.0
+            planar = 2 if period is not None else 3
+            tree = cKDTree(positions[self.active][:, :planar])
+            near = tree.query(positions[:, :planar], distance_upper_bound=reach)[0]
+            rows = np.isfinite(near)
+        self._rows, self._cell, self._pbc = rows, cell, pbc
+        self._list = VerletList(potential.cutoff, skin, cell=cell, pbc=pbc, rows=rows)
+
+    def positions(self, u: Array) -> Array:
+        """Current positions of the patch, (n, 3) Angstrom."""
+        return self.y0 + self.interpolation @ u
+
+    def _fresh(self, u: Array) -> Array:
+        y = self.positions(u)
+        if not np.isfinite(y).all():
+            atom = int(np.nonzero(~np.isfinite(y).all(axis=1))[0][0])
+            raise NonFiniteError(f"position of patch atom {atom} is not finite")
+        if self._list.update(y) and not self._rows[self._reached()].all():
+            # An atom came near that had no row: forces on it would be lost.
+            self._rows[self._reached()] = True
+            self._list = VerletList(
+                self.potential.cutoff,
+                self._list.skin,
+                cell=self._cell,
+                pbc=self._pbc,
+                rows=self._rows,
+            )
+            self._list.update(y)
+        return y
+
+    def _reached(self) -> IntArray:
+        """Atoms within the list's reach of an active site."""
+        full = self._list.list
+        rows = np.zeros(len(self.y0), dtype=bool)
+        rows[self.active] = True
+        return np.unique(full.neighbours[np.repeat(rows, np.diff(full.start))])
+
+    def _bonds(self, y: Array) -> tuple[Bonds, IntArray, IntArray]:
+        """Bonds of the active sites only, with the sites at both ends."""
+        full = self._list.list
+        counts = np.diff(full.start)[self.active]
+        start = np.zeros(len(self.active) + 1, dtype=np.int64)
+        np.cumsum(counts, out=start[1:])
+        index = np.repeat(full.start[self.active] - start[:-1], counts) + np.arange(start[-1])
+        i = np.repeat(self.active, counts)
+        j = full.neighbours[index]
+        vectors = (y[j] - y[i]) + full.offsets[index]
+        return Bonds(start, vectors, self.types[self.active], self.types[j]), i, j
+
+    def site_energies(self, u: Array) -> Array:
+        """Unweighted energies of the active sites, (n_active,) eV."""
+        if self.empty:
+            return np.zeros(0)
+        bonds, _, _ = self._bonds(self._fresh(u))
+        return self.potential.site_energies(bonds)
+
+    def energy(self, u: Array) -> float:
+        """Energy relative to the reference, eV."""
+        terms = self.weights[self.active] * (self.site_energies(u) - self.reference)
+        return math.fsum(terms)
+
+    def energy_forces(self, u: Array) -> tuple[Array, Array]:
+        """Weighted site energies (n_active,) relative to the reference, and forces on atoms (n, 3).
+
+        Raises
+        ------
+        NonFiniteError
+            A force or energy is not finite; the message names the atom.
+        """
+        n = len(self.y0)
+        if self.empty:
+            return np.zeros(0), np.zeros((n, 3))
+        y = self._fresh(u)
+        fused = getattr(self.potential, "weighted_energy_forces", None)
+        if fused is not None:
+            lst = self._list.list
+            energies, forces = fused(
+                y, self.types, self.weights, lst.start, lst.neighbours, lst.offsets
+            )
+            energies = energies[self.active]
+        else:
+            bonds, i, j = self._bonds(y)
+            energies, g = self.potential.bond_gradients(bonds)
+            forces = self._scatter(g, i, j)
+        if not (np.isfinite(energies).all() and np.isfinite(forces).all()):
+            bad = np.nonzero(~np.isfinite(forces).all(axis=1))[0]
+            atom = int(bad[0]) if len(bad) else int(self.active[~np.isfinite(energies)][0])
+            raise NonFiniteError(f"energy or force of patch atom {atom} is not finite")
+        return self.weights[self.active] * (energies - self.reference), forces
+
+    def _scatter(self, g: Array, i: IntArray, j: IntArray) -> Array:
+        """Forces (n, 3) of weighted bond gradients: minus the gradient of the energy."""
+        n = len(self.y0)
+        pull = self.weights[i, None] * g
+        out = np.empty((n, 3))
+        for c in range(3):
+            out[:, c] = np.bincount(i, pull[:, c], n) - np.bincount(j, pull[:, c], n)
+        return out
+
+    def forces(self, u: Array) -> Array:
+        """Forces on the nodes, ``P^T f``, (n_nodes, 3) eV/Angstrom."""
+        return self.transposed @ self.energy_forces(u)[1]
+
+    def hessian_product(self, u: Array, du: Array) -> Array:
+        """Second derivative times a displacement, atoms' rows (n, 3) eV/Angstrom."""
+        if self.empty:
+            return np.zeros((len(self.y0), 3))
+        bonds, i, j = self._bonds(self._fresh(u))
+        dy = self.interpolation @ du
+        dg = self.potential.bond_hessian_product(bonds, dy[j] - dy[i])
+        return -self._scatter(dg, i, j)

@@ -1,0 +1,235 @@
+"""Energies, forces and Hessian products of a coupled model: one formula for every scheme."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qc.atomistic.term import AtomisticTerm
+from qc.continuum import CauchyBorn, ContinuumTerm
+from qc.coupling.layout import Layout
+from qc.coupling.scheme import Scheme
+from qc.errors import CapabilityError
+from qc.loads import FarField
+
+Array = NDArray[np.float64]
+
+
+class Coupling:
+    """``E(U) = sum w_i [V_i - V_bulk] + sum omega_e v_e [W(F_e) - W_bulk] + <g, U>``.
+
+    Parameters
+    ----------
+    layout : Layout
+    rule : CauchyBorn
+    far_field : FarField
+        The predictor.
+    scheme : Scheme
+
+    Attributes
+    ----------
+    ghost : (n_nodes, 3) float64, eV/Angstrom
+        The dead load ``g``.
+    evaluations : int
+        Force evaluations and Hessian products so far.
+    """
+
+    def __init__(
+        self, layout: Layout, rule: CauchyBorn, far_field: FarField, scheme: Scheme
+    ) -> None:
+        potential = rule.potential
+        if not potential.has_site_energies and not scheme.blends_forces:
+            raise CapabilityError(
+                f"scheme '{scheme.name}' blends site energies, which {type(potential).__name__} "
+                "cannot give; use scheme 'bqcf'"
+            )
+        self.layout, self.rule, self.far_field, self.scheme = layout, rule, far_field, scheme
+        self.evaluations = 0
+        self.beta_nodes = scheme.weighting(layout.beta_nodes)
+        self.ghost = np.zeros((layout.n_nodes, 3))
+        self.blended = None if scheme.blends_forces else _Terms(self, layout, pure=False)
+        self._pure: _Terms | None = None
+        if scheme.blends_forces:
+            self._pure = _Terms(self, layout, pure=True)
+        if scheme.ghost != "none":
+            self.ghost = self._ghost_at_predictor()
+
+    @property
+    def conservative(self) -> bool:
+        """Whether the forces derive from an energy."""
+        return self.scheme.conservative
+
+    @property
+    def pure(self) -> _Terms:
+        """Unblended atomistic and continuum terms, for force blending."""
+        if self._pure is None:
+            self._pure = _Terms(self, self.layout, pure=True)
+        return self._pure
+
+    def _ghost_at_predictor(self) -> Array:
+        """``f_BQCE - f_BQCF`` of the defect-free crystal at ``U = 0``."""
+        u = np.zeros((self.layout.n_nodes, 3))
+        if self.layout.has_defects:
+            perfect = _perfect(self.layout)
+            blended = _Terms(self, perfect, pure=False)
+        else:
+            assert self.blended is not None
+            perfect, blended = self.layout, self.blended
+        g = blended.forces(u)
+        # The forces of a homogeneously deformed crystal vanish at every inner node, by symmetry.
+        if not _homogeneous(self.far_field):
+            pure = self.pure if perfect is self.layout else _Terms(self, perfect, pure=True)
+            g = g - self._mix(pure.atom_forces(u), pure.continuum.forces(u))
+        g[~self.layout.free] = 0.0
+        return g
+
+    def refresh_ghost(self, u: Array) -> float:
+        """Take the ghost force at a new state; return the largest change, eV/Angstrom.
+
+        At the fixed point the total force is the blended force of BQCF.
+        """
+        assert self.blended is not None
+        new = self.blended.forces(u) - self.blended_forces(u)
+        new[~self.layout.free] = 0.0
+        change = float(np.abs(new - self.ghost).max(initial=0.0))
+        self.ghost = new
+        self.evaluations += 1
+        return change
+
+    def blended_forces(self, u: Array) -> Array:
+        """Forces of BQCF, (n_nodes, 3) eV/Angstrom, fixed unknowns included."""
+        return self._mix(self.pure.atom_forces(u), self.pure.continuum.forces(u))
+
+    def _mix(self, atomistic: Array, continuum: Array) -> Array:
+        beta = self.beta_nodes[:, None]
+        return (1.0 - beta) * atomistic + beta * continuum
+
+    def energy(self, u: Array) -> float:
+        """Energy relative to the homogeneously strained perfect crystal, eV.
+
+        Raises
+        ------
+        CapabilityError
+            The scheme has no energy.
+        """
+        if self.blended is None:
+            raise CapabilityError(f"scheme '{self.scheme.name}' blends forces and has no energy")
+        return math.fsum(self.energy_terms(u))
+
+    def energy_terms(self, u: Array) -> Array:
+        """The addends of the energy, for differences that keep their digits, eV."""
+        if self.blended is None:
+            raise CapabilityError(f"scheme '{self.scheme.name}' blends forces and has no energy")
+        t = self.blended
+        active = t.atoms.active
+        site = t.atoms.weights[active] * (t.atoms.site_energies(u) - t.atoms.reference)
+        dead = (self.ghost * u).ravel()
+        return np.concatenate([site, t.continuum.point_energies(u), dead[dead != 0.0]])
+
+    def forces(self, u: Array) -> Array:
+        """Forces on the nodes, zero on fixed unknowns, (n_nodes, 3) eV/Angstrom."""
+        self.evaluations += 1
+        if self.blended is None:
+            f = self.blended_forces(u)
+        else:
+            f = self.blended.forces(u) - self.ghost
+        f[~self.layout.free] = 0.0
+        return f
+
+    def hessian_product(self, u: Array, du: Array) -> Array:
+        """Minus the derivative of the forces along ``du``, (n_nodes, 3), on the free unknowns."""
+        self.evaluations += 1
+        du = np.where(self.layout.free, du, 0.0)
+        if self.blended is None:
+            t = self.pure
+            h = self._mix(t.atom_hessian_product(u, du), t.continuum.hessian_product(u, du))
+        else:
+            h = self.blended.hessian_product(u, du)
+        h[~self.layout.free] = 0.0
+        return h
+
+    def with_far_field(self, far_field: FarField) -> Coupling:
+        """Return the coupling over the same layout for another predictor (a load step)."""
+        return Coupling(self.layout, self.rule, far_field, self.scheme)
+
+
+class _Terms:
+    """An atomistic and a continuum term over one layout."""
+
+    def __init__(self, coupling: Coupling, layout: Layout, pure: bool) -> None:
+        scheme, rule, far_field = coupling.scheme, coupling.rule, coupling.far_field
+        potential = rule.potential
+        beta_atoms = scheme.weighting(layout.beta_atoms)
+        beta_nodes = scheme.weighting(layout.beta_nodes)
+        keep = ~layout.vacant
+        if pure:
+            # An atom's force needs the full energy of every site it belongs to.
+            atomistic = layout.blend.centres.distance(layout.positions)
+            limit = atomistic[beta_atoms < 1.0].max(initial=-np.inf) + 1.1 * potential.cutoff
+            site_weights = (atomistic <= limit).astype(float)
+        else:
+            site_weights = 1.0 - beta_atoms
+        corners = beta_nodes[layout.mesh.elements]
+        element_weights = (corners > 0).any(axis=1).astype(float) if pure else corners.mean(axis=1)
+        mean = np.asarray(far_field.mean_deformation)
+        crystal = layout.mesh.crystal
+        period = mean @ crystal.cell[2] if crystal.mode == "columns" else None
+        self.node = layout.node[keep]
+        self.n_nodes = layout.n_nodes
+        self.continuum = ContinuumTerm(
+            layout.mesh, rule, far_field, element_weights, layout.n_nodes
+        )
+        x = layout.positions[keep]
+        y0 = x + far_field.displacement(x) if len(x) else x
+        self.atoms = AtomisticTerm(
+            potential,
+            np.ascontiguousarray(y0),
+            layout.types[keep],
+            site_weights[keep],
+            layout.interpolation[keep],
+            reference=float(rule.site_energy(mean[None])[0]),
+            period=period,
+        )
+
+    def forces(self, u: Array) -> Array:
+        return self.atoms.forces(u) + self.continuum.forces(u)
+
+    def hessian_product(self, u: Array, du: Array) -> Array:
+        atoms = self.atoms.transposed @ self.atoms.hessian_product(u, du)
+        return atoms + self.continuum.hessian_product(u, du)
+
+    def atom_forces(self, u: Array) -> Array:
+        """Force on each node's own atom, (n_nodes, 3)."""
+        return self._own(self.atoms.energy_forces(u)[1])
+
+    def atom_hessian_product(self, u: Array, du: Array) -> Array:
+        return self._own(self.atoms.hessian_product(u, du))
+
+    def _own(self, per_atom: Array) -> Array:
+        out = np.zeros((self.n_nodes, 3))
+        has = self.node >= 0
+        out[self.node[has]] = per_atom[has]
+        return out
+
+
+def _homogeneous(far_field: FarField) -> bool:
+    return bool(getattr(far_field, "is_homogeneous", False))
+
+
+def _perfect(layout: Layout) -> Layout:
+    """The same layout without its point defects; extra atoms are dropped, their nodes idle."""
+    sites = ~layout.extra
+    return replace(
+        layout,
+        lattice=layout.lattice[sites],
+        positions=layout.positions[sites],
+        types=np.full(int(sites.sum()), layout.host_type, dtype=np.int64),
+        vacant=np.zeros(int(sites.sum()), dtype=bool),
+        extra=np.zeros(int(sites.sum()), dtype=bool),
+        node=layout.node[sites],
+        interpolation=layout.interpolation[sites],
+        beta_atoms=layout.beta_atoms[sites],
+    )

@@ -1,0 +1,391 @@
+"""The model a user holds: a crystal, a potential, a predictor, a scheme, and the unknowns."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from ase import Atoms
+from numpy.typing import ArrayLike, NDArray
+
+from qc.continuum import CauchyBorn
+from qc.coupling.blend import Blend
+from qc.coupling.coupling import Coupling
+from qc.coupling.layout import Layout, PointDefects, build_layout, nearest_pair
+from qc.coupling.scheme import Scheme
+from qc.coupling.schemes import get_scheme
+from qc.crystal import Crystal
+from qc.errors import InputError, RegionError
+from qc.loads import FarField, HomogeneousStrain
+from qc.mesh import Ball, CoreSet, LatticeBlock, PowerGrading, Region, SimplexMesh, graded_mesh
+from qc.potentials import Potential
+
+if TYPE_CHECKING:
+    from qc.crystal.defects import Defects
+
+Array = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+
+
+class QuasiContinuum:
+    """A crystal with atoms where they are needed and a continuum elsewhere.
+
+    Parameters
+    ----------
+    crystal : Crystal
+        Reference crystal; its mode decides between 3D, 2.5D and 2D.
+    potential : Potential
+    far_field : FarField, optional
+        Predictor; the outer boundary is held at it. Default: no deformation.
+    scheme : str or Scheme
+        ``"bgfc"`` (default), ``"bqce"``, ``"bqcf"``, ``"scgfc"``, ``"qce"``, ``"cauchy-born"``,
+        ``"atomistic"``.
+    core : float, Angstrom, optional
+        Radius of the fully atomistic region around the centres. Default: two lattice constants, or
+        the potential's cutoff where that is longer.
+    blend : float, Angstrom, optional
+        Width of the blending region. Default: as wide as the core.
+    outer : float, Region or LatticeBlock, optional
+        Radius (Angstrom) or shape of the whole. Default: ten core radii.
+    centres : (n, 3) array_like, optional
+        Points the core surrounds, Angstrom. Default: the far field's dislocation cores and all
+        point defects, or else the origin.
+    defects : PointDefects, optional
+        Vacant sites, foreign and extra atoms.
+    grading : float, optional
+        Exponent of the element size beyond the blend; 3/2 in 2D and 8/5 in 3D by default.
+    largest : float
+        Bound on element size over distance from the core.
+
+    Attributes
+    ----------
+    layout : Layout
+    coupling : Coupling
+    U : (n_nodes, 3) float64, Angstrom
+        Corrector displacements of the nodes: vertices first, then extra atoms.
+
+    Raises
+    ------
+    RegionError
+        The core, blend or outer region is thinner than the potential needs.
+    CrystalError
+        The crystal has a basis that the Cauchy-Born rule does not support.
+    UnknownSpeciesError
+        An element the potential has no parameters for.
+    """
+
+    def __init__(
+        self,
+        crystal: Crystal,
+        potential: Potential,
+        *,
+        far_field: FarField | None = None,
+        scheme: str | Scheme = "bgfc",
+        core: float | None = None,
+        blend: float | None = None,
+        outer: float | Region | LatticeBlock | None = None,
+        centres: ArrayLike | None = None,
+        defects: PointDefects | None = None,
+        grading: float | None = None,
+        largest: float = 0.5,
+    ) -> None:
+        self.scheme = get_scheme(scheme)
+        self.crystal, self.potential = crystal, potential
+        self.rule = CauchyBorn(crystal, potential)
+        self.far_field: FarField = HomogeneousStrain() if far_field is None else far_field
+        self.defects = PointDefects() if defects is None else defects
+        planar = crystal.dim == 2
+        points = _centres(crystal, self.far_field, self.defects, centres)
+        core_set = CoreSet(points, planar=planar)
+        reach = potential.cutoff
+        defective = bool(
+            self.defects.vacant or self.defects.extra or self.defects.substitutions
+        ) or not getattr(self.far_field, "is_homogeneous", False)
+        core = max(2.0 * crystal.a, 1.02 * reach) if core is None else _positive("core", core)
+        blend = core if blend is None else _positive("blend", blend)
+        if defective and self.scheme.name not in ("atomistic", "cauchy-born") and core < reach:
+            raise RegionError(
+                f"core radius {core:.3f} Angstrom is thinner than the potential's cutoff: the "
+                f"minimum around a defect is {reach:.3f} Angstrom"
+            )
+        if blend < 2.0 * crystal.nearest_neighbour:
+            raise RegionError(
+                f"blend of {blend:.3f} Angstrom is too thin: the minimum is two nearest-neighbour "
+                f"distances, {2.0 * crystal.nearest_neighbour:.3f} Angstrom"
+            )
+        function = Blend(core_set, core, blend)
+        region = _region(crystal, outer, points, 10.0 * core, planar)
+        exponent = (1.5 if planar else 1.6) if grading is None else _positive("grading", grading)
+        everything = self.scheme.name == "atomistic"
+        size_field = PowerGrading(
+            core_set.distance,
+            full=np.inf if everything else function.outer,
+            spacing=crystal.nearest_neighbour,
+            exponent=exponent,
+            largest=largest,
+        )
+        mesh = graded_mesh(crystal, size_field, region)
+        patch_reach = 0.0
+        if everything:
+            if self.defects.vacant or self.defects.extra or self.defects.substitutions:
+                _require_inside(mesh, points)
+            inner = mesh.positions[~mesh.boundary]
+            if not len(inner):
+                raise RegionError("the outer region holds no free site; enlarge it")
+            # Every site that a free one can pull on has a full site energy; a rim carries
+            # neighbours only.
+            function = Blend(CoreSet(inner, planar=planar), 1.1 * reach, 0.1 * reach)
+            patch_reach = 2.4 * reach
+        elif self.scheme.name == "cauchy-born":
+            if self.defects.vacant or self.defects.extra or self.defects.substitutions:
+                raise InputError("scheme 'cauchy-born' has no atoms and cannot hold a point defect")
+        else:
+            _require_inside(mesh, points, function.outer)
+            blended_forces = self.scheme.blends_forces or self.scheme.ghost == "self-consistent"
+            curved = not getattr(self.far_field, "is_homogeneous", False)
+            pure = blended_forces or (self.scheme.ghost == "predictor" and curved)
+            patch_reach = function.outer + (2.4 if pure else 1.2) * reach
+        self.layout: Layout = build_layout(mesh, function, potential, self.defects, patch_reach)
+        if nearest_pair(self.layout.positions[~self.layout.vacant]) < 1e-3:
+            raise InputError("an extra atom coincides with a lattice site")
+        self.coupling = Coupling(self.layout, self.rule, self.far_field, self.scheme)
+        self.U: Array = np.zeros((self.layout.n_nodes, 3))
+
+    # -- construction from atoms ------------------------------------------------------------------
+
+    @classmethod
+    def from_atoms(cls, atoms: Atoms, potential: Potential, **options: Any) -> QuasiContinuum:
+        """Find the defect in a set of atoms and embed it in a continuum.
+
+        Recognises the crystal, its strain and rotation, finds vacancies, interstitials and foreign
+        atoms, puts core, blend and halo around them, and meshes the surroundings.
+
+        Parameters
+        ----------
+        atoms : ase.Atoms
+            Periodic or free-standing, holding a point defect, a cluster of them or a void.
+        potential : Potential
+        **options
+            Passed to `QuasiContinuum` (``scheme``, ``core``, ``blend``, ``outer``, ...). ``core``
+            counts from the defective sites and defaults as there.
+
+        Raises
+        ------
+        CrystalError
+            No crystal is recognised, or the defect touches a surface.
+        """
+        from qc.coupling.embed import embed
+
+        return embed(cls, atoms, potential, options)
+
+    #: What `from_atoms` found; None otherwise.
+    found: Defects | None = None
+
+    # -- sizes ------------------------------------------------------------------------------------
+
+    @property
+    def mesh(self) -> SimplexMesh:
+        """The mesh of lattice sites."""
+        return self.layout.mesh
+
+    @property
+    def n_unknowns(self) -> int:
+        """Free displacement components."""
+        return int(self.layout.free.sum())
+
+    @property
+    def n_sites(self) -> float:
+        """Sites the model stands for: site weights plus element volumes over the site volume."""
+        terms = self.coupling.blended if self.coupling.blended is not None else None
+        if terms is None:
+            return float(self.mesh.volumes.sum() / self.crystal.volume)
+        weights = terms.continuum.weights[terms.continuum.active]
+        volume = float(weights @ terms.continuum.element_volumes)
+        return float(terms.atoms.weights.sum() + volume / self.crystal.volume)
+
+    # -- energy and forces ------------------------------------------------------------------------
+
+    def energy(self, u: Array | None = None) -> float:
+        """Energy relative to the homogeneously strained perfect crystal, eV."""
+        return self.coupling.energy(self.U if u is None else u)
+
+    def forces(self, u: Array | None = None) -> Array:
+        """Forces on the nodes, zero where they are held, (n_nodes, 3) eV/Angstrom."""
+        return self.coupling.forces(self.U if u is None else u)
+
+    def hessian_product(self, u: Array, du: Array) -> Array:
+        """Minus the derivative of the forces along ``du``, (n_nodes, 3) eV/Angstrom."""
+        return self.coupling.hessian_product(u, du)
+
+    # -- positions --------------------------------------------------------------------------------
+
+    def predictor(self) -> Array:
+        """Predictor positions of all nodes, (n_nodes, 3) Angstrom."""
+        x = self.layout.node_positions
+        return x + self.far_field.displacement(x)
+
+    @property
+    def occupied(self) -> NDArray[np.bool_]:
+        """(n_nodes,) bool: nodes that carry an atom (vertices at vacant sites do not)."""
+        out = np.ones(self.layout.n_nodes, dtype=bool)
+        gone = self.layout.node[self.layout.vacant]
+        out[gone[gone >= 0]] = False
+        return out
+
+    def node_symbols(self) -> list[str]:
+        """Chemical symbol at every node."""
+        types = np.full(self.layout.n_nodes, self.layout.host_type, dtype=np.int64)
+        has = self.layout.node >= 0
+        types[self.layout.node[has]] = self.layout.types[has]
+        return [self.potential.species[t] for t in types]
+
+    def to_ase(self) -> Atoms:
+        """Return the representative atoms: one per occupied node, at its current position."""
+        keep = self.occupied
+        symbols = np.array(self.node_symbols())[keep]
+        atoms = Atoms(list(symbols), positions=(self.predictor() + self.U)[keep])
+        self._dress(atoms)
+        return atoms
+
+    def _dress(self, atoms: Atoms) -> None:
+        if self.crystal.mode == "columns":
+            cell = np.zeros((3, 3))
+            cell[2] = np.asarray(self.far_field.mean_deformation) @ self.crystal.cell[2]
+            atoms.set_cell(cell)
+            atoms.pbc = (False, False, True)
+
+    def all_atoms(self, region: Region | float | None = None) -> Atoms:
+        """Return every atom of a part of the model, interpolated where the mesh is coarse.
+
+        Parameters
+        ----------
+        region : Region or float, optional
+            Part of the reference crystal; a number is a radius around the first centre. Default:
+            the patch of atoms.
+
+        Raises
+        ------
+        RegionError
+            More than 5e7 atoms were asked for.
+        """
+        layout = self.layout
+        if region is None:
+            sites, keep_extra = layout.lattice[~layout.extra], True
+        else:
+            if isinstance(region, int | float):
+                centre = layout.blend.centres.points[0]
+                region = Ball(float(region), tuple(centre), planar=self.crystal.dim == 2)
+            shape = region.bind(self.crystal) if isinstance(region, LatticeBlock) else region
+            sites = _sites_in(self.crystal, shape)
+            keep_extra = False
+        x = self.crystal.positions(sites)
+        y = x + self.far_field.displacement(x) + self.interpolate(sites)
+        types = np.full(len(sites), layout.host_type, dtype=np.int64)
+        special = ~layout.extra & (layout.vacant | (layout.types != layout.host_type))
+        lookup = {tuple(m): k for k, m in enumerate(layout.lattice.tolist()) if special[k]}
+        here = [lookup.get(tuple(m), -1) for m in sites.tolist()] if lookup else [-1] * len(sites)
+        index = np.array(here, dtype=np.int64)
+        found = index >= 0
+        types[found] = layout.types[index[found]]
+        gone = np.zeros(len(sites), dtype=bool)
+        gone[found] = layout.vacant[index[found]]
+        y, types = y[~gone], types[~gone]
+        extra_x = layout.positions[layout.extra]
+        inside = np.ones(len(extra_x), bool) if keep_extra else shape.contains(extra_x)
+        if inside.any():
+            extra_y = (self.predictor() + self.U)[self.mesh.n_vertices :][inside]
+            y = np.vstack([y, extra_y])
+            types = np.concatenate([types, layout.types[layout.extra][inside]])
+        atoms = Atoms([self.potential.species[t] for t in types], positions=y)
+        self._dress(atoms)
+        return atoms
+
+    def interpolate(self, sites: IntArray, u: Array | None = None) -> Array:
+        """Corrector displacement at lattice sites (n, 3) -> (n, 3) Angstrom; zero outside."""
+        element, weights = self.mesh.locate(sites)
+        values = (self.U if u is None else u)[self.mesh.elements[element]]
+        return np.einsum("na,nai->ni", np.where(element[:, None] >= 0, weights, 0.0), values)
+
+    # -- other states of the same model -----------------------------------------------------------
+
+    def with_far_field(self, far_field: FarField) -> QuasiContinuum:
+        """Return the model at another predictor, mesh and correctors kept (a load step).
+
+        The cuts of the new far field must be those of the old one.
+        """
+        other = copy.copy(self)
+        other.far_field = far_field
+        other.coupling = self.coupling.with_far_field(far_field)
+        other.U = self.U.copy()
+        return other
+
+    def with_strain(self, deformation: ArrayLike) -> QuasiContinuum:
+        """Return the model at another mean deformation gradient (3, 3)."""
+        return self.with_far_field(self.far_field.with_mean_deformation(deformation))  # type: ignore[attr-defined]
+
+
+def _positive(name: str, value: float) -> float:
+    if not (np.isfinite(value) and value > 0):
+        raise RegionError(f"{name} must be positive and finite, got {value}")
+    return float(value)
+
+
+def _centres(
+    crystal: Crystal, far_field: FarField, defects: PointDefects, centres: ArrayLike | None
+) -> Array:
+    if centres is not None:
+        return np.atleast_2d(np.asarray(centres, dtype=float))
+    parts: list[Array] = []
+    cores = getattr(far_field, "cores", None)
+    if cores is not None and len(cores):
+        parts.append(np.asarray(cores, dtype=float))
+    sites: list[Sequence[int]] = [*defects.vacant, *(defects.substitutions or {})]
+    if sites:
+        parts.append(crystal.positions(np.array(sites, dtype=np.int64)))
+    if defects.extra:
+        parts.append(np.array([x for _, x in defects.extra], dtype=float))
+    return np.vstack(parts) if parts else np.zeros((1, 3))
+
+
+def _region(
+    crystal: Crystal,
+    outer: float | Region | LatticeBlock | None,
+    points: Array,
+    default: float,
+    planar: bool,
+) -> Region:
+    if isinstance(outer, LatticeBlock):
+        return outer.bind(crystal)
+    if outer is None or isinstance(outer, int | float):
+        centre = points.mean(axis=0)
+        radius = default if outer is None else _positive("outer", float(outer))
+        return Ball(radius, (float(centre[0]), float(centre[1]), float(centre[2])), planar=planar)
+    return outer
+
+
+def _require_inside(mesh: SimplexMesh, points: Array, margin: float = 0.0) -> None:
+    d = mesh.dim
+    edge = mesh.positions[mesh.boundary][:, :d]
+    gap = np.linalg.norm(edge[None] - points[:, None, :d], axis=-1).min() if len(edge) else np.inf
+    m = mesh.crystal.integer_coordinates(points)[0]
+    if gap <= margin or np.any(mesh.locate(m)[0] < 0):
+        raise RegionError(
+            f"the outer boundary comes within {gap:.2f} Angstrom of the core set; core and blend "
+            f"need more than {margin:.2f} Angstrom"
+        )
+
+
+def _sites_in(crystal: Crystal, region: Region) -> IntArray:
+    lower, upper = region.bounds(crystal)
+    d = crystal.dim
+    grid = np.stack(np.meshgrid(*zip(lower[:d], upper[:d], strict=True), indexing="ij"), -1)
+    q = grid.reshape(-1, d) @ np.linalg.inv(crystal.cell[:d, :d])
+    low, high = np.floor(q.min(axis=0)).astype(int), np.ceil(q.max(axis=0)).astype(int)
+    if float(np.prod((high - low + 1).astype(float))) > 5e7:
+        raise RegionError("more than 5e7 lattice sites were asked for; choose a smaller region")
+    axes = [np.arange(a, b + 1) for a, b in zip(low, high, strict=True)]
+    m = np.zeros((int(np.prod([len(a) for a in axes])), 3), dtype=np.int64)
+    m[:, :d] = np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, d)
+    return m[region.contains(crystal.positions(m))]

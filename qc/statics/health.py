@@ -1,0 +1,39 @@
+"""What can be wrong with a relaxed state although its forces vanish."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from qc.continuum import acoustic_stability
+from qc.coupling import QuasiContinuum
+
+
+
+def inspect_state(model: QuasiContinuum) -> list[str]:
+    """Return warnings about a state: unstable elements, a defect in the blend.
+
+    Returns
+    -------
+    list of str
+    """
+    out = []
+    coupling = model.coupling
+    terms = coupling.blended if coupling.blended is not None else coupling.pure
+    continuum = terms.continuum
+    if len(continuum.active):
+        f = continuum.deformation(model.U)
+        strain = np.abs(f - np.eye(3)).max(axis=(1, 2))
+        # Only strongly strained elements can have lost ellipticity; the rest are near the bulk.
+        worst = np.argsort(-strain)[: min(200, len(strain))]
+        moduli = model.rule.evaluate(f[worst], tangent=True)[2]
+        lowest = acoustic_stability(moduli, planar=model.crystal.dim == 2)
+        if lowest.min() < 0:
+            bad = worst[int(lowest.argmin())]
+            element = int(continuum.active[continuum.point_element[bad]])
+            x = model.mesh.positions[model.mesh.elements[element]].mean(axis=0)
+            out.append(
+                f"Cauchy-Born state of element {element} near ({x[0]:.1f}, {x[1]:.1f}, "
+                f"{x[2]:.1f}) Angstrom is unstable: smallest acoustic eigenvalue "
+                f"{lowest.min():.3g} eV/Angstrom^3"
+            )
+    return out

@@ -1,0 +1,130 @@
+"""Newton-Krylov: exact Hessian products, a preconditioned Krylov solve, a line search on forces.
+
+Source: S. C. Eisenstat & H. F. Walker, SIAM J. Sci. Comput. 17 (1996) 16, for the forcing terms.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse.linalg import LinearOperator, gmres
+
+from qc.statics.linesearch import search
+
+Array = NDArray[np.float64]
+log = logging.getLogger(__name__)
+
+
+def newton(
+    forces: Callable[[Array], Array],
+    product: Callable[[Array, Array], Array],
+    state: Array,
+    precondition: Callable[[Array], Array],
+    *,
+    symmetric: bool,
+    fmax: float,
+    max_steps: int,
+    longest: float,
+    report: Callable[[float, float], bool] | None = None,
+    warn: Callable[[str], None] | None = None,
+) -> tuple[Array, Array, str]:
+    """Solve ``forces(state) = 0``.
+
+    Parameters
+    ----------
+    forces, product, state, precondition, fmax, max_steps, longest, report
+        As in `lbfgs`; ``product(state, d)`` is the Hessian times ``d``.
+    symmetric : bool
+        Conjugate gradients with a guard against negative curvature; otherwise GMRES.
+    warn : callable, optional
+        Told of fallbacks.
+
+    Returns
+    -------
+    state, forces, reason
+    """
+    f = forces(state)
+    previous, tolerance = np.inf, 0.1
+    for _ in range(max_steps):
+        top = float(np.abs(f).max(initial=0.0))
+        if top <= fmax:
+            return state, f, "converged"
+        size = float(np.linalg.norm(f))
+        if np.isfinite(previous):
+            tolerance = float(np.clip(0.9 * (size / previous) ** 1.6, 1e-3, 0.1))
+        previous = size
+        if symmetric:
+            direction, negative = _conjugate_gradients(
+                lambda d, at=state: product(at, d), f, precondition, tolerance
+            )
+            if negative and warn is not None:
+                warn("negative curvature met: the conjugate-gradient solve was cut short")
+        else:
+            direction = _gmres(lambda d, at=state: product(at, d), f, precondition, tolerance)
+        slope = float(np.vdot(f, direction))
+        if slope <= 0:
+            if warn is not None:
+                warn("Newton direction points uphill: fell back to the preconditioned force")
+            direction = precondition(f)
+            slope = float(np.vdot(f, direction))
+        reach = float(np.sqrt((direction**2).sum(axis=1).max(initial=0.0)))
+        first = min(1.0, longest / reach) if reach > 0 else 1.0
+        step = search(forces, state, direction, slope, first=first)
+        if step is None:
+            return state, f, "no descent"
+        state, f = step.state, step.forces
+        if report is not None and report(float(np.abs(f).max(initial=0.0)), step.length):
+            return state, f, "stopped"
+    done = float(np.abs(f).max(initial=0.0)) <= fmax
+    return state, f, "converged" if done else "step limit"
+
+
+def _conjugate_gradients(
+    product: Callable[[Array], Array],
+    b: Array,
+    precondition: Callable[[Array], Array],
+    tolerance: float,
+    max_products: int = 200,
+) -> tuple[Array, bool]:
+    """Truncated preconditioned CG; stops at a direction of negative curvature.
+
+    Source: T. Steihaug, SIAM J. Numer. Anal. 20 (1983) 626.
+    """
+    x = np.zeros_like(b)
+    r = b.copy()
+    z = precondition(r)
+    p = z.copy()
+    rz = float(np.vdot(r, z))
+    stop = tolerance**2 * rz
+    for k in range(max_products):
+        hp = product(p)
+        bend = float(np.vdot(p, hp))
+        if bend <= 0:
+            return (p if k == 0 else x), True
+        alpha = rz / bend
+        x += alpha * p
+        r -= alpha * hp
+        z = precondition(r)
+        new = float(np.vdot(r, z))
+        if new <= stop:
+            break
+        p = z + (new / rz) * p
+        rz = new
+    return x, False
+
+
+def _gmres(
+    product: Callable[[Array], Array],
+    b: Array,
+    precondition: Callable[[Array], Array],
+    tolerance: float,
+) -> Array:
+    shape, n = b.shape, b.size
+    operator = LinearOperator((n, n), lambda v: precondition(product(v.reshape(shape))).ravel())
+    x, info = gmres(operator, precondition(b).ravel(), rtol=tolerance, restart=60, maxiter=2)
+    if info > 0:
+        log.info("GMRES stopped at its iteration limit")
+    return x.reshape(shape)

@@ -1,0 +1,173 @@
+"""`relax`: bring a model to equilibrium and say whether and why it got there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qc.coupling import QuasiContinuum
+from qc.errors import ConvergenceError, InputError, QCError, suggest
+from qc.numerics.progress import Progress
+from qc.statics.health import inspect_state
+from qc.statics.lbfgs import lbfgs
+from qc.statics.newton import newton
+from qc.statics.precondition import Preconditioner
+from qc.statics.result import Iteration, Result
+
+Array = NDArray[np.float64]
+METHODS = ("auto", "lbfgs", "newton")
+
+#: Outer refreshes of a self-consistent ghost force.
+MOST_REFRESHES = 60
+
+
+def relax(
+    model: QuasiContinuum,
+    *,
+    fmax: float = 1e-4,
+    method: Literal["auto", "lbfgs", "newton"] = "auto",
+    max_steps: int = 500,
+    longest: float = 0.2,
+    preconditioner: Preconditioner | None = None,
+    callback: Callable[[Iteration], bool | None] | None = None,
+    raise_on_failure: bool = False,
+) -> Result:
+    """Relax a model; its correctors ``model.U`` end at the best state found.
+
+    Parameters
+    ----------
+    model : QuasiContinuum
+    fmax : float, eV/Angstrom
+        Largest force component allowed on a free unknown.
+    method : {"auto", "lbfgs", "newton"}
+        Quasi-Newton needs a conservative scheme; "auto" takes it there and Newton-Krylov for
+        blended forces.
+    max_steps : int
+        Accepted steps, over all refreshes of a self-consistent ghost force.
+    longest : float, Angstrom
+        Longest displacement of a node in one step.
+    preconditioner : Preconditioner, optional
+        One made before for the same mesh (load steps).
+    callback : callable, optional
+        Called with each `Iteration`; returning True stops.
+    raise_on_failure : bool
+        Raise ConvergenceError instead of returning an unconverged result.
+
+    Returns
+    -------
+    Result
+
+    Raises
+    ------
+    InputError
+        A parameter is out of range or the method does not exist.
+    CapabilityError
+        ``method="lbfgs"`` on a scheme without an energy.
+    NonFiniteError
+        Forces are NaN or infinite already at the start; ``model.U`` is left as it was.
+    """
+    if method not in METHODS:
+        raise InputError(f"unknown method {method!r}{suggest(method, METHODS)}")
+    for name, value in (("fmax", fmax), ("longest", longest)):
+        if not (np.isfinite(value) and value > 0):
+            raise InputError(f"{name} must be positive and finite, got {value}")
+    coupling = model.coupling
+    if method == "lbfgs" and not coupling.conservative:
+        from qc.errors import CapabilityError
+
+        raise CapabilityError(
+            f"scheme '{model.scheme.name}' has no energy: use method='newton' or 'auto'"
+        )
+    quasi = method == "lbfgs" or (method == "auto" and coupling.conservative)
+    start = coupling.evaluations
+    history: list[Iteration] = []
+    warnings: list[str] = []
+    solve = preconditioner if preconditioner is not None else Preconditioner(model)
+    stopped = False
+
+    with Progress("relax") as progress:
+
+        def report(top: float, step: float) -> bool:
+            nonlocal stopped
+            entry = Iteration(coupling.evaluations - start, top, step)
+            history.append(entry)
+            progress.update(f"{entry.evaluations} evaluations, max force {top:.2e} eV/Angstrom")
+            stopped = bool(callback(entry)) if callback is not None else False
+            return stopped
+
+        def warn(message: str) -> None:
+            if message not in warnings:
+                warnings.append(message)
+
+        def run(u: Array, tolerance: float, steps: int) -> tuple[Array, Array, str]:
+            if quasi:
+                return lbfgs(
+                    coupling.forces, u, solve, fmax=tolerance, max_steps=steps, longest=longest,
+                    report=report,
+                )
+            return newton(
+                coupling.forces, coupling.hessian_product, u, solve,
+                symmetric=coupling.conservative, fmax=tolerance, max_steps=steps, longest=longest,
+                report=report, warn=warn,
+            )
+
+        u, f, reason = model.U.copy(), np.zeros(0), ""
+        if model.scheme.ghost == "self-consistent":
+            change = coupling.refresh_ghost(u)
+            for _ in range(MOST_REFRESHES):
+                tolerance = max(fmax, min(0.1 * change, 0.05))
+                u, f, reason = run(u, tolerance, max_steps - len(history))
+                if reason != "converged":
+                    break
+                change = coupling.refresh_ghost(u)
+                f = coupling.forces(u)
+                if float(np.abs(f).max(initial=0.0)) <= fmax:
+                    break
+            else:
+                reason = "ghost force did not settle"
+        else:
+            u, f, reason = run(u, fmax, max_steps)
+
+    model.U = u
+    top = float(np.abs(f).max(initial=0.0))
+    converged = top <= fmax and not stopped
+    used = coupling.evaluations - start
+    warnings.extend(inspect_state(model))
+    defect_energy = coupling.energy(u) if coupling.conservative else None
+    energy = None if defect_energy is None else defect_energy + strain_energy(model)
+    words = {
+        "converged": f"largest force {top:.2e} is below {fmax:.2e} eV/Angstrom",
+        "stopped": "stopped by the caller",
+        "no descent": f"no descent direction at a largest force of {top:.2e} eV/Angstrom",
+        "step limit": f"{max_steps} steps used up at a largest force of {top:.2e} eV/Angstrom",
+    }
+    result = Result(
+        converged=converged,
+        reason=words.get(reason, reason),
+        defect_energy=defect_energy,
+        energy=energy,
+        max_force=top,
+        evaluations=used,
+        history=tuple(history),
+        warnings=tuple(warnings),
+    )
+    if raise_on_failure and not converged:
+        raise ConvergenceError(result.reason)
+    return result
+
+
+def strain_energy(model: QuasiContinuum) -> float:
+    """Energy of the homogeneously strained perfect crystal over the undeformed one, eV."""
+    mean = np.asarray(model.far_field.mean_deformation)
+    pair = model.rule.site_energy(np.stack([mean, np.eye(3)]))
+    return float(pair[0] - pair[1]) * model.n_sites
+
+
+def require_converged(result: Result) -> Result:
+    """Return the result if it converged, raise `QCError` otherwise."""
+    if not result.converged:
+        raise QCError(f"not converged: {result.reason}")
+    return result
