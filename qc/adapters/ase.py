@@ -1,0 +1,171 @@
+"""ASE calculators: every atom on one of the package's potentials."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+from ase.calculators.calculator import (
+    Calculator,
+    PropertyNotImplementedError,
+    all_changes,
+    external_calculators,
+    register_calculator_class,
+)
+from ase.data import chemical_symbols
+from ase.stress import full_3x3_to_voigt_6_stress
+from numpy.typing import NDArray
+
+from qc.atomistic.energy import energy_forces, virial
+from qc.atomistic.neighbours import VerletList, check_positions
+from qc.errors import InputError, suggest
+from qc.potentials import Potential
+
+IntArray = NDArray[np.int64]
+
+
+class PotentialCalculator(Calculator):
+    """Energy, forces and stress of every atom on a potential, for plain ASE.
+
+    Parameters
+    ----------
+    potential : Potential
+        Any potential of `qc.potentials`, or a user's own.
+    skin : float, Angstrom
+        Extra reach of the neighbour list, which is rebuilt when an atom has moved half of it.
+    **kwargs
+        ``atoms`` and the other arguments of an ASE calculator.
+
+    Notes
+    -----
+    Energies are in eV, forces in eV/Angstrom, the stress in eV/Angstrom^3 in ASE's order
+    xx, yy, zz, yz, xz, xy, positive in tension. ``free_energy`` equals ``energy``: atoms are
+    classical. The stress is computed when it is first asked for, and needs three cell vectors.
+
+    Raises
+    ------
+    InputError
+        On construction, a `potential` that is none. In a calculation, a position, cell, mass or
+        momentum that is not finite, a mass that is not positive, two atoms at one place.
+    UnknownSpeciesError
+        An element that the potential has no parameters for.
+    NonFiniteError
+        The potential gives an energy, force or stress that is NaN or infinite.
+    """
+
+    name = "qc_potential"
+    implemented_properties: list[str] = [
+        "energy",
+        "free_energy",
+        "energies",
+        "forces",
+        "stress",
+    ]
+    default_parameters: dict[str, Any] = {"skin": 0.5}
+    ignored_changes: set[str] = {"initial_magmoms", "initial_charges"}
+
+    def __init__(self, potential: Potential, *, skin: float = 0.5, **kwargs: Any) -> None:
+        self._verlet: VerletList | None = None
+        self._types: IntArray = np.empty(0, dtype=np.int64)
+        self.potential = potential
+        super().__init__(skin=skin, **kwargs)
+
+    @property
+    def potential(self) -> Potential:
+        """The potential; setting another one discards results."""
+        return self._potential
+
+    @potential.setter
+    def potential(self, potential: Potential) -> None:
+        if not isinstance(potential, Potential):
+            raise InputError(
+                f"expected a potential of qc.potentials, got {type(potential).__name__}"
+            )
+        self._potential = potential
+        self._verlet = None
+        self.reset()
+
+    def set(self, **kwargs: Any) -> dict[str, Any]:
+        """Set parameters, ``skin`` only, and return those that changed.
+
+        Raises
+        ------
+        InputError
+            An unknown parameter, or a skin that is negative or not finite.
+        """
+        for key in kwargs:
+            if key not in self.default_parameters:
+                raise InputError(
+                    f"{type(self).__name__} has no parameter '{key}'"
+                    f"{suggest(key, self.default_parameters)}"
+                )
+        if "skin" in kwargs:
+            VerletList(self.potential.cutoff, kwargs["skin"])
+        changed = super().set(**kwargs)
+        if changed:
+            self._verlet = None
+        return changed
+
+    def calculate(
+        self,
+        atoms: Atoms | None = None,
+        properties: Sequence[str] = ("energy",),
+        system_changes: Sequence[str] = all_changes,
+    ) -> None:
+        """Fill `results`; called by ASE, see the class for units and errors."""
+        results = {} if system_changes else self.results
+        # An exception below must not leave the results of other positions behind.
+        self.results = {}
+        super().calculate(atoms, properties, system_changes)
+        atoms = self.atoms
+        if atoms is None:
+            raise InputError("no atoms to calculate")
+        y = check_positions(atoms.positions)
+        _check_dynamics(atoms)
+        if "numbers" in system_changes or len(self._types) != len(atoms):
+            self._types = _types(self.potential, atoms.numbers)
+        if self._verlet is None:
+            self._verlet = VerletList(self.potential.cutoff, self.parameters["skin"])
+        self._verlet.update(y, atoms.cell[:], atoms.pbc)
+        neighbours = self._verlet.list
+
+        if "energy" not in results:
+            energies, forces = energy_forces(self.potential, y, self._types, neighbours)
+            energy = math.fsum(energies)
+            results = {
+                "energy": energy,
+                "free_energy": energy,
+                "energies": energies,
+                "forces": forces,
+            }
+        if "stress" in properties and "stress" not in results:
+            if atoms.cell.rank < 3:
+                raise PropertyNotImplementedError("stress needs three cell vectors")
+            total = virial(self.potential, y, self._types, neighbours)
+            results["stress"] = full_3x3_to_voigt_6_stress(total / atoms.get_volume())
+        self.results = results
+
+
+def _types(potential: Potential, numbers: NDArray[np.int64]) -> IntArray:
+    unique, inverse = np.unique(numbers, return_inverse=True)
+    return potential.types_of([chemical_symbols[z] for z in unique])[inverse.reshape(-1)]
+
+
+def _check_dynamics(atoms: Atoms) -> None:
+    """Refuse masses and momenta with which dynamics would go on in silence."""
+    if "masses" in atoms.arrays:
+        masses = atoms.arrays["masses"]
+        bad = np.nonzero(~(np.isfinite(masses) & (masses > 0)))[0]
+        if len(bad):
+            raise InputError(f"mass of atom {bad[0]} must be positive, got {masses[bad[0]]}")
+    if "momenta" in atoms.arrays:
+        check_positions(atoms.arrays["momenta"], "momentum")
+
+
+# Under this name, ASE's `get_calculator_class` and command line find the calculator once this
+# module is loaded; `qc.adapters.ase_plugins` announces it without that.
+if PotentialCalculator.name not in external_calculators:
+    register_calculator_class(PotentialCalculator.name, PotentialCalculator)
