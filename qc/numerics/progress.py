@@ -1,0 +1,58 @@
+"""Progress for people: one line on a terminal, nothing in a pipe."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TextIO
+
+
+class Progress:
+    """One line that is rewritten in place while something runs.
+
+    Shown only where the stream is a terminal, so logs and pipes stay clean. Use it as a context
+    manager: the line is wiped at the end, also when an exception passes through.
+
+    Parameters
+    ----------
+    title : str
+        What is running.
+    stream : text stream, optional
+        Standard error by default.
+    interval : float, s
+        Least time between two drawings.
+    """
+
+    def __init__(self, title: str, stream: TextIO | None = None, interval: float = 0.1) -> None:
+        self.title = title
+        self._stream = sys.stderr if stream is None else stream
+        self._interval = interval
+        self._shown = 0
+        self._drawn = -float("inf")
+        self.active = bool(getattr(self._stream, "isatty", lambda: False)())
+
+    def update(self, text: str) -> None:
+        """Show a text after the title, unless the last one is too fresh."""
+        now = time.monotonic()
+        if not self.active or now - self._drawn < self._interval:
+            return
+        self._drawn = now
+        self._draw(f"{self.title}: {text}")
+
+    def _draw(self, line: str) -> None:
+        # Rewriting works on one row only, whatever the width of the terminal.
+        line = line[:78]
+        self._stream.write("\r" + line.ljust(self._shown) + ("\r" if not line else ""))
+        self._stream.flush()
+        self._shown = len(line)
+
+    def close(self) -> None:
+        """Wipe the line."""
+        if self.active and self._shown:
+            self._draw("")
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
