@@ -132,30 +132,20 @@ class EAM(Potential):
 
         return read_eam(path, format)
 
-    def _build(self) -> tuple[Array | IntArray | float, ...]:
+    def _build(self) -> tuple[Array | float, ...]:
         """Return the table arguments that every kernel takes, in their order."""
-        ns = len(self.species)
-        pair_of = np.zeros((ns, ns), dtype=np.int64)
-        pairs = []
+        ns, nr = len(self.species), self.rphi.shape[-1]
+        radial = np.empty((ns, ns, nr, 8))
         for s in range(ns):
             for t in range(s + 1):
-                pair_of[s, t] = pair_of[t, s] = len(pairs)
-                pairs.append(_radial_spline(self.rphi[s, t]))
-        if self.finnis_sinclair:
-            rho_of = np.arange(ns * ns, dtype=np.int64).reshape(ns, ns)
-        else:
-            rho_of = np.tile(np.arange(ns, dtype=np.int64), (ns, 1))
-        densities = self.density.reshape(-1, self.density.shape[-1])
-        return (
-            self.cutoff**2,
-            1.0 / self.dr,
-            np.array(pairs),
-            pair_of,
-            np.array([_radial_spline(d) for d in densities]),
-            rho_of,
-            1.0 / self.drho,
-            np.array([cubic_coefficients(f) for f in self.embedding]),
-        )
+                radial[s, t, :, :4] = radial[t, s, :, :4] = _radial_spline(self.rphi[s, t])
+            if self.finnis_sinclair:
+                radial[s, :, :, 4:] = [_radial_spline(d) for d in self.density[s]]
+            else:
+                radial[:, s, :, 4:] = _radial_spline(self.density[s])
+        embed = np.array([cubic_coefficients(f) for f in self.embedding])
+        radial = radial.reshape(ns * ns, nr, 8)
+        return (self.cutoff**2, 1.0 / self.dr, radial, 1.0 / self.drho, embed)
 
     def site_energies(self, bonds: Bonds) -> Array:
         """Return site energies, (n,) eV."""

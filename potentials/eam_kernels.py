@@ -1,9 +1,9 @@
 """Kernels of the embedded-atom family; a kernel and every helper it calls live in this file.
 
-Every kernel takes the same table arguments: ``reach`` squared cutoff, ``rdr`` 1/dr, ``pair``
-(n_pairs, nr, 4) splines of r phi(r), ``pair_of`` (ns, ns), ``rho`` (n_densities, nr, 4) splines of
-the density, ``rho_of`` (ns, ns) with the centre's species first, ``rdrho`` 1/drho, ``embed``
-(ns, nrho, 4). Sums run in the order of the bond list, so the number of threads changes nothing.
+Every kernel takes the same table arguments: ``reach`` squared cutoff, ``rdr`` 1/dr, ``radial``
+(ns ns, nr, 8) splines of r phi(r) and of the density at a site of species s from a neighbour of
+species t in row ``s ns + t``, one cache line per interval, ``rdrho`` 1/drho, ``embed`` (ns, nrho,
+4). Sums run in the order of the bond list, so the number of threads changes nothing.
 """
 
 from __future__ import annotations
@@ -14,24 +14,30 @@ import numpy as np
 from qc.numerics.jit import kernel
 
 
-@kernel()
-def _value(c, k, t):
-    return c[k, 0] + t * (c[k, 1] + t * (c[k, 2] + t * c[k, 3]))
+#: Columns where the coefficients of r phi(r) and of the density begin.
+PAIR, RHO = 0, 4
 
 
 @kernel()
-def _slope(c, k, t):
-    return c[k, 1] + t * (2.0 * c[k, 2] + t * 3.0 * c[k, 3])
+def _value(table, q, k, c, t):
+    return table[q, k, c] + t * (
+        table[q, k, c + 1] + t * (table[q, k, c + 2] + t * table[q, k, c + 3])
+    )
 
 
 @kernel()
-def _curvature(c, k, t):
-    return 2.0 * c[k, 2] + t * 6.0 * c[k, 3]
+def _slope(table, q, k, c, t):
+    return table[q, k, c + 1] + t * (2.0 * table[q, k, c + 2] + t * 3.0 * table[q, k, c + 3])
 
 
 @kernel()
-def _knot(p, n):
-    """Interval of a non-negative argument in units of the spacing; the last row is open."""
+def _curvature(table, q, k, c, t):
+    return 2.0 * table[q, k, c + 2] + t * 6.0 * table[q, k, c + 3]
+
+
+@kernel()
+def _interval(p, n):
+    """Interval of a density in units of the spacing; the first and last are open."""
     if p >= n - 1:
         return n - 1
     return max(0, int(p))
@@ -40,11 +46,11 @@ def _knot(p, n):
 @kernel(parallel=True)
 def bond_terms(
     start, vectors, site_types, bond_types,
-    reach, rdr, pair, pair_of, rho, rho_of, rdrho, embed,
+    reach, rdr, radial, rdrho, embed,
     with_gradients, energies, gradients,
 ):  # fmt: skip
     """Site energies (n,) and, if asked for, their bond gradients (nb, 3)."""
-    nr = pair.shape[1]
+    ns = len(embed)
     for i in numba.prange(len(start) - 1):
         s = site_types[i]
         density = 0.0
@@ -53,25 +59,27 @@ def bond_terms(
             r2 = vectors[b, 0] ** 2 + vectors[b, 1] ** 2 + vectors[b, 2] ** 2
             if r2 < reach:
                 r = np.sqrt(r2)
-                p = r * rdr
-                k = _knot(p, nr)
-                density += _value(rho[rho_of[s, bond_types[b]]], k, p - k)
-                twice_pair += _value(pair[pair_of[s, bond_types[b]]], k, p - k) / r
-        p = density * rdrho
-        k = _knot(p, embed.shape[1])
-        energies[i] = _value(embed[s], k, p - k) + 0.5 * twice_pair
+                k = int(r * rdr)
+                t = r * rdr - k
+                q = s * ns + bond_types[b]
+                density += _value(radial, q, k, RHO, t)
+                twice_pair += _value(radial, q, k, PAIR, t) / r
+        k = _interval(density * rdrho, embed.shape[1])
+        t = density * rdrho - k
+        energies[i] = _value(embed, s, k, 0, t) + 0.5 * twice_pair
         if with_gradients:
-            d_embed = _slope(embed[s], k, p - k) * rdrho
+            d_embed = _slope(embed, s, k, 0, t) * rdrho
             for b in range(start[i], start[i + 1]):
                 r2 = vectors[b, 0] ** 2 + vectors[b, 1] ** 2 + vectors[b, 2] ** 2
                 pull = 0.0
                 if r2 < reach:
                     r = np.sqrt(r2)
-                    p = r * rdr
-                    k = _knot(p, nr)
-                    z = pair[pair_of[s, bond_types[b]]]
-                    d_pair = (_slope(z, k, p - k) * rdr - _value(z, k, p - k) / r) / r
-                    d_rho = _slope(rho[rho_of[s, bond_types[b]]], k, p - k) * rdr
+                    k = int(r * rdr)
+                    t = r * rdr - k
+                    q = s * ns + bond_types[b]
+                    d_rho = _slope(radial, q, k, RHO, t) * rdr
+                    phi = _value(radial, q, k, PAIR, t) / r
+                    d_pair = (_slope(radial, q, k, PAIR, t) * rdr - phi) / r
                     pull = (0.5 * d_pair + d_embed * d_rho) / r
                 for c in range(3):
                     gradients[b, c] = pull * vectors[b, c]
@@ -80,11 +88,11 @@ def bond_terms(
 @kernel(parallel=True)
 def hessian_product(
     start, vectors, dvectors, site_types, bond_types,
-    reach, rdr, pair, pair_of, rho, rho_of, rdrho, embed,
+    reach, rdr, radial, rdrho, embed,
     products,
 ):  # fmt: skip
     """Change (nb, 3) of the bond gradients for changes ``dvectors`` (nb, 3) of the bonds."""
-    nr = pair.shape[1]
+    ns = len(embed)
     for i in numba.prange(len(start) - 1):
         s = site_types[i]
         density = 0.0
@@ -93,35 +101,34 @@ def hessian_product(
             r2 = vectors[b, 0] ** 2 + vectors[b, 1] ** 2 + vectors[b, 2] ** 2
             if r2 < reach:
                 r = np.sqrt(r2)
-                p = r * rdr
-                k = _knot(p, nr)
-                table = rho[rho_of[s, bond_types[b]]]
-                density += _value(table, k, p - k)
+                k = int(r * rdr)
+                t = r * rdr - k
+                q = s * ns + bond_types[b]
                 stretch = (
                     vectors[b, 0] * dvectors[b, 0]
                     + vectors[b, 1] * dvectors[b, 1]
                     + vectors[b, 2] * dvectors[b, 2]
                 ) / r
-                d_density += _slope(table, k, p - k) * rdr * stretch
-        p = density * rdrho
-        k = _knot(p, embed.shape[1])
-        d_embed = _slope(embed[s], k, p - k) * rdrho
-        dd_embed = _curvature(embed[s], k, p - k) * rdrho * rdrho * d_density
+                density += _value(radial, q, k, RHO, t)
+                d_density += _slope(radial, q, k, RHO, t) * rdr * stretch
+        k = _interval(density * rdrho, embed.shape[1])
+        t = density * rdrho - k
+        d_embed = _slope(embed, s, k, 0, t) * rdrho
+        dd_embed = _curvature(embed, s, k, 0, t) * rdrho * rdrho * d_density
         for b in range(start[i], start[i + 1]):
             r2 = vectors[b, 0] ** 2 + vectors[b, 1] ** 2 + vectors[b, 2] ** 2
             along = 0.0
             across = 0.0
             if r2 < reach:
                 r = np.sqrt(r2)
-                p = r * rdr
-                k = _knot(p, nr)
-                t = p - k
-                table = rho[rho_of[s, bond_types[b]]]
-                d_rho = _slope(table, k, t) * rdr
-                dd_rho = _curvature(table, k, t) * rdr * rdr
-                table = pair[pair_of[s, bond_types[b]]]
-                d_pair = (_slope(table, k, t) * rdr - _value(table, k, t) / r) / r
-                dd_pair = (_curvature(table, k, t) * rdr * rdr - 2.0 * d_pair) / r
+                k = int(r * rdr)
+                t = r * rdr - k
+                q = s * ns + bond_types[b]
+                d_rho = _slope(radial, q, k, RHO, t) * rdr
+                dd_rho = _curvature(radial, q, k, RHO, t) * rdr * rdr
+                phi = _value(radial, q, k, PAIR, t) / r
+                d_pair = (_slope(radial, q, k, PAIR, t) * rdr - phi) / r
+                dd_pair = (_curvature(radial, q, k, PAIR, t) * rdr * rdr - 2.0 * d_pair) / r
                 across = (0.5 * d_pair + d_embed * d_rho) / r
                 stretch = (
                     vectors[b, 0] * dvectors[b, 0]
@@ -137,7 +144,7 @@ def hessian_product(
 @kernel(parallel=True)
 def weighted(
     positions, types, weights, start, neighbours, offsets,
-    reach, rdr, pair, pair_of, rho, rho_of, rdrho, embed,
+    reach, rdr, radial, rdrho, embed,
     pressure, energies, forces,
 ):  # fmt: skip
     """Energies (n,) of the weighted sites and forces (n, 3) of the weighted sum.
@@ -145,56 +152,62 @@ def weighted(
     ``pressure`` (n,) is scratch: the weighted slope of each site's embedding function.
     """
     n = len(types)
-    nr = pair.shape[1]
+    ns = len(embed)
     for i in numba.prange(n):
         energies[i] = 0.0
         pressure[i] = 0.0
         if weights[i] != 0.0:
             s = types[i]
+            xi = positions[i, 0]
+            yi = positions[i, 1]
+            zi = positions[i, 2]
             density = 0.0
             twice_pair = 0.0
             for b in range(start[i], start[i + 1]):
                 j = neighbours[b]
-                x = positions[j, 0] - positions[i, 0] + offsets[b, 0]
-                y = positions[j, 1] - positions[i, 1] + offsets[b, 1]
-                z = positions[j, 2] - positions[i, 2] + offsets[b, 2]
+                x = positions[j, 0] - xi + offsets[b, 0]
+                y = positions[j, 1] - yi + offsets[b, 1]
+                z = positions[j, 2] - zi + offsets[b, 2]
                 r2 = x * x + y * y + z * z
                 if r2 < reach:
                     r = np.sqrt(r2)
-                    p = r * rdr
-                    k = _knot(p, nr)
-                    density += _value(rho[rho_of[s, types[j]]], k, p - k)
-                    twice_pair += _value(pair[pair_of[s, types[j]]], k, p - k) / r
-            p = density * rdrho
-            k = _knot(p, embed.shape[1])
-            energies[i] = _value(embed[s], k, p - k) + 0.5 * twice_pair
-            pressure[i] = weights[i] * _slope(embed[s], k, p - k) * rdrho
+                    k = int(r * rdr)
+                    t = r * rdr - k
+                    q = s * ns + types[j]
+                    density += _value(radial, q, k, RHO, t)
+                    twice_pair += _value(radial, q, k, PAIR, t) / r
+            k = _interval(density * rdrho, embed.shape[1])
+            t = density * rdrho - k
+            energies[i] = _value(embed, s, k, 0, t) + 0.5 * twice_pair
+            pressure[i] = weights[i] * _slope(embed, s, k, 0, t) * rdrho
     for i in numba.prange(n):
         s = types[i]
+        xi = positions[i, 0]
+        yi = positions[i, 1]
+        zi = positions[i, 2]
         fx = 0.0
         fy = 0.0
         fz = 0.0
         for b in range(start[i], start[i + 1]):
             j = neighbours[b]
-            shared = 0.5 * (weights[i] + weights[j])
             if weights[i] != 0.0 or weights[j] != 0.0:
-                x = positions[j, 0] - positions[i, 0] + offsets[b, 0]
-                y = positions[j, 1] - positions[i, 1] + offsets[b, 1]
-                z = positions[j, 2] - positions[i, 2] + offsets[b, 2]
+                x = positions[j, 0] - xi + offsets[b, 0]
+                y = positions[j, 1] - yi + offsets[b, 1]
+                z = positions[j, 2] - zi + offsets[b, 2]
                 r2 = x * x + y * y + z * z
                 if r2 < reach:
                     r = np.sqrt(r2)
-                    p = r * rdr
-                    k = _knot(p, nr)
-                    t = p - k
-                    table = pair[pair_of[s, types[j]]]
-                    pull = shared * (_slope(table, k, t) * rdr - _value(table, k, t) / r) / r
-                    here = _slope(rho[rho_of[s, types[j]]], k, t)
+                    k = int(r * rdr)
+                    t = r * rdr - k
+                    q = s * ns + types[j]
+                    phi = _value(radial, q, k, PAIR, t) / r
+                    d_pair = (_slope(radial, q, k, PAIR, t) * rdr - phi) / r
+                    here = _slope(radial, q, k, RHO, t)
                     there = here
                     if s != types[j]:
-                        there = _slope(rho[rho_of[types[j], s]], k, t)
-                    pull += (pressure[i] * here + pressure[j] * there) * rdr
-                    pull /= r
+                        there = _slope(radial, types[j] * ns + s, k, RHO, t)
+                    pull = 0.5 * (weights[i] + weights[j]) * d_pair
+                    pull = (pull + (pressure[i] * here + pressure[j] * there) * rdr) / r
                     fx += pull * x
                     fy += pull * y
                     fz += pull * z
@@ -206,7 +219,7 @@ def weighted(
 @kernel(parallel=True)
 def deformed_star(
     gradients, quadratic, site_type, star_types,
-    reach, rdr, pair, pair_of, rho, rho_of, rdrho, embed,
+    reach, rdr, radial, rdrho, embed,
     with_tangent, energies, second, fourth, rank_one, embed_curvature,
 ):  # fmt: skip
     """Energies of a star under many F, and the moments its stress and tangent are made of.
@@ -214,8 +227,8 @@ def deformed_star(
     ``quadratic`` (k, 6) holds the monomials of `star.QUADRATIC` of the reference star, so that a
     deformed length costs six products. The moments are those of `star.stress_and_tangent`.
     """
-    nr = pair.shape[1]
     s = site_type
+    ns = len(embed)
     for e in numba.prange(len(gradients)):
         f = gradients[e]
         c0 = f[0, 0] * f[0, 0] + f[1, 0] * f[1, 0] + f[2, 0] * f[2, 0]
@@ -227,47 +240,47 @@ def deformed_star(
         density = 0.0
         twice_pair = 0.0
         for b in range(len(quadratic)):
-            q = quadratic[b]
-            r2 = c0 * q[0] + c1 * q[1] + c2 * q[2] + c3 * q[3] + c4 * q[4] + c5 * q[5]
+            m = quadratic[b]
+            r2 = c0 * m[0] + c1 * m[1] + c2 * m[2] + c3 * m[3] + c4 * m[4] + c5 * m[5]
             if r2 < reach:
                 r = np.sqrt(r2)
-                p = r * rdr
-                k = _knot(p, nr)
-                density += _value(rho[rho_of[s, star_types[b]]], k, p - k)
-                twice_pair += _value(pair[pair_of[s, star_types[b]]], k, p - k) / r
-        p = density * rdrho
-        k = _knot(p, embed.shape[1])
-        energies[e] = _value(embed[s], k, p - k) + 0.5 * twice_pair
-        d_embed = _slope(embed[s], k, p - k) * rdrho
-        embed_curvature[e] = _curvature(embed[s], k, p - k) * rdrho * rdrho
-        for m in range(6):
-            second[e, m] = 0.0
-            rank_one[e, m] = 0.0
-        for m in range(15):
-            fourth[e, m] = 0.0
+                k = int(r * rdr)
+                t = r * rdr - k
+                q = s * ns + star_types[b]
+                density += _value(radial, q, k, RHO, t)
+                twice_pair += _value(radial, q, k, PAIR, t) / r
+        k = _interval(density * rdrho, embed.shape[1])
+        t = density * rdrho - k
+        energies[e] = _value(embed, s, k, 0, t) + 0.5 * twice_pair
+        d_embed = _slope(embed, s, k, 0, t) * rdrho
+        embed_curvature[e] = _curvature(embed, s, k, 0, t) * rdrho * rdrho
+        for a in range(6):
+            second[e, a] = 0.0
+            rank_one[e, a] = 0.0
+        for a in range(15):
+            fourth[e, a] = 0.0
         for b in range(len(quadratic)):
-            q = quadratic[b]
-            r2 = c0 * q[0] + c1 * q[1] + c2 * q[2] + c3 * q[3] + c4 * q[4] + c5 * q[5]
+            m = quadratic[b]
+            r2 = c0 * m[0] + c1 * m[1] + c2 * m[2] + c3 * m[3] + c4 * m[4] + c5 * m[5]
             if r2 < reach:
                 r = np.sqrt(r2)
-                p = r * rdr
-                k = _knot(p, nr)
-                t = p - k
-                table = rho[rho_of[s, star_types[b]]]
-                z = pair[pair_of[s, star_types[b]]]
-                d_rho = _slope(table, k, t) * rdr
-                d_pair = (_slope(z, k, t) * rdr - _value(z, k, t) / r) / r
+                k = int(r * rdr)
+                t = r * rdr - k
+                q = s * ns + star_types[b]
+                d_rho = _slope(radial, q, k, RHO, t) * rdr
+                phi = _value(radial, q, k, PAIR, t) / r
+                d_pair = (_slope(radial, q, k, PAIR, t) * rdr - phi) / r
                 across = (0.5 * d_pair + d_embed * d_rho) / r
-                for m in range(6):
-                    second[e, m] += across * q[m]
+                for a in range(6):
+                    second[e, a] += across * m[a]
                 if with_tangent:
-                    for m in range(6):
-                        rank_one[e, m] += d_rho / r * q[m]
-                    dd_pair = (_curvature(z, k, t) * rdr * rdr - 2.0 * d_pair) / r
-                    dd_rho = _curvature(table, k, t) * rdr * rdr
+                    dd_pair = (_curvature(radial, q, k, PAIR, t) * rdr * rdr - 2.0 * d_pair) / r
+                    dd_rho = _curvature(radial, q, k, RHO, t) * rdr * rdr
                     along = (0.5 * dd_pair + d_embed * dd_rho - across) / r2
-                    m = 0
-                    for first in range(3):
-                        for other in range(first, 6):
-                            fourth[e, m] += along * q[first] * q[other]
-                            m += 1
+                    place = 0
+                    for a in range(3):
+                        rank_one[e, a] += d_rho / r * m[a]
+                        rank_one[e, a + 3] += d_rho / r * m[a + 3]
+                        for other in range(a, 6):
+                            fourth[e, place] += along * m[a] * m[other]
+                            place += 1
