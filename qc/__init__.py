@@ -7,7 +7,17 @@ Units are eV and Angstrom throughout.
 from __future__ import annotations
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from qc import crystal, errors, io, loads, mesh, potentials, verify
+    from qc.adapters.ase import PotentialCalculator
+    from qc.adapters.ase_qc import QCCalculator
+    from qc.coupling import QuasiContinuum
+    from qc.crystal.nonaffinity import nonaffinity
+    from qc.statics import relax
+
+    __version__: str
 
 #: Where each public name lives: (module, attribute), or (module, None) for the module itself.
 _PUBLIC: dict[str, tuple[str, str | None]] = {
@@ -19,13 +29,27 @@ _PUBLIC: dict[str, tuple[str, str | None]] = {
     "io": ("qc.io", None),
     "loads": ("qc.loads", None),
     "mesh": ("qc.mesh", None),
-    "nonaffinity": ("qc.atomistic", "nonaffinity"),
+    "nonaffinity": ("qc.crystal.nonaffinity", "nonaffinity"),
     "potentials": ("qc.potentials", None),
     "relax": ("qc.statics", "relax"),
     "verify": ("qc.verify", None),
 }
 
-__all__ = ["__version__", *sorted(_PUBLIC)]
+__all__ = [
+    "PotentialCalculator",
+    "QCCalculator",
+    "QuasiContinuum",
+    "__version__",
+    "crystal",
+    "errors",
+    "io",
+    "loads",
+    "mesh",
+    "nonaffinity",
+    "potentials",
+    "relax",
+    "verify",
+]
 
 
 def _version() -> str:

@@ -41,9 +41,14 @@ def test_it_does_not_draw_too_often():
 
 def test_the_line_is_wiped_when_something_raises():
     terminal = Terminal()
-    with pytest.raises(ValueError, match="boom"), Progress("x", terminal, interval=0) as progress:
-        progress.update("y")
-        raise ValueError("boom")
+
+    def fail():
+        with Progress("x", terminal, interval=0) as progress:
+            progress.update("y")
+            raise ValueError("boom")
+
+    with pytest.raises(ValueError, match="boom"):
+        fail()
     assert terminal.getvalue().endswith(" \r")
 
 
