@@ -274,9 +274,7 @@ def _table(values: Array, species_shape: tuple[int, ...], name: str) -> Array:
     """Return a read-only copy of a table whose leading axes are species."""
     table = np.array(values, dtype=np.float64)
     if table.ndim != len(species_shape) + 1 or table.shape[:-1] != species_shape:
-        raise PotentialError(
-            f"{name} must have shape {(*species_shape, 'n')}, not {table.shape}"
-        )
+        raise PotentialError(f"{name} must have shape {(*species_shape, 'n')}, not {table.shape}")
     if table.shape[-1] < MINIMUM_VALUES:
         raise PotentialError(f"{name} needs at least {MINIMUM_VALUES} values")
     if not np.isfinite(table).all():

@@ -13,7 +13,6 @@ import numpy as np
 
 from qc.numerics.jit import kernel
 
-
 #: Columns where the coefficients of r phi(r) and of the density begin.
 PAIR, RHO = 0, 4
 

@@ -3,16 +3,208 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
-from qc.errors import PotentialError
+from qc.errors import PotentialError, suggest
 
 from .base import Array
-from .eam import EAM
+from .eam import EAM, MINIMUM_VALUES
+from .parse import Lines
 
 _PER_LINE = 5
+
+#: Hartree in eV times Bohr radius in Angstrom, with the digits that the funcfl format means.
+HARTREE_BOHR = 27.2 * 0.529
+
+FORMATS = ("alloy", "fs", "funcfl")
+
+# Spacings and cutoffs outside are typing errors, and their squares would overflow.
+_SMALLEST, _LARGEST = 1e-12, 1e12
+
+_SYMBOLS = (
+    "H He Li Be B C N O F Ne Na Mg Al Si P S Cl Ar K Ca Sc Ti V Cr Mn Fe Co Ni Cu Zn Ga Ge As Se "
+    "Br Kr Rb Sr Y Zr Nb Mo Tc Ru Rh Pd Ag Cd In Sn Sb Te I Xe Cs Ba La Ce Pr Nd Pm Sm Eu Gd Tb "
+    "Dy Ho Er Tm Yb Lu Hf Ta W Re Os Ir Pt Au Hg Tl Pb Bi Po At Rn Fr Ra Ac Th Pa U Np Pu Am Cm "
+    "Bk Cf Es Fm Md No Lr Rf Db Sg Bh Hs Mt Ds Rg Cn Nh Fl Mc Lv Ts Og"
+).split()
+
+
+class _Grid(NamedTuple):
+    nrho: int
+    drho: float
+    nr: int
+    dr: float
+    cutoff: float
+
+
+class _Element(NamedTuple):
+    number: int
+    mass: float
+    lattice_constant: float
+    structure: str
+
+
+def read_eam(path: str | Path, format: str | None = None) -> EAM:
+    """Read a setfl, Finnis-Sinclair setfl or funcfl file.
+
+    Parameters
+    ----------
+    path : str or Path
+        The file.
+    format : str, optional
+        ``"alloy"``, ``"fs"`` or ``"funcfl"``. Unless given it is found from the content: a setfl
+        file lists its elements on the fourth line, and its two kinds differ in length. A setfl
+        file of one element is the same in both.
+
+    Notes
+    -----
+    A cutoff in the header that lies beyond the tables is taken back to their end. funcfl holds an
+    effective charge Z(r); the pair function is 27.2 x 0.529 Z^2 / r eV.
+
+    Raises
+    ------
+    PotentialFileError
+        With file and line: missing, empty, binary, truncated, not numeric, NaN, a count that the
+        file cannot hold, spacings or masses that are not positive, more data than the format has.
+    PotentialError
+        An unknown ``format``.
+
+    Source: formats of the LAMMPS manual, page pair_style eam.
+    """
+    if format is not None and format not in FORMATS:
+        raise PotentialError(
+            f"format must be one of {', '.join(FORMATS)}, not '{format}'{suggest(format, FORMATS)}"
+        )
+    lines = Lines(path)
+    if format is None:
+        format = "setfl" if _lists_elements(lines.peek(4)) else "funcfl"
+    return _read_funcfl(lines) if format == "funcfl" else _read_setfl(lines, format)
+
+
+def _lists_elements(words: list[bytes]) -> bool:
+    return len(words) > 1 and words[0].isdigit() and words[1][:1].isalpha()
+
+
+def _read_setfl(lines: Lines, format: str) -> EAM:
+    comments = [b" ".join(lines.words("the comment lines")) for _ in range(3)]
+    words = lines.words("the line of elements")
+    ns = lines.integer(words[0], "the number of elements") if words else 0
+    if ns < 1 or len(words) != ns + 1:
+        lines.fail("this line should hold the number of elements and as many symbols")
+    species = [lines.name(w, f"element {k + 1}") for k, w in enumerate(words[1:])]
+    if len(set(species)) != ns:
+        lines.fail("an element is listed twice")
+    grid = _grid(lines)
+    pairs = ns * (ns + 1) // 2
+    short = ns * (grid.nrho + grid.nr) + pairs * grid.nr
+    if short > lines.capacity():
+        lines.fail(f"the header declares {short} values, more than the file can hold")
+    if format == "setfl":
+        # Each element also has one line of at least two words.
+        long = short + ns * (ns - 1) * grid.nr
+        is_fs = lines.count_numbers() >= long + 2 * ns or lines.path.suffix == ".fs"
+        format = "fs" if ns > 1 and is_fs else "alloy"
+    elements, embedding, density = [], [], []
+    for name in species:
+        elements.append(_element(lines, name))
+        embedding.append(lines.table(grid.nrho, f"the embedding function of {name}"))
+        # A section lists the densities its element gives, at every receiving one.
+        receivers = species if format == "fs" else [name]
+        density.append([lines.table(grid.nr, f"the density of {name} at {t}") for t in receivers])
+    rphi = np.empty((ns, ns, grid.nr))
+    for s in range(ns):
+        for t in range(s + 1):
+            what = f"r phi(r) of {species[s]} and {species[t]}"
+            rphi[s, t] = rphi[t, s] = lines.table(grid.nr, what)
+    lines.finish()
+    given = np.array(density)
+    return EAM(
+        species,
+        dr=grid.dr,
+        rphi=rphi,
+        density=np.swapaxes(given, 0, 1) if format == "fs" else given[:, 0],
+        drho=grid.drho,
+        embedding=np.array(embedding),
+        cutoff=grid.cutoff,
+        numbers=[e.number for e in elements],
+        masses=[e.mass for e in elements],
+        lattice_constants=[e.lattice_constant for e in elements],
+        structures=[e.structure for e in elements],
+        source=_printable(comments),
+    )
+
+
+def _read_funcfl(lines: Lines) -> EAM:
+    comment = b" ".join(lines.words("the comment line"))
+    element = _element(lines, "the element")
+    if not 1 <= element.number <= len(_SYMBOLS):
+        lines.fail(f"there is no element of atomic number {element.number}")
+    grid = _grid(lines)
+    if grid.nrho + 2 * grid.nr > lines.capacity():
+        lines.fail(
+            f"the header declares {grid.nrho + 2 * grid.nr} values, more than the file holds"
+        )
+    embedding = lines.table(grid.nrho, "the embedding function")
+    charge = lines.table(grid.nr, "the effective charge")
+    density = lines.table(grid.nr, "the density")
+    lines.finish()
+    return EAM(
+        [_SYMBOLS[element.number - 1]],
+        dr=grid.dr,
+        rphi=(HARTREE_BOHR * charge**2)[None, None],
+        density=density[None],
+        drho=grid.drho,
+        embedding=embedding[None],
+        cutoff=grid.cutoff,
+        numbers=[element.number],
+        masses=[element.mass],
+        lattice_constants=[element.lattice_constant],
+        structures=[element.structure],
+        source=_printable([comment]),
+    )
+
+
+def _grid(lines: Lines) -> _Grid:
+    """Read ``nrho drho nr dr cutoff``; a cutoff beyond the table is taken back to its end."""
+    words = lines.words("the line of grids")
+    if len(words) < 5:
+        lines.fail("this line should hold nrho, drho, nr, dr and the cutoff")
+    nrho, nr = lines.integer(words[0], "nrho"), lines.integer(words[2], "nr")
+    drho, dr = lines.real(words[1], "drho"), lines.real(words[3], "dr")
+    cutoff = lines.real(words[4], "the cutoff")
+    for name, count in (("nrho", nrho), ("nr", nr)):
+        if count < MINIMUM_VALUES:
+            lines.fail(f"{name} must be at least {MINIMUM_VALUES}, not {count}")
+    for name, value in (("drho", drho), ("dr", dr), ("the cutoff", cutoff)):
+        if not _SMALLEST <= value <= _LARGEST:
+            lines.fail(f"{name} must be between {_SMALLEST:g} and {_LARGEST:g}, not {value:g}")
+    return _Grid(nrho, drho, nr, dr, min(cutoff, (nr - 1) * dr))
+
+
+def _element(lines: Lines, name: str) -> _Element:
+    """Read ``number mass [lattice constant [structure]]``."""
+    words = lines.words(f"the line of {name}")
+    if len(words) < 2:
+        lines.fail(f"the line of {name} should hold atomic number, mass, lattice constant, lattice")
+    mass = lines.real(words[1], f"the mass of {name}")
+    if not mass > 0.0:
+        lines.fail(f"the mass of {name} must be positive, not {mass:g}")
+    return _Element(
+        lines.integer(words[0], f"the atomic number of {name}"),
+        mass,
+        lines.real(words[2], f"the lattice constant of {name}") if len(words) > 2 else 0.0,
+        _printable(words[3:4]) or "none",
+    )
+
+
+def _printable(words: list[bytes]) -> str:
+    """Return the printable ASCII of some words on one line."""
+    text = b" ".join(words).decode("ascii", errors="replace")
+    return " ".join(re.sub(r"[^ -~]", "?", text).split())
 
 
 def write_setfl(potential: EAM, path: str | Path, comment: str = "") -> None:
@@ -34,16 +226,18 @@ def write_setfl(potential: EAM, path: str | Path, comment: str = "") -> None:
     Raises
     ------
     PotentialError
-        A comment of several lines.
+        A comment of several lines, or a species or structure name that is not one word.
 
     Source: format of the LAMMPS manual, page pair_style eam.
     """
     if "\n" in comment or "\r" in comment:
         raise PotentialError("the comment must be one line")
+    for word in (*potential.species, *potential.structures):
+        if not re.fullmatch(r"[A-Za-z][!-~]{0,31}", word):
+            raise PotentialError(f"'{word}' cannot stand in a file; use one printable word")
     style = "eam/fs" if potential.finnis_sinclair else "eam/alloy"
     ns, nrho = potential.embedding.shape
     nr = potential.rphi.shape[-1]
-    # Reading is bit for bit only if the file says the cutoff that the tables have.
     lines = [
         f"setfl for LAMMPS pair_style {style}; units metal: eV, Angstrom, u",
         " ".join(potential.source.split()) or "source not stated",
@@ -53,8 +247,8 @@ def write_setfl(potential: EAM, path: str | Path, comment: str = "") -> None:
     ]
     for s in range(ns):
         lines.append(
-            f"{potential.numbers[s]} {potential.masses[s]:.10g} "
-            f"{potential.lattice_constants[s]:.10g} {potential.structures[s]}"
+            f"{potential.numbers[s]} {potential.masses[s]!r} "
+            f"{potential.lattice_constants[s]!r} {potential.structures[s]}"
         )
         lines += _rows(potential.embedding[s])
         if potential.finnis_sinclair:

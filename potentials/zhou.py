@@ -135,9 +135,9 @@ def density(element: dict[str, Any], r: Array) -> Array:
 
 def pair(element: dict[str, Any], r: Array) -> Array:
     """Return the pair energy of like atoms, eV, untapered (Eq. 2 of the paper)."""
-    return _screened(
-        r, element, element["A"], element["alpha"], element["kappa"]
-    ) - _screened(r, element, element["B"], element["beta"], element["lambda"])
+    return _screened(r, element, element["A"], element["alpha"], element["kappa"]) - _screened(
+        r, element, element["B"], element["beta"], element["lambda"]
+    )
 
 
 def embedding(element: dict[str, Any], rho: Array) -> Array:
