@@ -201,6 +201,24 @@ class Crystal:
             for s in range(self.n_sublattices)
         )
 
+    @cached_property
+    def star_radius(self) -> float:
+        """Radius, Angstrom, in the first wide gap between shells of neighbours.
+
+        The first gap of more than 15 % that has at least 12 neighbours inside (6 in a
+        monolayer): the first shell of fcc, hcp and the triangular lattice, the first two of bcc
+        and diamond.
+        """
+        enough = 6 if self.mode == "monolayer" else 12
+        for reach in (3, 6, 12):
+            lengths = np.linalg.norm(self.star(reach * self.nearest_neighbour), axis=1)
+            inner, outer = lengths[:-1], lengths[1:]
+            wide = (outer > 1.15 * inner) & (np.arange(1, len(lengths)) >= enough)
+            if wide.any():
+                k = int(np.argmax(wide))
+                return float(0.5 * (inner[k] + outer[k]))
+        raise CrystalError(f"{self.name}: no gap between shells of neighbours to end the star in")
+
     @property
     def dim_lattice(self) -> int:
         """Number of directions in which the lattice repeats: 3, or 2 for a monolayer."""
