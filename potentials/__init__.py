@@ -16,20 +16,40 @@ if __name__ != "qc.potentials":
 
 if TYPE_CHECKING:
     from .base import BondHessians, Bonds, Potential
+    from .central import CentralPotential, Jet
     from .eam import EAM
+    from .pair import LennardJones, Morse
     from .setfl import write_setfl
+    from .toy import ToyEAM
     from .zhou import zhou2004
 
 _HOME = {
     "BondHessians": "base",
     "Bonds": "base",
+    "CentralPotential": "central",
     "EAM": "eam",
+    "Jet": "central",
+    "LennardJones": "pair",
+    "Morse": "pair",
     "Potential": "base",
+    "ToyEAM": "toy",
     "write_setfl": "setfl",
     "zhou2004": "zhou",
 }
 
-__all__ = ["EAM", "BondHessians", "Bonds", "Potential", "write_setfl", "zhou2004"]
+__all__ = [
+    "EAM",
+    "BondHessians",
+    "Bonds",
+    "CentralPotential",
+    "Jet",
+    "LennardJones",
+    "Morse",
+    "Potential",
+    "ToyEAM",
+    "write_setfl",
+    "zhou2004",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -94,6 +94,16 @@ def check_positions(
     return y, t, w, rows, j, shift
 
 
+def check_distinct(positions: Array, start: IntArray, neighbours: IntArray, offsets: Array) -> None:
+    """Raise `InputError` with the pair if two neighbours are at the same place."""
+    sites = np.repeat(np.arange(len(positions)), np.diff(start))
+    apart = positions[neighbours] + offsets - positions[sites]
+    same = np.nonzero(~apart.any(axis=1))[0]
+    if len(same):
+        b = int(same[0])
+        raise InputError(f"atoms {sites[b]} and {neighbours[b]} are at the same place")
+
+
 def check_star(
     potential: Potential, F: Array, star: Array, site_type: int, star_types: IntArray
 ) -> tuple[Array, Array, IntArray]:

@@ -11,7 +11,7 @@ from qc.errors import InputError, PotentialError
 
 from . import eam_kernels, star
 from .base import Array, Bonds, IntArray, Potential
-from .checks import check_bonds, check_positions, check_star
+from .checks import check_bonds, check_distinct, check_positions, check_star
 from .splines import cubic_coefficients
 
 #: LAMMPS differences five neighbouring values of a table, so a shorter one is not portable.
@@ -205,6 +205,8 @@ class EAM(Potential):
         n = len(arrays[0])
         energies, forces = np.empty(n), np.empty((n, 3))
         eam_kernels.weighted(*arrays, *self._kernel_tables, np.empty(n), energies, forces)
+        if not np.isfinite(forces.sum()):
+            check_distinct(arrays[0], arrays[3], arrays[4], arrays[5])
         return energies, forces
 
     def deformed_star(

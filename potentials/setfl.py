@@ -63,7 +63,9 @@ def read_eam(path: str | Path, format: str | None = None) -> EAM:
     Notes
     -----
     A cutoff in the header that lies beyond the tables is taken back to their end. funcfl holds an
-    effective charge Z(r); the pair function is 27.2 x 0.529 Z^2 / r eV.
+    effective charge Z(r); the pair function is 27.2 x 0.529 Z^2 / r eV. Other programs put other
+    cubics through the same knots: forces from smooth tables agree with LAMMPS to 1e-5 eV/Angstrom
+    or better, those from noisy or very coarse ones differ by what the table leaves open.
 
     Raises
     ------
@@ -173,6 +175,10 @@ def _grid(lines: Lines) -> _Grid:
     words = lines.words("the line of grids")
     if len(words) < 5:
         lines.fail("this line should hold nrho, drho, nr, dr and the cutoff")
+    if len(words) > 5 and words[5][:1].isdigit():
+        lines.fail(
+            "a sixth number on this line: eam/he files, with negative densities, are not read"
+        )
     nrho, nr = lines.integer(words[0], "nrho"), lines.integer(words[2], "nr")
     drho, dr = lines.real(words[1], "drho"), lines.real(words[3], "dr")
     cutoff = lines.real(words[4], "the cutoff")

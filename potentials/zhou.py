@@ -12,6 +12,7 @@ import numpy as np
 from qc.errors import PotentialError, UnknownSpeciesError, suggest
 
 from .base import Array
+from .central import smooth_step
 from .eam import EAM
 
 #: Start and end of the taper, in units of the largest r_e.
@@ -89,7 +90,7 @@ def zhou2004(*symbols: str, knots_per_length: int = 1500, knots_per_density: int
     nr = int(np.ceil(cutoff / min(e["r_e"] for e in elements) * knots_per_length)) + 1
     dr = cutoff / (nr - 1)
     r = dr * np.arange(nr)
-    taper = 1.0 - smooth_step((r / reach - TAPER[0]) / (TAPER[1] - TAPER[0]))
+    taper = 1.0 - smooth_step((r / reach - TAPER[0]) / (TAPER[1] - TAPER[0])).value
     taper[-1] = 0.0
     drho = min(e["rho_e"] for e in elements) / knots_per_density
     nrho = int(np.ceil(DENSITY_RANGE * max(e["rho_e"] for e in elements) / drho)) + 1
@@ -115,12 +116,6 @@ def zhou2004(*symbols: str, knots_per_length: int = 1500, knots_per_density: int
         structures=[e["structure"] for e in elements],
         source="Zhou, Johnson & Wadley, Phys. Rev. B 69 (2004) 144113",
     )
-
-
-def smooth_step(x: Array) -> Array:
-    """Return the septic step: 0 below 0, 1 above 1, three continuous derivatives."""
-    t = np.clip(x, 0.0, 1.0)
-    return t**4 * (35.0 - t * (84.0 - t * (70.0 - 20.0 * t)))
 
 
 def _screened(r: Array, element: dict[str, Any], height: float, decay: float, at: float) -> Array:
@@ -150,7 +145,7 @@ def embedding(element: dict[str, Any], rho: Array) -> Array:
     for side, joint, branch in ((-1.0, low, _low_jet), (1.0, high, _high_jet)):
         jump = branch(element) - _middle_jet(element, joint)
         d = np.where(outer[side], side * (x - joint), 0.0)
-        wide, narrow = (1.0 - smooth_step(d / w) for w in REPAIR_WIDTHS)
+        wide, narrow = (1.0 - smooth_step(d / w).value for w in REPAIR_WIDTHS)
         repair = (jump[0] + side * jump[1] * d) * wide + 0.5 * jump[2] * d**2 * narrow
         values -= np.where(outer[side], repair, 0.0)
     return values

@@ -1,0 +1,343 @@
+"""Central-force potentials from functions on arrays: the machinery behind a new one of 40 lines.
+
+A subclass says what its functions of distance are, as vectorised numpy expressions; everything
+over bonds, neighbour lists and stars follows. Tabulated embedded-atom potentials, where speed
+matters more, have kernels of their own.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+
+from qc.errors import InputError, PotentialError
+
+from . import star as stars
+from .base import Array, Bonds, IntArray, Potential
+from .checks import check_bonds, check_positions, check_star
+
+TRUNCATIONS = ("smooth", "shift_force")
+
+# At absurd distances functions overflow; the result is then not finite, which callers test.
+_QUIET = np.errstate(over="ignore", divide="ignore", invalid="ignore")
+
+#: Stars are worked on in blocks of about this many bonds, to stay in cache.
+_BLOCK = 1 << 16
+
+
+class Jet(NamedTuple):
+    """A function of one variable on an array: value, first and second derivative."""
+
+    value: Array
+    first: Array
+    second: Array
+
+
+def smooth_step(x: Array) -> Jet:
+    """Return the septic step, 0 below 0 and 1 above 1; its third derivative is continuous."""
+    t = np.clip(x, 0.0, 1.0)
+    u = t * (1.0 - t)
+    return Jet(
+        t**4 * (35.0 - t * (84.0 - t * (70.0 - 20.0 * t))),
+        140.0 * u**3,
+        420.0 * u**2 * (1.0 - 2.0 * t),
+    )
+
+
+class CentralPotential(Potential):
+    """Potential ``V_i = F_s(sum_b rho_st(r_b)) + 1/2 sum_b phi_st(r_b)`` from array functions.
+
+    A subclass defines `pair`; one with an embedding term sets ``many_body`` and defines
+    `density` and `embedding` too. s is the species of the site, t that of the neighbour.
+
+    Parameters
+    ----------
+    species : str or sequence of str
+        Chemical symbols.
+    cutoff : float
+        Angstrom; one for all species.
+    truncation : {"smooth", "shift_force"}
+        ``"smooth"`` multiplies pair and density functions by a step from 1 at ``switch * cutoff``
+        to 0 at the cutoff that has three continuous derivatives. ``"shift_force"`` subtracts
+        ``f(rc) + (r - rc) f'(rc)``: energy and force go to zero, the second derivative jumps.
+    switch : float
+        Start of the smooth step in units of the cutoff, between 0 and 1.
+
+    Raises
+    ------
+    PotentialError
+        Species given twice, a cutoff that is not positive, an unknown truncation.
+    """
+
+    #: Whether the subclass defines `density` and `embedding`.
+    many_body: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        species: str | Sequence[str],
+        cutoff: float,
+        truncation: str = "smooth",
+        switch: float = 0.8,
+    ) -> None:
+        self.species = (species,) if isinstance(species, str) else tuple(species)
+        if not self.species or len(set(self.species)) != len(self.species):
+            raise PotentialError(f"species must be distinct and at least one, not {self.species}")
+        self.cutoff = float(cutoff)
+        if not (np.isfinite(self.cutoff) and self.cutoff > 0.0):
+            raise PotentialError(f"cutoff must be positive and finite, not {cutoff}")
+        if truncation not in TRUNCATIONS:
+            raise PotentialError(
+                f"truncation must be one of {', '.join(TRUNCATIONS)}, not '{truncation}'"
+            )
+        if not 0.0 < switch < 1.0:
+            raise PotentialError(f"switch must lie between 0 and 1, not {switch}")
+        self.truncation, self.switch = truncation, float(switch)
+
+    @abstractmethod
+    def pair(self, r: Array, s: IntArray, t: IntArray) -> Jet:
+        """Return phi_st(r) in eV with its derivatives, before truncation.
+
+        ``s`` and ``t`` broadcast against ``r``.
+        """
+
+    def density(self, r: Array, s: IntArray, t: IntArray) -> Jet:
+        """Return the density at a site of species s from a neighbour of species t."""
+        raise NotImplementedError(f"{type(self).__name__} has no density")
+
+    def embedding(self, rho: Array, s: IntArray) -> Jet:
+        """Return F_s(rho) in eV with its derivatives."""
+        raise NotImplementedError(f"{type(self).__name__} has no embedding function")
+
+    def pairwise(self, values: Any, name: str) -> Array:
+        """Return a parameter as a read-only (ns, ns) array; a scalar serves every pair.
+
+        Raises
+        ------
+        PotentialError
+            Not finite, not symmetric, or of another shape.
+        """
+        ns = len(self.species)
+        table = np.array(values, dtype=np.float64)
+        if table.ndim == 0:
+            table = np.full((ns, ns), table)
+        if table.shape != (ns, ns) or not np.array_equal(table, table.T):
+            raise PotentialError(
+                f"{name} must be a number or a symmetric ({ns}, {ns}) array for "
+                f"{', '.join(self.species)}, not {table.tolist()}"
+            )
+        if not np.isfinite(table).all():
+            raise PotentialError(f"{name} is not finite: {table.tolist()}")
+        table.flags.writeable = False
+        return table
+
+    def truncated_pair(self, r: Array, s: IntArray, t: IntArray) -> Jet:
+        """Return phi_st(r) as it enters the energy, for r below the cutoff."""
+        return self._truncate(self.pair, r, s, t)
+
+    def truncated_density(self, r: Array, s: IntArray, t: IntArray) -> Jet:
+        """Return rho_st(r) as it enters the energy, for r below the cutoff."""
+        return self._truncate(self.density, r, s, t)
+
+    def _truncate(self, function: Any, r: Array, s: IntArray, t: IntArray) -> Jet:
+        value, first, second = function(r, s, t)
+        if self.truncation == "shift_force":
+            edge = function(np.full(np.broadcast(s, t).shape, self.cutoff), s, t)
+            return Jet(
+                value - edge.value - (r - self.cutoff) * edge.first, first - edge.first, second
+            )
+        width = (1.0 - self.switch) * self.cutoff
+        step, d_step, dd_step = smooth_step((r - self.switch * self.cutoff) / width)
+        kept, d_kept, dd_kept = 1.0 - step, -d_step / width, -dd_step / width**2
+        return Jet(
+            value * kept,
+            first * kept + value * d_kept,
+            second * kept + 2.0 * first * d_kept + value * dd_kept,
+        )
+
+    def site_energies(self, bonds: Bonds) -> Array:
+        """Return site energies, (n,) eV."""
+        return self.bond_gradients(bonds)[0]
+
+    @_QUIET
+    def bond_gradients(self, bonds: Bonds) -> tuple[Array, Array]:
+        """Return site energies (n,) eV and ``dV_i/dR_b``, (nb, 3) eV/Angstrom."""
+        start, vectors, site_types, bond_types = check_bonds(self, bonds)
+        inside, i, r, s, t = self._inside(start, vectors, site_types, bond_types)
+        energies, pull, _ = self._sites(len(site_types), i, r, s, t, site_types)
+        gradients = np.zeros_like(vectors)
+        gradients[inside] = (pull / r)[:, None] * vectors[inside]
+        return energies, gradients
+
+    @_QUIET
+    def bond_hessian_product(self, bonds: Bonds, dvectors: Array) -> Array:
+        """Return the change of the bond gradients, (nb, 3), for bond changes (nb, 3)."""
+        start, vectors, site_types, bond_types = check_bonds(self, bonds)
+        changes = np.asarray(dvectors, dtype=np.float64)
+        if changes.shape != vectors.shape:
+            raise InputError(f"dvectors has shape {changes.shape}, the bonds {vectors.shape}")
+        inside, i, r, s, t = self._inside(start, vectors, site_types, bond_types)
+        n = len(site_types)
+        unit = vectors[inside] / r[:, None]
+        stretch = np.einsum("bc,bc->b", unit, changes[inside])
+        phi = self.truncated_pair(r, s, t)
+        slope, along = 0.5 * phi.first, 0.5 * phi.second * stretch
+        if self.many_body:
+            rho = self.truncated_density(r, s, t)
+            f = self.embedding(np.bincount(i, rho.value, n), site_types)
+            slope = slope + f.first[i] * rho.first
+            d_density = np.bincount(i, rho.first * stretch, n)
+            along += f.first[i] * rho.second * stretch
+            along += (f.second * d_density)[i] * rho.first
+        across = slope / r
+        products = np.zeros_like(vectors)
+        products[inside] = (along - across * stretch)[:, None] * unit
+        products[inside] += across[:, None] * changes[inside]
+        return products
+
+    @_QUIET
+    def weighted_energy_forces(
+        self,
+        positions: Array,
+        types: IntArray,
+        weights: Array,
+        start: IntArray,
+        neighbours: IntArray,
+        offsets: Array,
+    ) -> tuple[Array, Array]:
+        """Return site energies and the forces of the weighted sum of site energies.
+
+        Parameters
+        ----------
+        positions : (n, 3) float64, Angstrom
+        types : (n,) int64
+        weights : (n,) float64
+        start, neighbours, offsets : (n + 1,) int64, (nb,) int64, (nb, 3) float64
+            Full symmetric neighbour list; ``R_b = y[j] + offset_b - y[i]``. Rows of sites
+            without weight and without a weighted neighbour may be empty.
+
+        Returns
+        -------
+        site_energies : (n,) float64, eV
+            Zero where the weight is zero.
+        forces : (n, 3) float64, eV/Angstrom
+            ``-d/dy sum_i w_i V_i``.
+        """
+        y, species, w, start, neighbours, offsets = check_positions(
+            self, positions, types, weights, start, neighbours, offsets
+        )
+        n = len(y)
+        sites = np.repeat(np.arange(n), np.diff(start))
+        wanted = np.nonzero((w[sites] != 0.0) | (w[neighbours] != 0.0))[0]
+        i, j = sites[wanted], neighbours[wanted]
+        vectors = y[j] - y[i] + offsets[wanted]
+        r = np.sqrt(np.einsum("bc,bc->b", vectors, vectors))
+        near = np.nonzero(r < self.cutoff)[0]
+        i, j, r, vectors = i[near], j[near], r[near], vectors[near]
+        if len(r) and not r.min() > 0.0:
+            b = int(np.argmin(r))
+            raise InputError(f"atoms {i[b]} and {j[b]} are at the same place")
+        s, t = species[i], species[j]
+        energies, pull, slope = self._sites(n, i, r, s, t, species)
+        if slope is None:
+            # pull is half of phi', the same seen from either end.
+            pull = pull * (w[i] + w[j])
+        else:
+            phi = self.truncated_pair(r, s, t).first
+            here, there = (self.truncated_density(r, a, b).first for a, b in ((s, t), (t, s)))
+            pressure = np.where(w != 0.0, w * slope, 0.0)
+            pull = 0.5 * (w[i] + w[j]) * phi + pressure[i] * here + pressure[j] * there
+        pull /= r
+        forces = np.empty((n, 3))
+        for c in range(3):
+            forces[:, c] = np.bincount(i, pull * vectors[:, c], n)
+        return np.where(w != 0.0, energies, 0.0), forces
+
+    @_QUIET
+    def deformed_star(
+        self,
+        F: Array,
+        star: Array,
+        site_type: int,
+        star_types: IntArray,
+        tangent: bool = False,
+    ) -> tuple[Array, Array, Array | None]:
+        """Return energy, dE/dF and optionally d2E/dF2 of one site's star under many F.
+
+        Parameters
+        ----------
+        F : (n, 3, 3) float64
+            Deformation gradients; a bond becomes ``F R``.
+        star : (k, 3) float64, Angstrom
+            Reference bonds of the site.
+        site_type : int
+        star_types : (k,) int64
+        tangent : bool
+            Whether the second derivative is wanted.
+
+        Returns
+        -------
+        energies : (n,) float64, eV
+        stresses : (n, 3, 3) float64, eV
+        tangents : (n, 3, 3, 3, 3) float64, eV, or None
+            Index order ``[n, i, j, k, l]`` = d2E / dF_ij dF_kl.
+        """
+        gradients, bonds, types = check_star(self, F, star, site_type, star_types)
+        n = len(gradients)
+        q = stars.quadratic_monomials(bonds)
+        quartic = np.stack([q[:, a] * q[:, b] for a, b in stars.QUARTIC], axis=1)
+        energies, second, fourth = np.empty(n), np.empty((n, 6)), np.empty((n, 15))
+        rank_one, curvature = np.zeros((n, 6)), np.zeros(n)
+        doubled = np.array([1.0 if a == b else 2.0 for a, b in stars.QUADRATIC])
+        metric = np.matmul(gradients.swapaxes(1, 2), gradients)
+        metric = np.stack([metric[:, a, b] for a, b in stars.QUADRATIC], axis=1) * doubled
+        site = np.array(site_type)
+        step = max(1, _BLOCK // max(1, len(q)))
+        for first in range(0, n, step):
+            block = slice(first, first + step)
+            r = np.sqrt(metric[block] @ q.T)
+            inside = (r < self.cutoff).astype(np.float64)
+            # Beyond the cutoff a function is evaluated where it is harmless, then dropped.
+            r = np.minimum(r, self.cutoff)
+            phi = Jet(*(inside * f for f in self.truncated_pair(r, site, types)))
+            energies[block] = 0.5 * phi.value.sum(axis=1)
+            slope, bend = 0.5 * phi.first, 0.5 * phi.second
+            if self.many_body:
+                rho = Jet(*(inside * f for f in self.truncated_density(r, site, types)))
+                total = rho.value.sum(axis=1)
+                f = self.embedding(total, np.full(len(total), site_type))
+                energies[block] += f.value
+                curvature[block] = f.second
+                rank_one[block] = (rho.first / r) @ q
+                slope = slope + f.first[:, None] * rho.first
+                bend = bend + f.first[:, None] * rho.second
+            across = slope / r
+            second[block] = across @ q
+            if tangent:
+                fourth[block] = ((bend - across) / r**2) @ quartic
+        moments = (fourth, rank_one, curvature) if tangent else ()
+        return energies, *stars.stress_and_tangent(gradients, second, *moments)
+
+    def _inside(
+        self, start: IntArray, vectors: Array, site_types: IntArray, bond_types: IntArray
+    ) -> tuple[IntArray, IntArray, Array, IntArray, IntArray]:
+        """Return which bonds are shorter than the cutoff, their sites, lengths and species."""
+        r = np.sqrt(np.einsum("bc,bc->b", vectors, vectors))
+        inside = np.nonzero(r < self.cutoff)[0]
+        sites = np.repeat(np.arange(len(start) - 1), np.diff(start))[inside]
+        return inside, sites, r[inside], site_types[sites], bond_types[inside]
+
+    def _sites(
+        self, n: int, i: IntArray, r: Array, s: IntArray, t: IntArray, site_types: IntArray
+    ) -> tuple[Array, Array, Array | None]:
+        """Return site energies, dV_i/dr of each bond, and the slope of the embedding."""
+        phi = self.truncated_pair(r, s, t)
+        energies = 0.5 * np.bincount(i, phi.value, n)
+        pull = 0.5 * phi.first
+        if not self.many_body:
+            return energies, pull, None
+        rho = self.truncated_density(r, s, t)
+        f = self.embedding(np.bincount(i, rho.value, n), site_types)
+        return energies + f.value, pull + f.first[i] * rho.first, f.first
