@@ -16,8 +16,8 @@ from qc.loads.elastic import elastic_tensor, is_monolayer
 from qc.loads.farfield import Array, check_deformation, check_finite, check_points
 from qc.loads.volterra import CrystalMap, VolterraField
 
-# Where no self-consistent position exists, a few core radii around a core at most, the field is
-# evaluated at the reference position; farther out (in Burgers vectors) that would hide a fault.
+# Where no self-consistent position exists, within about one Burgers vector of a core, the field is
+# evaluated at the reference position; beyond this many that would hide a fault.
 _CORE_FALLBACK = 2.0
 
 
@@ -33,9 +33,9 @@ class DislocationField(ABC):
     the field as textbooks give it, with a mismatch ``(grad u) b`` all along the cut.
 
     Near a core the self-consistent equation has no unique solution. An atom for which none is
-    found outside the core radius (about ``|b| / 2``) is placed by the textbook field of that core
-    instead. Gradients are bounded, so that F0 is finite and has a positive determinant
-    everywhere, cores included.
+    found outside the core radius (about ``|b| / 2``) is placed by the textbook field instead; such
+    atoms lie within about ``|b|`` of the core in the reference crystal. Gradients are bounded, so
+    that F0 is finite and has a positive determinant everywhere, cores included.
 
     Source: V. Ehrlacher, C. Ortner, A. V. Shapeev, Arch. Ration. Mech. Anal. 222 (2016) 1217.
     """
@@ -144,42 +144,26 @@ class DislocationField(ABC):
         """Return ``y' - X`` before the mean deformation, (n, 3)."""
         x = points[:, :2]
         angles = self._angles(x)
-        reference = CrystalMap(self._map.fields, self._reference_cores)
-        u = reference.displacement(x, angles)
+        textbook = CrystalMap(self._map.fields, self._reference_cores).displacement(x, angles)
         if not self.self_consistent:
-            return u
-        y, found = self._map.solve(x, angles, x + u[:, :2], 1.0)
-        u = self._map.displacement(y, angles)
-        u[:, :2] = y - x
-        lost = np.nonzero(~found)[0]
-        if len(lost):
-            u[lost] = self._core_displacement(x[lost], angles[:, lost])
-        return u
+            return textbook
+        y, found = self._map.solve(x, angles, x + textbook[:, :2], 1.0)
+        if not found.all():
+            self._check_lost(x[~found])
+        return np.where(found[:, None], self._map.displacement(y, angles), textbook)
 
-    def _core_displacement(self, x: Array, angles: Array) -> Array:
-        """Place atoms of a core by its textbook field, carried along by the other fields."""
+    def _check_lost(self, x: Array) -> None:
+        """Raise unless every point without a self-consistent position lies in a core."""
         distance = np.array(
             [np.hypot(*(x - one.position).T) / one.length for one in self.dislocations]
         )
-        nearest = distance.argmin(axis=0)
-        far = distance.min(axis=0)
-        if far.max() > _CORE_FALLBACK:
-            k = int(far.argmax())
+        k = int(distance.min(axis=0).argmax())
+        if distance[:, k].min() > _CORE_FALLBACK:
             raise ConvergenceError(
                 f"no self-consistent position for the reference point {x[k].tolist()}, "
-                f"{far[k]:.2f} Burgers vectors from dislocation {nearest[k]}"
+                f"{distance[:, k].min():.2f} Burgers vectors from dislocation "
+                f"{distance[:, k].argmin()}"
             )
-        cores, current = self._reference_cores, self._map.cores
-        own = np.empty((len(x), 3))
-        for k, one in enumerate(self.dislocations):
-            mine = nearest == k
-            own[mine] = one.field.displacement(x[mine] - cores[k], angles[k, mine])
-        near = x - cores[nearest] + current[nearest] + own[:, :2]
-        total = own
-        for k, one in enumerate(self.dislocations):
-            others = nearest != k
-            total[others] += one.field.displacement(near[others] - current[k], angles[k, others])
-        return total
 
     def _inner(self, y: Array) -> Array:
         """Return ``(I - grad u)^-1`` at in-plane current positions (n, 2) before Fbar."""

@@ -26,6 +26,9 @@ class HomogeneousStrain:
         ``deformation`` is not a finite (3, 3) matrix with a positive determinant.
     """
 
+    #: No gradient, no cuts: ghost forces of a perfect crystal are all there is at the predictor.
+    is_homogeneous = True
+
     def __init__(self, deformation: ArrayLike | None = None):
         matrix = np.eye(3) if deformation is None else deformation
         self._deformation = check_deformation(matrix, "deformation")

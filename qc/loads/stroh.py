@@ -20,11 +20,11 @@ from qc.loads.farfield import Array
 ComplexArray = NDArray[np.complex128]
 
 # A degenerate tensor (an isotropic one above all) has too few Stroh eigenvectors. Perturbed by a
-# relative eps, eigenvalues split by sqrt(eps) and fields are wrong by about eps + round-off / eps,
-# which is least near the square root of round-off.
-_PERTURBATION = 1e-8
+# relative eps, eigenvalues split by sqrt(eps), and the mean of the solutions for +eps and -eps is
+# wrong by about eps^2 + round-off / eps: 5e-11 of b at the value below.
+_PERTURBATION = 3e-5
 _CLOSURE_REGULAR = 1e-10
-_CLOSURE_PERTURBED = 1e-5
+_CLOSURE_PERTURBED = 1e-8
 
 # Any fixed matrix without symmetry serves, as long as it splits every multiple eigenvalue.
 _GENERIC = np.array(
@@ -47,11 +47,11 @@ class StrohSolution:
     ----------
     frame : (3, 3) float64
         Rows e1, e2, e3 in Cartesian components; e1 points away from the cut, e3 is +z.
-    p : (3,) complex128
-        Eigenvalues with positive imaginary part.
-    a, s : (3, 3) complex128
+    p : (m,) complex128
+        Eigenvalues with positive imaginary part; m = 3, or 6 for a degenerate tensor.
+    a, s : (3, m) complex128
         Displacement and stress eigenvectors (A and L in the literature) in the frame, one column
-        per eigenvalue, normalised to ``2 a . s = 1``.
+        per eigenvalue, normalised to ``2 a . s = 3 / m``.
 
     Notes
     -----
@@ -67,15 +67,15 @@ class StrohSolution:
     s: ComplexArray
 
     def amplitudes(self, burgers: Array) -> ComplexArray:
-        """Return ``D`` with ``u_i = Im sum_a D_ia log z_a`` in Cartesian components, (3, 3).
+        """Return ``D`` with ``u_i = Im sum_a D_ia log z_a`` in Cartesian components, (3, m).
 
         Around the line, counterclockwise about +z, ``u`` grows by exactly ``burgers``.
         """
         d = self.a * (self.s.T @ (self.frame @ burgers)) / np.pi
         d = self.frame.T @ d
-        # The jump 2 pi Re sum_a D_ia closes to the accuracy of the eigenvectors, which is half
-        # the digits for a degenerate tensor; neighbours across the wake must see b exactly.
-        return d + ((burgers / (2.0 * np.pi) - d.real.sum(axis=1)) / 3.0)[:, None]
+        # The jump 2 pi Re sum_a D_ia closes to the accuracy of the eigenvectors only; neighbours
+        # across the wake must see b exactly.
+        return d + ((burgers / (2.0 * np.pi) - d.real.sum(axis=1)) / len(self.p))[:, None]
 
     def energy_tensor(self) -> Array:
         """Return the Barnett-Lothe tensor ``L`` (3, 3) in Cartesian components.
@@ -108,13 +108,15 @@ def solve_stroh(elastic: Any, cut_direction: Array) -> StrohSolution:
 
     Notes
     -----
-    A degenerate tensor is perturbed by 1e-8 of its mean diagonal, which leaves about eight
-    correct digits in the field.
+    A degenerate tensor is perturbed by +-3e-5 of its mean diagonal and the two solutions are
+    averaged, which leaves about ten correct digits in the field.
     """
     tensor = elastic_tensor(elastic)
     scale = float(np.einsum("ijij", tensor)) / 9.0
-    if is_monolayer(tensor):
-        tensor = tensor.copy()
+    generic = from_voigt(_GENERIC)
+    monolayer = is_monolayer(tensor)
+    if monolayer:
+        generic[2] = generic[:, 2] = generic[:, :, 2] = generic[..., 2] = 0.0
         # Anti-plane moduli unlike any in-plane one, so that no eigenvalue is shared.
         for k, modulus in ((0, 0.7 * scale), (1, 1.1 * scale)):
             tensor[k, 2, k, 2] = tensor[2, k, k, 2] = modulus
@@ -128,12 +130,18 @@ def solve_stroh(elastic: Any, cut_direction: Array) -> StrohSolution:
 
     p, a, s, closure = _eigenvectors(local)
     if not closure < _CLOSURE_REGULAR:
-        p, a, s, closure = _eigenvectors(local + _PERTURBATION * from_voigt(_GENERIC))
+        shift = _PERTURBATION * generic
+        pairs = [_eigenvectors(local + shift), _eigenvectors(local - shift)]
+        p = np.concatenate([pair[0] for pair in pairs])
+        a, s = (np.hstack([pair[k] for pair in pairs]) / np.sqrt(2.0) for k in (1, 2))
+        closure = max(pair[3] for pair in pairs)
         if not closure < _CLOSURE_PERTURBED:
             raise InputError(
                 f"elastic tensor is degenerate for a line along z: its Stroh eigenvectors close "
                 f"to {closure:.1e} only"
             )
+    if monolayer:
+        a[2] = s[2] = 0.0
     return StrohSolution(frame, p, a / np.sqrt(scale), s * np.sqrt(scale))
 
 

@@ -213,16 +213,15 @@ class CrystalMap:
                         f"radius of {radius:.3g}: give them as one with the sum of the Burgers "
                         "vectors"
                     )
+        sheets = [self._sheets(j) for j in range(n)]
         cores = reference.copy()
         for _ in range(200):
-            carried = reference.copy()
-            for k in range(n):
-                for j in range(n):
-                    if j != k:
-                        carried[k] += self._carry(
-                            j, reference[k] - reference[j], cores[k] - cores[j]
-                        )
-            change = carried - cores
+            change = reference - cores
+            for j, (one, angles) in enumerate(zip(self.fields, sheets, strict=True)):
+                others = np.arange(n) != j
+                for angle in angles:
+                    u = one.displacement(cores[others] - cores[j], angle[others])
+                    change[others] += 0.5 * u[:, :2]
             cores += 0.7 * change
             if np.abs(change).max(initial=0.0) < 1e-11 + 1e-15 * np.abs(cores).max():
                 return cores
@@ -231,12 +230,10 @@ class CrystalMap:
             "near ones as one with the sum of the Burgers vectors"
         )
 
-    def _carry(self, j: int, reference: Array, current: Array) -> Array:
-        """Return the in-plane displacement (2,) by field j of a core at a vector from its own."""
+    def _sheets(self, j: int) -> Array:
+        """Return the two sheets (2, k) of field j whose mean carries each core."""
         one = self.fields[j]
-        x, y = one._local(reference[None])
-        if x[0] < 0.0 and abs(y[0]) <= 0.5 * one._length:
-            angles = np.array([np.pi, -np.pi])
-        else:
-            angles = one.angles(reference[None])
-        return one.displacement(np.tile(current, (len(angles), 1)), angles).mean(axis=0)[:2]
+        x, y = one._local(self.cores - self.cores[j])
+        on_cut = (x < 0.0) & (np.abs(y) <= 0.5 * one._length)
+        angle = np.arctan2(y, x)
+        return np.array([np.where(on_cut, side * np.pi, angle) for side in (1.0, -1.0)])
