@@ -268,7 +268,7 @@ class VolterraDislocation(DislocationField):
     def energy_prefactor(self) -> float:
         """eV/Angstrom: K in the elastic energy per length, ``K log(R / r)``.
 
-        Source: Bacon, Barnett, Scattergood, Prog. Mater. Sci. 23 (1979) 51, section 2.
+        Source: Bacon, Barnett, Scattergood, Prog. Mater. Sci. 23 (1979) 51.
         """
         return self.field.energy_prefactor()
 

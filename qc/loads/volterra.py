@@ -159,7 +159,7 @@ class CrystalMap:
         """Return v (n, 2) by Newton's method and whether each point converged outside all cores.
 
         Source: V. Ehrlacher, C. Ortner, A. V. Shapeev, Arch. Ration. Mech. Anal. 222 (2016) 1217,
-        section 3.1, for the need to evaluate the field at deformed positions.
+        for the need to evaluate the field at deformed positions.
         """
         v = start.copy()
         done = np.zeros(len(v), dtype=bool)

@@ -226,7 +226,7 @@ def equilibrium_lattice():
         low, high = (a, high) if (slope_of_pair(r) * r).sum() < 0 else (low, a)
     bonds = a * grid
     curvature = np.imag(slope_of_pair(r + 1e-20j)) / 1e-20
-    # C_ijkl of a pair potential without pre-stress: Born and Huang, section 29.
+    # C_ijkl of a pair potential without pre-stress, the Born expression for central forces.
     factor = (curvature - slope_of_pair(r) / r) / r**2 / (2.0 * a**3 / 4.0)
     c = np.einsum("b,bi,bj,bk,bl->ijkl", factor, bonds, bonds, bonds, bonds)
     return a, np.array([c[0, 0, 0, 0], c[0, 0, 1, 1], c[0, 1, 0, 1]])

@@ -48,7 +48,7 @@ ALL = pytest.mark.parametrize(
 
 
 def test_isotropic_edge_and_screw_are_volterras():
-    # Hirth & Lothe, Theory of Dislocations, eqs. 3-45, 3-46 (edge) and 3-2 (screw).
+    # Hirth & Lothe, Theory of Dislocations, chapter 3.
     x = ring()
     angle = np.arctan2(x[:, 1], x[:, 0])
     r2 = x[:, 0] ** 2 + x[:, 1] ** 2
@@ -179,7 +179,7 @@ def test_energy_prefactor_in_closed_form():
     screw = loads.VolterraDislocation(elastic, (0, 0, b)).energy_prefactor
     assert edge == pytest.approx(MU * b * b / (4 * np.pi * (1 - NU)), rel=1e-8)
     assert screw == pytest.approx(MU * b * b / (4 * np.pi), rel=1e-8)
-    # Cubic crystal, line <110>, plane (001): Hirth & Lothe, eqs. 13-130 and 13-156.
+    # Cubic crystal, line <110>, plane (001): Hirth & Lothe, chapter 13.
     c = to_voigt(loads.cubic_elastic(*CU, rotation=LOMER))
     mean = np.sqrt(c[0, 0] * c[1, 1])
     root = c[5, 5] * (mean - c[0, 1]) / (mean + c[0, 1] + 2 * c[5, 5])
