@@ -1,0 +1,8 @@
+"""Conformance kits that users run on their own parts."""
+
+from __future__ import annotations
+
+from .potential import check_potential
+from .report import Check, Report
+
+__all__ = ["Check", "Report", "check_potential"]
