@@ -186,9 +186,9 @@ class CentralPotential(Potential):
         slope, along = 0.5 * phi.first, 0.5 * phi.second * stretch
         if self.many_body:
             rho = self.truncated_density(r, s, t)
-            f = self.embedding(np.bincount(i, rho.value, n), site_types)
+            f = self.embedding(_sums(i, rho.value, n), site_types)
             slope = slope + f.first[i] * rho.first
-            d_density = np.bincount(i, rho.first * stretch, n)
+            d_density = _sums(i, rho.first * stretch, n)
             along += f.first[i] * rho.second * stretch
             along += (f.second * d_density)[i] * rho.first
         across = slope / r
@@ -252,7 +252,7 @@ class CentralPotential(Potential):
         pull /= r
         forces = np.empty((n, 3))
         for c in range(3):
-            forces[:, c] = np.bincount(i, pull * vectors[:, c], n)
+            forces[:, c] = _sums(i, pull * vectors[:, c], n)
         return np.where(w != 0.0, energies, 0.0), forces
 
     @_QUIET
@@ -334,10 +334,15 @@ class CentralPotential(Potential):
     ) -> tuple[Array, Array, Array | None]:
         """Return site energies, dV_i/dr of each bond, and the slope of the embedding."""
         phi = self.truncated_pair(r, s, t)
-        energies = 0.5 * np.bincount(i, phi.value, n)
+        energies = 0.5 * _sums(i, phi.value, n)
         pull = 0.5 * phi.first
         if not self.many_body:
             return energies, pull, None
         rho = self.truncated_density(r, s, t)
-        f = self.embedding(np.bincount(i, rho.value, n), site_types)
+        f = self.embedding(_sums(i, rho.value, n), site_types)
         return energies + f.value, pull + f.first[i] * rho.first, f.first
+
+
+def _sums(i: IntArray, values: Array, n: int) -> Array:
+    """Return the sum of the values of each site, (n,), in the order of the list."""
+    return np.bincount(i, values, n).astype(np.float64, copy=False)

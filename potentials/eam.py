@@ -144,8 +144,8 @@ class EAM(Potential):
             else:
                 radial[:, s, :, 4:] = _radial_spline(self.density[s])
         embed = np.array([cubic_coefficients(f) for f in self.embedding])
-        radial = radial.reshape(ns * ns, nr, 8)
-        return (self.cutoff**2, 1.0 / self.dr, radial, 1.0 / self.drho, embed)
+        rows = radial.reshape(ns * ns, nr, 8)
+        return (self.cutoff**2, 1.0 / self.dr, rows, 1.0 / self.drho, embed)
 
     def site_energies(self, bonds: Bonds) -> Array:
         """Return site energies, (n,) eV."""
