@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
+from .coupling import check_coupling
 from .potential import check_potential
 from .report import Check, Report
 
-__all__ = ["Check", "Report", "check_potential"]
+__all__ = ["Check", "Report", "check_coupling", "check_potential"]
