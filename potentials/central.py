@@ -8,7 +8,7 @@ matters more, have kernels of their own.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -24,8 +24,8 @@ TRUNCATIONS = ("smooth", "shift_force")
 # At absurd distances functions overflow; the result is then not finite, which callers test.
 _QUIET = np.errstate(over="ignore", divide="ignore", invalid="ignore")
 
-#: Stars are worked on in blocks of about this many bonds, to stay in cache.
-_BLOCK = 1 << 16
+#: Arrays are worked on in blocks of about this many bonds, to stay in cache.
+_BLOCK = 1 << 15
 
 
 class Jet(NamedTuple):
@@ -148,14 +148,16 @@ class CentralPotential(Potential):
             return Jet(
                 value - edge.value - (r - self.cutoff) * edge.first, first - edge.first, second
             )
-        width = (1.0 - self.switch) * self.cutoff
-        step, d_step, dd_step = smooth_step((r - self.switch * self.cutoff) / width)
-        kept, d_kept, dd_kept = 1.0 - step, -d_step / width, -dd_step / width**2
-        return Jet(
-            value * kept,
-            first * kept + value * d_kept,
-            second * kept + 2.0 * first * d_kept + value * dd_kept,
-        )
+        start, width = self.switch * self.cutoff, (1.0 - self.switch) * self.cutoff
+        whole = Jet(*(np.array(f) for f in (value, first, second)))
+        far = np.nonzero(r > start)
+        step = smooth_step((r[far] - start) / width)
+        kept, d_kept, dd_kept = 1.0 - step.value, -step.first / width, -step.second / width**2
+        value, first, second = (f[far] for f in whole)
+        whole.value[far] = value * kept
+        whole.first[far] = first * kept + value * d_kept
+        whole.second[far] = second * kept + 2.0 * first * d_kept + value * dd_kept
+        return whole
 
     def site_energies(self, bonds: Bonds) -> Array:
         """Return site energies, (n,) eV."""
@@ -165,10 +167,22 @@ class CentralPotential(Potential):
     def bond_gradients(self, bonds: Bonds) -> tuple[Array, Array]:
         """Return site energies (n,) eV and ``dV_i/dR_b``, (nb, 3) eV/Angstrom."""
         start, vectors, site_types, bond_types = check_bonds(self, bonds)
-        inside, i, r, s, t = self._inside(start, vectors, site_types, bond_types)
-        energies, pull, _ = self._sites(len(site_types), i, r, s, t, site_types)
-        gradients = np.zeros_like(vectors)
-        gradients[inside] = (pull / r)[:, None] * vectors[inside]
+        energies, gradients = np.empty(len(site_types)), np.zeros_like(vectors)
+        for sites, rows in _blocks(start):
+            block = vectors[rows]
+            inside, i, r, s, t = self._inside(
+                start, block, site_types[sites], bond_types[rows], sites
+            )
+            n = sites.stop - sites.start
+            phi = self.truncated_pair(r, s, t)
+            energies[sites] = 0.5 * _sums(i, phi.value, n)
+            pull = 0.5 * phi.first
+            if self.many_body:
+                rho = self.truncated_density(r, s, t)
+                f = self.embedding(_sums(i, rho.value, n), site_types[sites])
+                energies[sites] += f.value
+                pull += f.first[i] * rho.first
+            gradients[rows.start + inside] = (pull / r)[:, None] * block[inside]
         return energies, gradients
 
     @_QUIET
@@ -178,23 +192,28 @@ class CentralPotential(Potential):
         changes = np.asarray(dvectors, dtype=np.float64)
         if changes.shape != vectors.shape:
             raise InputError(f"dvectors has shape {changes.shape}, the bonds {vectors.shape}")
-        inside, i, r, s, t = self._inside(start, vectors, site_types, bond_types)
-        n = len(site_types)
-        unit = vectors[inside] / r[:, None]
-        stretch = np.einsum("bc,bc->b", unit, changes[inside])
-        phi = self.truncated_pair(r, s, t)
-        slope, along = 0.5 * phi.first, 0.5 * phi.second * stretch
-        if self.many_body:
-            rho = self.truncated_density(r, s, t)
-            f = self.embedding(_sums(i, rho.value, n), site_types)
-            slope = slope + f.first[i] * rho.first
-            d_density = _sums(i, rho.first * stretch, n)
-            along += f.first[i] * rho.second * stretch
-            along += (f.second * d_density)[i] * rho.first
-        across = slope / r
         products = np.zeros_like(vectors)
-        products[inside] = (along - across * stretch)[:, None] * unit
-        products[inside] += across[:, None] * changes[inside]
+        for sites, rows in _blocks(start):
+            inside, i, r, s, t = self._inside(
+                start, vectors[rows], site_types[sites], bond_types[rows], sites
+            )
+            n = sites.stop - sites.start
+            change = changes[rows][inside]
+            unit = vectors[rows][inside] / r[:, None]
+            stretch = np.einsum("bc,bc->b", unit, change)
+            phi = self.truncated_pair(r, s, t)
+            slope, along = 0.5 * phi.first, 0.5 * phi.second * stretch
+            if self.many_body:
+                rho = self.truncated_density(r, s, t)
+                f = self.embedding(_sums(i, rho.value, n), site_types[sites])
+                slope += f.first[i] * rho.first
+                d_density = _sums(i, rho.first * stretch, n)
+                along += f.first[i] * rho.second * stretch
+                along += (f.second * d_density)[i] * rho.first
+            across = slope / r
+            products[rows.start + inside] = (along - across * stretch)[:, None] * unit + across[
+                :, None
+            ] * change
         return products
 
     @_QUIET
@@ -229,30 +248,29 @@ class CentralPotential(Potential):
             self, positions, types, weights, start, neighbours, offsets
         )
         n = len(y)
-        sites = np.repeat(np.arange(n), np.diff(start))
-        wanted = np.nonzero((w[sites] != 0.0) | (w[neighbours] != 0.0))[0]
-        i, j = sites[wanted], neighbours[wanted]
-        vectors = y[j] - y[i] + offsets[wanted]
-        r = np.sqrt(np.einsum("bc,bc->b", vectors, vectors))
-        near = np.nonzero(r < self.cutoff)[0]
-        i, j, r, vectors = i[near], j[near], r[near], vectors[near]
-        if len(r) and not r.min() > 0.0:
-            b = int(np.argmin(r))
-            raise InputError(f"atoms {i[b]} and {j[b]} are at the same place")
-        s, t = species[i], species[j]
-        energies, pull, slope = self._sites(n, i, r, s, t, species)
-        if slope is None:
-            # pull is half of phi', the same seen from either end.
-            pull = pull * (w[i] + w[j])
-        else:
-            phi = self.truncated_pair(r, s, t).first
-            here, there = (self.truncated_density(r, a, b).first for a, b in ((s, t), (t, s)))
-            pressure = np.where(w != 0.0, w * slope, 0.0)
-            pull = 0.5 * (w[i] + w[j]) * phi + pressure[i] * here + pressure[j] * there
-        pull /= r
-        forces = np.empty((n, 3))
-        for c in range(3):
-            forces[:, c] = _sums(i, pull * vectors[:, c], n)
+        lists = (y, species, w, start, neighbours, offsets)
+        energies, forces, pressure = np.zeros(n), np.empty((n, 3)), np.zeros(n)
+        if self.many_body:
+            rho = np.empty(n)
+            for sites, rows in _blocks(start):
+                i, _, r, _, s, t = self._near(*lists, sites, rows)
+                here = self.truncated_density(r, s, t).value
+                rho[sites] = _sums(i - sites.start, here, sites.stop - sites.start)
+            f = self.embedding(rho, species)
+            energies += f.value
+            pressure = np.where(w != 0.0, w * f.first, 0.0)
+        for sites, rows in _blocks(start):
+            i, j, r, vectors, s, t = self._near(*lists, sites, rows)
+            phi = self.truncated_pair(r, s, t)
+            pull = 0.5 * (w[i] + w[j]) * phi.first
+            if self.many_body:
+                pull += pressure[i] * self.truncated_density(r, s, t).first
+                pull += pressure[j] * self.truncated_density(r, t, s).first
+            pull /= r
+            row, size = i - sites.start, sites.stop - sites.start
+            energies[sites] += 0.5 * _sums(row, phi.value, size)
+            for c in range(3):
+                forces[sites, c] = _sums(row, pull * vectors[:, c], size)
         return np.where(w != 0.0, energies, 0.0), forces
 
     @_QUIET
@@ -320,27 +338,59 @@ class CentralPotential(Potential):
         moments = (fourth, rank_one, curvature) if tangent else ()
         return energies, *stars.stress_and_tangent(gradients, second, *moments)
 
+    def _kind(self, types: IntArray) -> IntArray:
+        """Return types, or a scalar where there is one species only: indexing costs more."""
+        return types if len(self.species) > 1 else np.zeros((), dtype=np.int64)
+
     def _inside(
-        self, start: IntArray, vectors: Array, site_types: IntArray, bond_types: IntArray
+        self,
+        start: IntArray,
+        vectors: Array,
+        site_types: IntArray,
+        bond_types: IntArray,
+        sites: slice,
     ) -> tuple[IntArray, IntArray, Array, IntArray, IntArray]:
-        """Return which bonds are shorter than the cutoff, their sites, lengths and species."""
+        """Return which bonds of a block are inside the cutoff, their sites, lengths, species."""
         r = np.sqrt(np.einsum("bc,bc->b", vectors, vectors))
         inside = np.nonzero(r < self.cutoff)[0]
-        sites = np.repeat(np.arange(len(start) - 1), np.diff(start))[inside]
-        return inside, sites, r[inside], site_types[sites], bond_types[inside]
+        counts = np.diff(start[sites.start : sites.stop + 1])
+        i = np.repeat(np.arange(len(counts)), counts)[inside]
+        return inside, i, r[inside], self._kind(site_types[i]), self._kind(bond_types[inside])
 
-    def _sites(
-        self, n: int, i: IntArray, r: Array, s: IntArray, t: IntArray, site_types: IntArray
-    ) -> tuple[Array, Array, Array | None]:
-        """Return site energies, dV_i/dr of each bond, and the slope of the embedding."""
-        phi = self.truncated_pair(r, s, t)
-        energies = 0.5 * _sums(i, phi.value, n)
-        pull = 0.5 * phi.first
-        if not self.many_body:
-            return energies, pull, None
-        rho = self.truncated_density(r, s, t)
-        f = self.embedding(_sums(i, rho.value, n), site_types)
-        return energies + f.value, pull + f.first[i] * rho.first, f.first
+    def _near(
+        self,
+        y: Array,
+        species: IntArray,
+        w: Array,
+        start: IntArray,
+        neighbours: IntArray,
+        offsets: Array,
+        sites: slice,
+        rows: slice,
+    ) -> tuple[IntArray, IntArray, Array, Array, IntArray, IntArray]:
+        """Return the pairs of a block that have weight and are inside the cutoff."""
+        i = np.repeat(
+            np.arange(sites.start, sites.stop), np.diff(start[sites.start : sites.stop + 1])
+        )
+        j = neighbours[rows]
+        vectors = y.take(j, axis=0) - y.take(i, axis=0) + offsets[rows]
+        r = np.sqrt(np.einsum("bc,bc->b", vectors, vectors))
+        near = np.nonzero((r < self.cutoff) & ((w[i] != 0.0) | (w[j] != 0.0)))[0]
+        i, j, r, vectors = i[near], j[near], r[near], vectors.take(near, axis=0)
+        if len(r) and not r.min() > 0.0:
+            b = int(np.argmin(r))
+            raise InputError(f"atoms {i[b]} and {j[b]} are at the same place")
+        return i, j, r, vectors, self._kind(species[i]), self._kind(species[j])
+
+
+def _blocks(start: IntArray) -> Iterator[tuple[slice, slice]]:
+    """Split the rows of a list into blocks; yield the slices of sites and of bonds."""
+    n, first = len(start) - 1, 0
+    while first < n:
+        last = int(np.searchsorted(start, start[first] + _BLOCK, side="right")) - 1
+        last = min(max(last, first + 1), n)
+        yield slice(first, last), slice(int(start[first]), int(start[last]))
+        first = last
 
 
 def _sums(i: IntArray, values: Array, n: int) -> Array:
