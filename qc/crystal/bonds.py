@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from ase import Atoms
 from ase.geometry import complete_cell
-from matscipy.neighbours import neighbour_list
 from numpy.typing import NDArray
+from scipy.spatial import cKDTree
 
 from qc.errors import CrystalError
 
@@ -113,12 +113,22 @@ def bond_list(structure: Structure, cutoff: float, what: str = "atoms") -> BondL
     CrystalError
         Two atoms coincide, or so many lie within the cutoff that they overlap.
     """
-    positions, cell, pbc = structure.positions, structure.cell, structure.pbc
+    positions, cell = structure.positions, structure.cell
     _refuse_crowding(structure, cutoff, what)
-    i, j, r, shifts = neighbour_list(
-        "ijDS", cutoff=float(cutoff), positions=positions, cell=cell, pbc=pbc
-    )
-    i, j = i.astype(np.int64), j.astype(np.int64)
+    inverse = np.asarray(np.linalg.inv(cell), dtype=np.float64)
+    fractions = positions @ inverse
+    wraps = np.where(structure.pbc, np.floor(fractions), 0.0)
+    owners, shifts = _images(fractions - wraps, structure.pbc, cutoff, inverse)
+    inside = positions - wraps @ cell
+    tree = cKDTree(inside[owners] + shifts @ cell)
+    pairs = cKDTree(inside).sparse_distance_matrix(tree, cutoff, output_type="ndarray")
+    # An atom's own image with zero shift has the index of the atom: it comes first in the list.
+    pairs = pairs[pairs["i"] != pairs["j"]]
+    order = np.argsort(pairs["i"].astype(np.int64) * len(owners) + pairs["j"])
+    i, point = pairs["i"][order].astype(np.int64), pairs["j"][order]
+    j = owners[point]
+    shift = (shifts[point] - wraps[j] + wraps[i]).astype(np.int64)
+    r = (positions[j] - positions[i]) + shift @ cell
     if len(i):
         length = np.linalg.norm(r, axis=1)
         k = int(np.argmin(length))
@@ -127,7 +137,28 @@ def bond_list(structure: Structure, cutoff: float, what: str = "atoms") -> BondL
             raise CrystalError(f"{what}: atoms {p} and {q} coincide")
     start = np.zeros(len(positions) + 1, dtype=np.int64)
     np.cumsum(np.bincount(i, minlength=len(positions)), out=start[1:])
-    return BondList(start, j, np.ascontiguousarray(r), shifts.astype(np.int64))
+    return BondList(start, j, r, shift)
+
+
+def _images(
+    fractions: Array, pbc: tuple[bool, bool, bool], cutoff: float, inverse: Array
+) -> tuple[IntArray, Array]:
+    """Return owner and shift of every atom and of every periodic image within the cutoff.
+
+    The atoms themselves come first, in their order.
+    """
+    margin = cutoff * np.linalg.norm(inverse, axis=0) + 1e-9
+    owners = np.arange(len(fractions), dtype=np.int64)
+    shifts = np.zeros((len(fractions), 3))
+    for k in np.flatnonzero(pbc):
+        n = int(np.ceil(margin[k]))
+        for step in (v for v in range(-n, n + 1) if v):
+            x = fractions[owners, k] + step
+            near = np.flatnonzero((shifts[:, k] == 0) & (x > -margin[k]) & (x < 1 + margin[k]))
+            moved = shifts[near]
+            moved[:, k] = step
+            owners, shifts = np.concatenate([owners, owners[near]]), np.vstack([shifts, moved])
+    return owners, shifts
 
 
 def _refuse_crowding(structure: Structure, cutoff: float, what: str) -> None:

@@ -150,3 +150,41 @@ def lattice_points_in_ball(cell: Array, radius: float, centre: ArrayLike = (0, 0
     grid = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
     d = grid @ cell - np.asarray(centre, dtype=float)
     return grid[np.einsum("ij,ij->i", d, d) <= radius * radius]
+
+
+def smith_normal_form(rows: ArrayLike) -> tuple[list[int], IntArray]:
+    """Diagonalise the lattice that k independent integer rows of length 3 generate.
+
+    Returns
+    -------
+    d : list of k positive int
+    v : (3, 3) int64, unimodular
+        The rows of ``rows @ v`` generate the same lattice as the rows of ``diag(d)``: two
+        integer vectors are equivalent modulo ``rows`` if ``m @ v`` agree modulo ``d`` in the
+        first k entries and exactly in the others.
+    """
+    a = [[int(x) for x in row] for row in np.asarray(rows).reshape(-1, 3)]
+    v = [[int(i == j) for j in range(3)] for i in range(3)]
+    k = len(a)
+    for t in range(k):
+        while True:
+            pivots = [(abs(a[i][j]), i, j) for i in range(t, k) for j in range(t, 3) if a[i][j]]
+            if not pivots:
+                raise ValueError("the rows are not independent")
+            _, i, j = min(pivots)
+            a[t], a[i] = a[i], a[t]
+            for row in (*a, *v):
+                row[t], row[j] = row[j], row[t]
+            clean = True
+            for i in range(t + 1, k):
+                q = a[i][t] // a[t][t]
+                a[i] = [x - q * y for x, y in zip(a[i], a[t], strict=True)]
+                clean &= a[i][t] == 0
+            for j in range(t + 1, 3):
+                q = a[t][j] // a[t][t]
+                for row in (*a, *v):
+                    row[j] -= q * row[t]
+                clean &= a[t][j] == 0
+            if clean:
+                break
+    return [abs(a[t][t]) for t in range(k)], np.array(v, dtype=np.int64)

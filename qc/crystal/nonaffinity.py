@@ -16,6 +16,8 @@ from qc.crystal.bonds import (
     take_rows,
 )
 from qc.crystal.crystal import Crystal
+from qc.crystal.orientation import orient
+from qc.crystal.recognise import recognise
 from qc.errors import CrystalError
 
 Array = NDArray[np.float64]
@@ -89,12 +91,10 @@ def lattice_fit(
     """
     structure = checked_structure(atoms)
     if crystal is None:
-        from qc.crystal.recognise import recognise
-
         found = recognise(atoms)
         crystal, F = found.crystal, found.F
     elif F is None:
-        F = _first_guess(atoms, structure, crystal)
+        F = _first_guess(structure, crystal)
     F = np.asarray(F, dtype=float)
     if F.shape != (3, 3) or not np.isfinite(F).all() or np.linalg.det(F) <= 0:
         raise CrystalError("F must be a finite (3, 3) matrix of positive determinant")
@@ -139,17 +139,15 @@ def _best_neighbour(start: IntArray, neighbours: IntArray, d2: Array) -> IntArra
     return neighbours[order][start[:-1]]
 
 
-def _first_guess(atoms: Atoms, structure: Structure, crystal: Crystal) -> Array:
+def _first_guess(structure: Structure, crystal: Crystal) -> Array:
     """Return the identity if the crystal as oriented fits most bonds, else search for it."""
     bonds = bond_list(structure, 1.05 * star_reach(crystal))
     fit = lattice_matched(bonds.start, bonds.vectors, crystal, iterations=2)
     close = np.linalg.norm(bonds.vectors, axis=1) < 1.05 * crystal.star_radius
     if (fit.match >= 0).sum() >= 0.8 * close.sum():
         return np.eye(3)
-    from qc.crystal.recognise import orient
-
     # Where no lattice is found at all, every atom is non-affine, which is the answer.
-    found = orient(atoms, crystal)
+    found = orient(structure, crystal)
     return np.eye(3) if found is None else found
 
 

@@ -19,7 +19,8 @@ FCC_CELL = np.array([[0.0, 1, 1], [1, 0, 1], [1, 1, 0]]) / 2
 BCC_CELL = np.array([[-1.0, 1, 1], [1, -1, 1], [1, 1, -1]]) / 2
 
 
-def _positive(value: float, what: str) -> float:
+def positive(value: float, what: str) -> float:
+    """Return a positive finite number or raise CrystalError naming what it should have been."""
     try:
         number = float(value)
     except (TypeError, ValueError):
@@ -37,7 +38,7 @@ def _cubic(
     a: float,
     axes: tuple[Direction | None, Direction | None, Direction | None],
 ) -> Crystal:
-    a = _positive(a, f"{name} lattice constant")
+    a = positive(a, f"{name} lattice constant")
     rotation = orientation(np.eye(3), *axes)
     return Crystal(
         cell=a * cell @ rotation.T,
@@ -123,7 +124,7 @@ def hcp(
     CrystalError
         As in `fcc`.
     """
-    a, c = _positive(a, "hcp lattice constant"), _positive(c, "hcp lattice constant c")
+    a, c = positive(a, "hcp lattice constant"), positive(c, "hcp lattice constant c")
     cell = hexagonal_cell(a, c)
     rotation = orientation(cell, x, y, z)
     basis = np.array([[0, 0, 0], [1 / 3, 2 / 3, 1 / 2]]) @ cell
@@ -132,7 +133,7 @@ def hcp(
 
 def triangular(symbol: str, a: float) -> Crystal:
     """Return a triangular monolayer in the plane z = 0, a nearest-neighbour row along x."""
-    a = _positive(a, "triangular lattice constant")
+    a = positive(a, "triangular lattice constant")
     cell = np.array([[a, 0, 0], [a / 2, a * np.sqrt(3) / 2, 0], [0, 0, 1]])
     return Crystal(cell, np.zeros((1, 3)), (symbol,), "triangular", a, np.eye(3), "monolayer")
 
