@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from ase import Atoms
+from ase.data import atomic_masses, atomic_numbers
 from numpy.typing import ArrayLike, NDArray
 
 from qc.continuum import CauchyBorn
@@ -121,7 +122,7 @@ class QuasiContinuum:
         everything = self.scheme.name == "atomistic"
         size_field = PowerGrading(
             core_set.distance,
-            full=np.inf if everything else function.outer,
+            full=1e12 if everything else function.outer,
             spacing=crystal.nearest_neighbour,
             exponent=exponent,
             largest=largest,
@@ -183,6 +184,9 @@ class QuasiContinuum:
     #: What `from_atoms` found; None otherwise.
     found: Defects | None = None
 
+    #: Translation from the model's frame to the frame of atoms given out, (3,) Angstrom.
+    offset: Array = np.zeros(3)
+
     # -- sizes ------------------------------------------------------------------------------------
 
     @property
@@ -198,9 +202,10 @@ class QuasiContinuum:
     @property
     def n_sites(self) -> float:
         """Sites the model stands for: site weights plus element volumes over the site volume."""
-        terms = self.coupling.blended if self.coupling.blended is not None else None
+        terms = self.coupling.blended
         if terms is None:
-            return float(self.mesh.volumes.sum() / self.crystal.volume)
+            change = int(self.layout.extra.sum()) - int(self.layout.vacant.sum())
+            return float(self.mesh.volumes.sum() / self.crystal.volume) + change
         weights = terms.continuum.weights[terms.continuum.active]
         volume = float(weights @ terms.continuum.element_volumes)
         return float(terms.atoms.weights.sum() + volume / self.crystal.volume)
@@ -245,16 +250,37 @@ class QuasiContinuum:
         """Return the representative atoms: one per occupied node, at its current position."""
         keep = self.occupied
         symbols = np.array(self.node_symbols())[keep]
-        atoms = Atoms(list(symbols), positions=(self.predictor() + self.U)[keep])
+        atoms = Atoms(list(symbols), positions=(self.predictor() + self.U)[keep] + self.offset)
+        atoms.set_masses(self.node_masses()[keep])
         self._dress(atoms)
         return atoms
 
+    def node_masses(self) -> Array:
+        """Lumped mass of every node, (n_nodes,) u.
+
+        Each node's mass is the sum of its share of the elements around it, weighted like their
+        energies, and of its own atom, weighted like its site energy; the masses add up to the mass
+        of all sites.
+        """
+        beta = self.scheme.weighting(self.layout.beta_nodes)
+        mesh = self.mesh
+        corners = mesh.elements.shape[1]
+        omega = beta[mesh.elements].mean(axis=1)
+        share = omega * mesh.volumes / (corners * self.crystal.volume)
+        sites = np.bincount(
+            mesh.elements.ravel(), np.repeat(share, corners), minlength=len(beta)
+        ) + (1.0 - beta)
+        numbers = [atomic_numbers[s] for s in self.node_symbols()]
+        return sites * atomic_masses[numbers]
+
     def _dress(self, atoms: Atoms) -> None:
+        """Give atoms a cell: a bounding box, or the period along the line in 2.5D."""
+        extent = np.ptp(atoms.positions, axis=0) if len(atoms) else np.zeros(3)
+        cell = np.diag(extent + 1.0)
         if self.crystal.mode == "columns":
-            cell = np.zeros((3, 3))
             cell[2] = np.asarray(self.far_field.mean_deformation) @ self.crystal.cell[2]
-            atoms.set_cell(cell)
             atoms.pbc = (False, False, True)
+        atoms.set_cell(cell)
 
     def all_atoms(self, region: Region | float | None = None) -> Atoms:
         """Return every atom of a part of the model, interpolated where the mesh is coarse.
@@ -298,7 +324,7 @@ class QuasiContinuum:
             extra_y = (self.predictor() + self.U)[self.mesh.n_vertices :][inside]
             y = np.vstack([y, extra_y])
             types = np.concatenate([types, layout.types[layout.extra][inside]])
-        atoms = Atoms([self.potential.species[t] for t in types], positions=y)
+        atoms = Atoms([self.potential.species[t] for t in types], positions=y + self.offset)
         self._dress(atoms)
         return atoms
 
@@ -338,9 +364,8 @@ def _centres(
     if centres is not None:
         return np.atleast_2d(np.asarray(centres, dtype=float))
     parts: list[Array] = []
-    cores = getattr(far_field, "cores", None)
-    if cores is not None and len(cores):
-        parts.append(np.asarray(cores, dtype=float))
+    for one in getattr(far_field, "dislocations", ()):
+        parts.append(np.array([[one.position[0], one.position[1], 0.0]]))
     sites: list[Sequence[int]] = [*defects.vacant, *(defects.substitutions or {})]
     if sites:
         parts.append(crystal.positions(np.array(sites, dtype=np.int64)))

@@ -1,0 +1,101 @@
+"""ASE calculator of a quasicontinuum model: energy and forces of its representative atoms."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+from ase.calculators.calculator import (
+    Calculator,
+    PropertyNotImplementedError,
+    all_changes,
+    external_calculators,
+    register_calculator_class,
+)
+
+from qc.atomistic.neighbours import check_positions
+from qc.coupling import QuasiContinuum
+from qc.errors import InputError, NonFiniteError
+
+
+class QCCalculator(Calculator):
+    """Energy and forces of the representative atoms ``model.to_ase()``.
+
+    Any ASE optimizer or molecular dynamics moves them; constrained atoms and the continuum follow.
+    Atoms on the outer boundary feel no force and stay.
+
+    Parameters
+    ----------
+    model : QuasiContinuum
+    **kwargs
+        ``atoms`` and the other arguments of an ASE calculator.
+
+    Notes
+    -----
+    The energy is relative to the perfect crystal. After each calculation ``model.U`` holds the
+    correctors of the atoms' positions. Blended forces (``"bqcf"``) have no energy, and ASE is told
+    so.
+
+    Raises
+    ------
+    InputError
+        The atoms are not the model's representative atoms, or a position is not finite.
+    NonFiniteError
+        An energy or force is NaN or infinite.
+    """
+
+    name = "qc_model"
+    implemented_properties: list[str] = ["energy", "free_energy", "forces"]
+    ignored_changes: set[str] = {"initial_magmoms", "initial_charges", "cell", "pbc"}
+
+    def __init__(self, model: QuasiContinuum, **kwargs: Any) -> None:
+        if not isinstance(model, QuasiContinuum):
+            raise InputError(f"expected a QuasiContinuum model, got {type(model).__name__}")
+        self.model = model
+        super().__init__(**kwargs)
+
+    def calculate(
+        self,
+        atoms: Atoms | None = None,
+        properties: Sequence[str] = ("energy",),
+        system_changes: Sequence[str] = all_changes,
+    ) -> None:
+        """Fill `results`; called by ASE."""
+        results = {} if system_changes else self.results
+        self.results = {}
+        super().calculate(atoms, properties, system_changes)
+        if self.atoms is None:
+            raise InputError("no atoms to calculate")
+        model, y = self.model, check_positions(self.atoms.positions)
+        occupied = model.occupied
+        if len(y) != int(occupied.sum()):
+            raise InputError(
+                f"{len(y)} atoms given, but the model has {int(occupied.sum())} representative "
+                "atoms; start from model.to_ase()"
+            )
+        u = np.zeros_like(model.U)
+        u[occupied] = y - model.offset - model.predictor()[occupied]
+        if "forces" not in results:
+            forces = model.forces(u)[occupied]
+            if not np.isfinite(forces).all():
+                atom = int(np.nonzero(~np.isfinite(forces).all(axis=1))[0][0])
+                raise NonFiniteError(f"force on representative atom {atom} is not finite")
+            results["forces"] = forces
+        if "energy" not in results:
+            if model.coupling.conservative:
+                energy = float(model.energy(u))
+                if not np.isfinite(energy):
+                    raise NonFiniteError("the energy is not finite")
+                results["energy"] = results["free_energy"] = energy
+            elif "energy" in properties or "free_energy" in properties:
+                raise PropertyNotImplementedError(
+                    f"scheme '{model.scheme.name}' blends forces and has no energy"
+                )
+        model.U = u
+        self.results = results
+
+
+if QCCalculator.name not in external_calculators:
+    register_calculator_class(QCCalculator.name, QCCalculator)
