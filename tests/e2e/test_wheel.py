@@ -111,6 +111,23 @@ def test_the_installed_command_runs(installed, tmp_path):
     assert "quasicontinuum 0.1.0" in out
 
 
+def test_ase_finds_both_calculators_by_the_entry_point(installed, tmp_path):
+    code = (
+        "from ase._4.plugins import plugins\n"
+        "for p in plugins.by_package['quasicontinuum']:\n"
+        "    print(p.name, p.version, p().__name__, 'energy' in p().implemented_properties)\n"
+    )
+    out = run(sys.executable, "-c", code, cwd=tmp_path, PYTHONPATH=str(installed))
+    assert sorted(out.splitlines()) == [
+        "qc_model 0.1.0 QCCalculator True",
+        "qc_potential 0.1.0 PotentialCalculator True",
+    ]
+    out = run(sys.executable, "-m", "ase", "info", "--plugins", cwd=tmp_path,
+              PYTHONPATH=str(installed))  # fmt: skip
+    assert "quasicontinuum 0.1.0" in out
+    assert "qc_potential" in out
+
+
 def test_the_potentials_folder_refuses_another_name(tmp_path):
     done = subprocess.run(
         [sys.executable, "-c", "import potentials"],
