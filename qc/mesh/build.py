@@ -37,7 +37,7 @@ def graded_mesh(
     size_field : PowerGrading
         Largest allowed element size over the region.
     region : Region
-        The elements kept are those with a vertex inside.
+        A `LatticeBlock` is filled exactly; of any other region the elements with a vertex inside.
     max_vertices : int
         Refuse to grow beyond this.
 
@@ -78,7 +78,7 @@ def graded_mesh(
             raise MeshError(f"mesh would exceed {max_vertices} vertices; enlarge the size field")
         x = simplices @ vectors
         centre = x.mean(axis=1)
-        radius = np.sqrt(((x - centre[:, None]) ** 2).sum(-1)).max(axis=1)
+        radius = np.sqrt(((x - centre[:, None])[..., :d] ** 2).sum(-1)).max(axis=1)
         edges = (simplices[:, 1:] - simplices[:, :1]).astype(float)
         # A simplex of one lattice cell counts as one spacing.
         size = size_field.spacing * np.abs(np.linalg.det(edges)) ** (1.0 / d)
@@ -99,9 +99,10 @@ def mesh_of_forest(
     vectors = basis @ crystal.cell[:d]
     leaves = forest.leaves
     x_all = forest.vertices @ vectors
-    inside = region.contains(x_all)
-    keep = inside[forest.simplices[leaves]].any(axis=1)
-    leaves = leaves[keep]
+    # A block is filled to its edges; elsewhere the surface follows the sites that are inside.
+    if region.lattice_box(crystal, basis) is None:
+        inside = region.contains(x_all)
+        leaves = leaves[inside[forest.simplices[leaves]].any(axis=1)]
     if not len(leaves):
         raise MeshError("the region holds no lattice cell")
     elements = forest.simplices[leaves]
@@ -168,7 +169,9 @@ def best_basis(crystal: Crystal) -> IntArray:
         Rows are mesh axes in lattice coordinates.
     """
     d = crystal.dim
-    gram = np.round(crystal.cell[:d] @ crystal.cell[:d].T / crystal.nearest_neighbour**2, 9)
+    # Columns are meshed in the plane; where along the line a column's site lies is no matter.
+    axes = crystal.cell[:d, :d]
+    gram = np.round(axes @ axes.T / crystal.nearest_neighbour**2, 9)
     return np.array(_best_basis(d, tuple(gram.ravel())), dtype=np.int64)
 
 
@@ -200,4 +203,4 @@ def _macro_edge(
     d = len(vectors)
     far = float(np.linalg.norm(upper[:d] - lower[:d]))
     allowed = float(size_field.size(np.array([far]))[0]) / size_field.spacing
-    return 2 ** max(0, int(math.floor(math.log2(max(allowed, 1.0)))))
+    return 2 ** max(0, math.floor(math.log2(max(allowed, 1.0))))

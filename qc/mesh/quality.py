@@ -27,12 +27,19 @@ def simplex_quality(corners: Array) -> Array:
 
 
 def worst_class(vectors: Array) -> float:
-    """Worst quality over the Kuhn simplices of a cell and their bisection classes, (d, d) rows."""
+    """Worst quality over the Kuhn simplices of a cell and their bisection classes, (d, d) rows.
+
+    Bisection turns the diagonals of a cell into those of its mirror images, which in a skew lattice
+    have other shapes; they are counted.
+    """
     d = len(vectors)
+    mirrors = np.array(list(itertools.product([1.0], *[[1.0, -1.0]] * (d - 1))))
+    cells = mirrors[:, :, None] * vectors
     perms = list(itertools.permutations(range(d)))
-    simplices = np.zeros((len(perms), d + 1, d))
+    paths = np.zeros((len(cells), len(perms), d + 1, d))
     for k, p in enumerate(perms):
-        simplices[k, 1:] = np.cumsum(vectors[list(p)], axis=0)
+        paths[:, k, 1:] = np.cumsum(cells[:, list(p)], axis=1)
+    simplices = paths.reshape(-1, d + 1, d)
     worst = np.inf
     for tag in range(d, 0, -1):
         worst = min(worst, float(simplex_quality(simplices).min()))

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from qc.errors import InputError
-from qc.mesh.quality import worst_class
 
 if TYPE_CHECKING:
     from qc.crystal import Crystal
@@ -148,21 +147,12 @@ class BoundBlock:
         return corners.min(axis=0), corners.max(axis=0)
 
     def mesh_basis(self, crystal: Crystal) -> IntArray | None:
-        """Mesh axes: the block's, with the signs that give the best elements."""
-        d = crystal.dim
-        axes = self.block._axes(d)
-        frame = crystal.cell[:d, :d]
-        signs = np.array(np.meshgrid(*[[1, -1]] * d, indexing="ij")).reshape(d, -1).T
-        worst = [round(worst_class((s[:, None] * axes) @ frame), 9) for s in signs]
-        best = signs[int(np.argmax(worst))]
-        return best[:, None] * axes
+        """Return the block's own axes."""
+        return self.block._axes(crystal.dim)
 
     def lattice_box(self, crystal: Crystal, basis: IntArray) -> tuple[IntArray, IntArray] | None:
         """Return the block in mesh coordinates."""
-        d = crystal.dim
-        sign = np.rint(np.diag(basis @ np.linalg.inv(self.block._axes(d)))).astype(np.int64)
-        a, b = sign * np.array(self.block.lower), sign * np.array(self.block.upper)
-        return np.minimum(a, b), np.maximum(a, b)
+        return np.array(self.block.lower), np.array(self.block.upper)
 
 
 @dataclass(frozen=True)

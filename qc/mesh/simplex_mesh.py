@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
+import scipy.sparse as sp
 from numpy.typing import NDArray
+from scipy.sparse.csgraph import connected_components
 
 from qc.crystal import Crystal
 from qc.errors import MeshError
@@ -136,7 +138,7 @@ def check_mesh(mesh: SimplexMesh, min_quality: float = 0.05) -> None:
         Naming the vertex or element at fault.
     """
     crystal, d = mesh.crystal, mesh.dim
-    m, s, distance = crystal.integer_coordinates(mesh.positions)
+    _, s, distance = crystal.integer_coordinates(mesh.positions)
     bad = np.nonzero((distance > 1e-6) | (s != 0))[0]
     if len(bad):
         raise MeshError(
@@ -169,6 +171,12 @@ def check_mesh(mesh: SimplexMesh, min_quality: float = 0.05) -> None:
     used[mesh.elements] = True
     if not used.all():
         raise MeshError(f"vertex {int(np.argmin(used))} belongs to no element")
+    pairs = (mesh.elements[:, :1].repeat(d, axis=1).ravel(), mesh.elements[:, 1:].ravel())
+    graph = sp.coo_matrix((np.ones(len(pairs[0])), pairs), (mesh.n_vertices,) * 2)
+    parts, part = connected_components(graph, directed=False)
+    if parts > 1:
+        lost = int(np.argmax(part != np.bincount(part).argmax()))
+        raise MeshError(f"the mesh falls into {parts} parts: vertex {lost} belongs to an orphan")
     # A vertex in the middle of a surface facet of its neighbour would be a hanging node: every
     # facet of a conforming mesh is either shared or on the hull, so a hanging node shows as a
     # surface vertex inside the domain. Located sites must sit at vertices.
