@@ -179,10 +179,11 @@ def best_basis(crystal: Crystal) -> IntArray:
 def _best_basis(d: int, gram: tuple[float, ...]) -> tuple[tuple[int, ...], ...]:
     metric = np.array(gram).reshape(d, d)
     frame = np.linalg.cholesky(metric)  # rows: lattice vectors in some Cartesian frame
-    short = np.array([v for v in itertools.product(range(-2, 3), repeat=d) if any(v)])
+    # Bisection makes a cell's mirror images too, so the sign of an axis is no matter.
+    short = np.array([v for v in itertools.product(range(-2, 3), repeat=d) if v > (0,) * d])
     length = np.einsum("ni,ij,nj->n", short, metric, short)
     order = np.argsort(length, kind="stable")
-    short = short[order][: 4 * d * d + 2]
+    short = short[order][: 2 * d * d + 1]
     best, best_quality = None, -1.0
     for combo in itertools.combinations(range(len(short)), d):
         candidate = short[list(combo)]
