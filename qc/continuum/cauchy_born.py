@@ -154,6 +154,7 @@ def acoustic_stability(moduli: Array, planar: bool = False, directions: int = 64
     Parameters
     ----------
     moduli : (n, 3, 3, 3, 3) float64
+        Or (n, 2, 2, 2, 2) for a monolayer, which has no displacement out of its plane.
     planar : bool
         Only directions in the x-y plane.
     directions : int
@@ -168,6 +169,7 @@ def acoustic_stability(moduli: Array, planar: bool = False, directions: int = 64
         z = i / directions
         t = np.pi * (1.0 + 5.0**0.5) * i
         k = np.stack([np.sqrt(1 - z**2) * np.cos(t), np.sqrt(1 - z**2) * np.sin(t), z], axis=1)
+    k = k[:, : moduli.shape[-1]]
     q = np.einsum("nijkl,aj,al->naik", moduli, k, k)
     return np.linalg.eigvalsh(0.5 * (q + np.swapaxes(q, -1, -2)))[..., 0].min(axis=1)
 
