@@ -123,13 +123,13 @@ class CentralPotential(Potential):
         table = np.array(values, dtype=np.float64)
         if table.ndim == 0:
             table = np.full((ns, ns), table)
+        if not np.isfinite(table).all():
+            raise PotentialError(f"{name} is not finite: {table.tolist()}")
         if table.shape != (ns, ns) or not np.array_equal(table, table.T):
             raise PotentialError(
                 f"{name} must be a number or a symmetric ({ns}, {ns}) array for "
                 f"{', '.join(self.species)}, not {table.tolist()}"
             )
-        if not np.isfinite(table).all():
-            raise PotentialError(f"{name} is not finite: {table.tolist()}")
         table.flags.writeable = False
         return table
 
