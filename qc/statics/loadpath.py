@@ -119,9 +119,7 @@ def follow(
     current = model
     for index in range(start, len(path)):
         current = current.with_strain(path[index])
-        result = relax(
-            current, preconditioner=preconditioner, callback=iteration, **options
-        )
+        result = relax(current, preconditioner=preconditioner, callback=iteration, **options)
         step = LoadStep(index, path[index], current, result)
         done.append(step)
         stop = bool(callback(step)) if callback is not None else False

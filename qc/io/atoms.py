@@ -1,0 +1,210 @@
+"""A model's atoms with everything known about each: region, weight, energy, non-affinity."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from ase import Atoms
+from numpy.typing import NDArray
+
+from qc.coupling import QuasiContinuum
+from qc.coupling.layout import patch_sites
+from qc.crystal.affine import lattice_matched, star_reach
+from qc.crystal.nonaffinity import lattice_fit
+from qc.io.fields import element_fields
+from qc.mesh import CoreSet
+
+Array = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class AtomFields:
+    """Atoms of a model and what is known about each.
+
+    Attributes
+    ----------
+    symbols : (n,) array of str
+    positions : (n, 3) float64, Angstrom
+        Current positions; columns lie within one period along z.
+    reference : (n, 3) float64, Angstrom
+        Positions in the undeformed crystal, shifted with the current ones.
+    region : (n,) int64
+        Index into `REGIONS`: core (full atoms), blend, continuum (a mesh vertex that stands for
+        more atoms than itself), halo (atoms that only carry neighbours).
+    weight : (n,) float64
+        Weight of the site energy in the scheme.
+    site_energy : (n,) float64, eV
+        Energy of the atom; in halo and continuum the Cauchy-Born energy of its surroundings.
+    nonaffinity : (n,) float64
+        Lattice-matched D2, in squared nearest-neighbour distances.
+    node : (n,) int64
+        Node that the atom is, -1 where the mesh carries it.
+    """
+
+    symbols: NDArray[np.str_]
+    positions: Array
+    reference: Array
+    region: IntArray
+    weight: Array
+    site_energy: Array
+    nonaffinity: Array
+    node: IntArray
+
+    def __len__(self) -> int:
+        """Return the number of atoms."""
+        return len(self.positions)
+
+
+def atom_fields(model: QuasiContinuum, *, representative: bool = True) -> AtomFields:
+    """Return the atoms of a model's patch and, if asked, the vertices of its continuum.
+
+    Parameters
+    ----------
+    model : QuasiContinuum
+    representative : bool
+        Append the mesh vertices that lie outside the patch of atoms.
+    """
+    layout = model.layout
+    keep = np.flatnonzero(~layout.vacant)
+    x = layout.positions[keep]
+    y = x + model.far_field.displacement(x) if len(keep) else x
+    y = y + layout.interpolation[keep] @ model.U
+    types, node = layout.types[keep], layout.node[keep]
+    weight = 1.0 - model.scheme.weighting(layout.beta_atoms[keep])
+    beta = layout.beta_atoms[keep]
+    region = np.where(beta <= 0.0, 0, np.where(beta < 1.0, 1, 3)).astype(np.int64)
+    if model.scheme.name == "cauchy-born":
+        weight[:], region[:] = 0.0, 3
+    energy = _patch_energies(model, keep)
+    d2 = _patch_nonaffinity(model, y, types, layout.extra[keep])
+    if representative:
+        outside = np.ones(model.mesh.n_vertices, dtype=bool)
+        inside = layout.node[(layout.node >= 0) & ~layout.extra]
+        outside[inside] = False
+        vertex = np.flatnonzero(outside)
+        x_v = model.mesh.positions[vertex]
+        x = np.vstack([x, x_v])
+        y = np.vstack([y, x_v + model.far_field.displacement(x_v) + model.U[vertex]])
+        types = np.concatenate([types, np.full(len(vertex), layout.host_type)])
+        node = np.concatenate([node, vertex])
+        weight = np.concatenate([weight, np.zeros(len(vertex))])
+        region = np.concatenate([region, np.full(len(vertex), 2, dtype=np.int64)])
+        energy = np.concatenate([energy, np.full(len(vertex), np.nan)])
+        d2 = np.concatenate([d2, _vertex_nonaffinity(model, vertex)])
+    missing = np.flatnonzero(~np.isfinite(energy))
+    if len(missing):
+        energy[missing] = _continuum_energies(model, x[missing])
+    shift = _into_first_period(model, y)
+    return AtomFields(
+        symbols=np.array(model.potential.species)[types],
+        positions=y - shift @ _period(model),
+        reference=x - shift @ model.crystal.cell[2:3],
+        region=region,
+        weight=weight,
+        site_energy=energy,
+        nonaffinity=d2,
+        node=node,
+    )
+
+
+def _period(model: QuasiContinuum) -> Array:
+    """(1, 3): the translation along the line in the deformed crystal."""
+    return np.asarray(model.far_field.mean_deformation @ model.crystal.cell[2])[None]
+
+
+def _into_first_period(model: QuasiContinuum, y: Array) -> Array:
+    """Periods (n, 1) by which columns are shifted to lie within one period of z = 0."""
+    if model.crystal.mode != "columns":
+        return np.zeros((len(y), 1))
+    # A hair below zero stays below: neighbours in one plane would else end up a period apart.
+    return np.floor(y[:, 2:] / _period(model)[0, 2] + 1e-6)
+
+
+def _patch_energies(model: QuasiContinuum, keep: IntArray) -> Array:
+    """Energies of the patch's sites that the model has at hand, (n,) eV; NaN elsewhere."""
+    coupling = model.coupling
+    terms = coupling.blended if coupling.blended is not None else coupling.pure
+    out = np.full(len(keep), np.nan)
+    if len(keep):
+        out[terms.atoms.active] = terms.atoms.site_energies(model.U)
+    return out
+
+
+def _continuum_energies(model: QuasiContinuum, x: Array) -> Array:
+    """Cauchy-Born energies of atoms at reference positions, (n,) eV, by their elements."""
+    fields, mesh = element_fields(model), model.mesh
+    known = np.isfinite(fields.energy_density)
+    volume = np.where(known, mesh.volumes, 0.0)
+    density = np.where(known, fields.energy_density, 0.0)
+    corners = mesh.elements.shape[1]
+    flat = mesh.elements.ravel()
+    n = mesh.n_vertices
+    mass = np.bincount(flat, np.repeat(volume, corners), n)
+    mean = np.bincount(flat, np.repeat(volume * density, corners), n) / np.maximum(mass, 1e-300)
+    element, weights = mesh.locate(model.crystal.integer_coordinates(x)[0])
+    at = np.einsum("na,na->n", weights, mean[mesh.elements[element]])
+    # Outside the mesh there is the homogeneous crystal.
+    rule, f = model.rule, np.asarray(model.far_field.mean_deformation)
+    bulk = float(rule.site_energy(np.eye(3)[None])[0])
+    far = float(rule.site_energy(f[None])[0])
+    return np.where(element >= 0, bulk + at * model.crystal.volume, far)
+
+
+def _patch_nonaffinity(model: QuasiContinuum, y: Array, types: IntArray, extra: NDArray) -> Array:
+    """Non-affinity of the patch's atoms, (n,), with the interpolated crystal around them."""
+    if not len(y):
+        return np.zeros(0)
+    layout, crystal = model.layout, model.crystal
+    planar = crystal.dim == 2
+    points = layout.blend.centres.points
+    core_set = CoreSet(points, planar=planar)
+    reach = float(core_set.distance(layout.positions).max())
+    # The rim gets its neighbours: sites beyond the patch, carried by the mesh and the far field.
+    wide = patch_sites(crystal, layout.blend, reach + 2.0 * star_reach(crystal))
+    known = {tuple(m) for m in layout.lattice[~layout.extra].tolist()}
+    rim = np.array([m for m in wide.tolist() if tuple(m) not in known], dtype=np.int64)
+    rim = rim.reshape(-1, 3)
+    x_rim = crystal.positions(rim)
+    y_rim = x_rim + model.far_field.displacement(x_rim) + model.interpolate(rim)
+    everything = Atoms(
+        np.array(model.potential.species)[
+            np.concatenate([types, np.full(len(rim), layout.host_type)])
+        ],
+        positions=np.vstack([y, y_rim]),
+    )
+    if crystal.mode == "columns":
+        everything.cell[2] = _period(model)[0]
+        everything.pbc = (False, False, True)
+    fit, _ = lattice_fit(everything, crystal, F=model.far_field.mean_deformation)
+    return fit.d2[: len(y)]
+
+
+def _vertex_nonaffinity(model: QuasiContinuum, vertex: IntArray) -> Array:
+    """Non-affinity of continuum vertices, (n,), by neighbours interpolated from the mesh."""
+    crystal, mesh, far_field = model.crystal, model.mesh, model.far_field
+    mean = np.asarray(far_field.mean_deformation)
+    reach = 1.05 * star_reach(crystal) * float(np.linalg.svd(mean, compute_uv=False).max())
+    # Behind a dislocation the neighbours of a site are those of the slipped crystal.
+    slipped = sum(one.length for one in getattr(far_field, "dislocations", ()))
+    _, star, _ = crystal.star_sites(1.1 * reach + float(slipped))
+    start, vectors = [np.zeros(1, dtype=np.int64)], [np.zeros((0, 3))]
+    last = 0
+    # Bounded pieces: a star of a hundred sites for each of many vertices is a lot of memory.
+    for first in range(0, len(vertex), 2000):
+        rows = vertex[first : first + 2000]
+        m = mesh.lattice[rows][:, None] + star[None]
+        x = crystal.positions(m.reshape(-1, 3))
+        y = x + far_field.displacement(x) + model.interpolate(m.reshape(-1, 3))
+        x_own = mesh.positions[rows]
+        own = x_own + far_field.displacement(x_own) + model.U[rows]
+        bonds = y.reshape(len(rows), -1, 3) - own[:, None]
+        near = np.einsum("nki,nki->nk", bonds, bonds) <= reach**2
+        start.append(last + np.cumsum(near.sum(axis=1)))
+        last = int(start[-1][-1]) if len(rows) else last
+        vectors.append(bonds[near])
+    if not len(vertex):
+        return np.zeros(0)
+    fit = lattice_matched(np.concatenate(start), np.concatenate(vectors), crystal, mean)
+    return fit.d2

@@ -1,0 +1,315 @@
+"""Checkpoints of a load path: npz without pickle, with a schema version and a checksum."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import math
+import os
+import re
+import struct
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from qc.coupling import QuasiContinuum
+from qc.errors import CheckpointError
+from qc.io.files import write_atomically
+
+Array = NDArray[np.float64]
+
+#: What a checkpoint holds; raised when its meaning changes.
+SCHEMA = 1
+
+#: Members of the archive besides the checksum, with the types they may have.
+_MEMBERS = {"header": "|u1", "displacements": "<f8", "deformations": "<f8"}
+
+#: A header longer than this is no header, Bytes.
+_LONGEST_HEADER = 64 << 20
+
+_NPY_HEADER = re.compile(
+    rb"\{'descr': '([<|][a-z][0-9]{1,2})', 'fortran_order': False, "
+    rb"'shape': \(((?:[0-9]{1,18}, ?)*(?:[0-9]{1,18})?)\), \}[ ]*\n"
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Checkpoint:
+    """A saved state of a model on a load path.
+
+    Attributes
+    ----------
+    displacements : (n_nodes, 3) float64, Angstrom
+        The correctors U.
+    deformations : (k, 3, 3) float64
+        Mean deformations of the steps begun so far; the state belongs to the last one.
+    relaxing : bool
+        The last step was interrupted, and the state is somewhere on its way.
+    fingerprints : dict of str to str
+        Hashes of what the state belongs to; see `fingerprints`.
+    records : list of dict
+        What is known about the finished steps.
+    version : str
+        Version of the package that wrote it.
+    schema : int
+    """
+
+    displacements: Array
+    deformations: Array
+    relaxing: bool = False
+    fingerprints: Mapping[str, str] = field(default_factory=dict)
+    records: Sequence[dict[str, Any]] = ()
+    version: str = ""
+    schema: int = SCHEMA
+
+    @property
+    def next_step(self) -> int:
+        """Index of the load step to go on with."""
+        return len(self.deformations) - (1 if self.relaxing else 0)
+
+
+def fingerprints(model: QuasiContinuum) -> dict[str, str]:
+    """Return hashes of everything a state depends on, by name.
+
+    ``potential``, ``mesh`` (lattice, elements, defects, held nodes), ``far field`` (without the
+    mean deformation, which is the load) and ``scheme`` (with the blending region).
+    """
+    layout, mesh = model.layout, model.mesh
+    digest = hashlib.sha256(b"mesh")
+    for array in (
+        model.crystal.cell, mesh.lattice, mesh.elements, layout.free, layout.lattice,
+        layout.positions[layout.extra], layout.types, layout.vacant, layout.extra,
+    ):  # fmt: skip
+        digest.update(str(array.shape).encode())
+        digest.update(np.ascontiguousarray(array).tobytes())
+    blend = layout.blend
+    scheme = hashlib.sha256(f"{model.scheme.name} {blend.core!r} {blend.width!r}".encode())
+    scheme.update(np.ascontiguousarray(layout.beta_nodes).tobytes())
+    unloaded = getattr(model.far_field, "with_mean_deformation", None)
+    far_field = model.far_field if unloaded is None else unloaded(np.eye(3))
+    return {
+        "potential": model.potential.fingerprint(),
+        "mesh": digest.hexdigest(),
+        "far field": far_field.fingerprint(),
+        "scheme": scheme.hexdigest(),
+    }
+
+
+def write_checkpoint(
+    path: str | os.PathLike[str],
+    model: QuasiContinuum,
+    deformations: ArrayLike | None = None,
+    *,
+    relaxing: bool = False,
+    records: Sequence[Mapping[str, Any]] = (),
+) -> Path:
+    """Save the state of a model.
+
+    Parameters
+    ----------
+    path : path-like
+    model : QuasiContinuum
+    deformations : (k, 3, 3) array_like, optional
+        Mean deformations of the load steps up to this state; the model's own by default.
+    relaxing : bool
+        The last step is not finished.
+    records : sequence of mapping
+        What is known about the finished steps, as JSON can hold it.
+
+    Raises
+    ------
+    OutputError
+        The file cannot be written; one that was there before is left intact.
+    """
+    import qc
+
+    if deformations is None:
+        deformations = [model.far_field.mean_deformation]
+    path_so_far = np.asarray(deformations, dtype=np.float64).reshape(-1, 3, 3)
+    header = {
+        "what": "qc checkpoint",
+        "schema": SCHEMA,
+        "version": qc.__version__,
+        "relaxing": bool(relaxing),
+        "fingerprints": fingerprints(model),
+        "records": [dict(r) for r in records],
+    }
+    members = {
+        "header": np.frombuffer(json.dumps(header).encode(), dtype=np.uint8),
+        "displacements": np.ascontiguousarray(model.U, dtype="<f8"),
+        "deformations": np.ascontiguousarray(path_so_far, dtype="<f8"),
+    }
+    stream = io.BytesIO()
+    np.savez(stream, allow_pickle=False, checksum=_checksum(members), **members)
+    return write_atomically(path, stream.getvalue())
+
+
+def _checksum(members: Mapping[str, NDArray]) -> NDArray[np.uint8]:
+    digest = hashlib.sha256()
+    for name in sorted(_MEMBERS):
+        array = members[name]
+        digest.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return np.frombuffer(digest.digest(), dtype=np.uint8)
+
+
+def read_checkpoint(path: str | os.PathLike[str], *, force: bool = False) -> Checkpoint:
+    """Read a checkpoint.
+
+    Parameters
+    ----------
+    path : path-like
+    force : bool
+        Accept another schema version.
+
+    Raises
+    ------
+    CheckpointError
+        The file is missing, truncated, altered, no checkpoint, of another schema version, or
+        holds anything but plain numbers.
+    """
+    name = str(path)
+    try:
+        raw = Path(path).read_bytes()
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise CheckpointError(f"checkpoint {name}: {reason}") from error
+    return parse_checkpoint(raw, name, force=force)
+
+
+def parse_checkpoint(raw: bytes, name: str = "checkpoint", *, force: bool = False) -> Checkpoint:
+    """Read a checkpoint from its bytes; as `read_checkpoint`."""
+    try:
+        members = _members(raw)
+        good = np.array_equal(_checksum(members), members["checksum"])
+    except CheckpointError as error:
+        raise CheckpointError(f"checkpoint {name}: {error}") from error
+    # Whatever a damaged archive makes the zip reader trip over, it is a damaged archive.
+    except Exception as error:
+        raise CheckpointError(f"checkpoint {name} is truncated or damaged: {error}") from error
+    if not good:
+        raise CheckpointError(f"checkpoint {name} is damaged: its checksum does not match")
+    try:
+        header = json.loads(members["header"].tobytes().decode("utf-8"))
+        found = Checkpoint(
+            displacements=members["displacements"].copy(),
+            deformations=members["deformations"].copy(),
+            relaxing=header["relaxing"] is True,
+            fingerprints={str(k): str(v) for k, v in header["fingerprints"].items()},
+            records=[dict(r) for r in header["records"]],
+            version=str(header["version"]),
+            schema=int(header["schema"]),
+        )
+        sizes = found.displacements.shape, found.deformations.shape
+        if len(sizes[0]) != 2 or sizes[0][1] != 3 or len(sizes[1]) != 3 or sizes[1][1:] != (3, 3):
+            raise ValueError(f"arrays of shapes {sizes[0]} and {sizes[1]}")
+        if not len(found.deformations):
+            raise ValueError("no load step")
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise CheckpointError(f"checkpoint {name} is not understood: {error}") from error
+    if found.schema != SCHEMA and not force:
+        raise CheckpointError(
+            f"checkpoint {name} was written by version {found.version} with schema "
+            f"{found.schema}; this version reads schema {SCHEMA}. Force it to try all the same"
+        )
+    if not (np.isfinite(found.displacements).all() and np.isfinite(found.deformations).all()):
+        raise CheckpointError(f"checkpoint {name} holds NaN or infinite numbers")
+    return found
+
+
+def _members(raw: bytes) -> dict[str, NDArray]:
+    """Read the archive's arrays; nothing is allocated that the file does not hold."""
+    out: dict[str, NDArray] = {}
+    with zipfile.ZipFile(io.BytesIO(raw)) as archive:
+        expected = {f"{m}.npy" for m in (*_MEMBERS, "checksum")}
+        entries = {entry.filename: entry for entry in archive.infolist()}
+        if set(entries) != expected or len(archive.infolist()) != len(expected):
+            raise CheckpointError("not a checkpoint: it holds other members")
+        for file, entry in entries.items():
+            # Stored members are as long as the bytes in the file: no bomb can hide in them.
+            if entry.compress_type != zipfile.ZIP_STORED or entry.file_size > len(raw):
+                raise CheckpointError(f"member {file} declares an impossible size")
+            name = file.removesuffix(".npy")
+            out[name] = _array(archive.read(entry), _MEMBERS.get(name, "|u1"), name)
+    if out["header"].nbytes > _LONGEST_HEADER:
+        raise CheckpointError("its header is absurdly long")
+    return out
+
+
+def _array(raw: bytes, kind: str, name: str) -> NDArray:
+    """Parse one npy member of a known type; no pickle, no evaluation."""
+    if raw[:8] != b"\x93NUMPY\x01\x00":
+        raise CheckpointError(f"member {name} is no npy array of version 1.0")
+    (length,) = struct.unpack_from("<H", raw, 8)
+    match = _NPY_HEADER.fullmatch(raw[10 : 10 + length])
+    if match is None or match[1].decode() != kind:
+        raise CheckpointError(
+            f"member {name} does not hold plain numbers of type {kind}; objects are refused"
+        )
+    shape = tuple(int(v) for v in match[2].replace(b" ", b"").split(b",") if v)
+    body = memoryview(raw)[10 + length :]
+    dtype = np.dtype(kind)
+    if math.prod(shape) * dtype.itemsize != len(body):
+        raise CheckpointError(
+            f"member {name} declares the shape {shape} but holds {len(body)} bytes"
+        )
+    return np.frombuffer(body, dtype=dtype).reshape(shape)
+
+
+def restore(checkpoint: Checkpoint, model: QuasiContinuum, *, force: bool = False) -> None:
+    """Give a model the state of a checkpoint.
+
+    Parameters
+    ----------
+    checkpoint : Checkpoint
+    model : QuasiContinuum
+        Its correctors are replaced.
+    force : bool
+        Accept another potential, far field or scheme. Another number of nodes is never accepted.
+
+    Raises
+    ------
+    CheckpointError
+        The state belongs to another model; the message says in what it differs.
+    """
+    own = fingerprints(model)
+    differing = [k for k, v in own.items() if checkpoint.fingerprints.get(k) != v]
+    if checkpoint.displacements.shape != model.U.shape:
+        raise CheckpointError(
+            f"the checkpoint holds {len(checkpoint.displacements)} nodes, the model has "
+            f"{len(model.U)}: it belongs to another mesh"
+        )
+    if differing and not force:
+        raise CheckpointError(
+            f"the checkpoint belongs to another {' and '.join(differing)}; force it to go on "
+            "all the same"
+        )
+    model.U = checkpoint.displacements.copy()
+
+
+def check_path(checkpoint: Checkpoint, deformations: ArrayLike, *, force: bool = False) -> None:
+    """Check that a load path begins with the steps that a checkpoint has behind it.
+
+    Raises
+    ------
+    CheckpointError
+        A step differs, or the path is shorter than what was done.
+    """
+    path = np.asarray(deformations, dtype=np.float64).reshape(-1, 3, 3)
+    behind = checkpoint.deformations
+    if len(behind) > len(path):
+        raise CheckpointError(
+            f"the checkpoint has {len(behind)} load steps behind it, the path only {len(path)}"
+        )
+    differ = np.flatnonzero(np.abs(path[: len(behind)] - behind).max(axis=(1, 2)) > 0.0)
+    if len(differ) and not force:
+        raise CheckpointError(
+            f"load step {differ[0]} differs from the one in the checkpoint; force it to go on "
+            "all the same"
+        )

@@ -1,0 +1,99 @@
+"""Extended XYZ files of a model's atoms, for ASE and OVITO."""
+
+from __future__ import annotations
+
+import io
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+from ase.io.extxyz import write_xyz
+
+from qc.coupling import QuasiContinuum
+from qc.io.atoms import AtomFields, atom_fields
+from qc.io.fields import REGIONS
+from qc.io.files import write_atomically
+
+#: Columns besides species and position, in the order they are written.
+COLUMNS = ("region", "weight", "nonaffinity", "site_energy", "displacement", "node")
+
+
+def write_extxyz(
+    path: str | os.PathLike[str],
+    model: QuasiContinuum,
+    *,
+    representative: bool = True,
+    fields: AtomFields | None = None,
+    info: dict[str, Any] | None = None,
+) -> Path:
+    """Write a model's atoms with one column per field.
+
+    Columns: ``region`` (0 core, 1 blend, 2 continuum, 3 halo), ``weight`` of the site energy in
+    the scheme, ``nonaffinity`` (lattice-matched D2, squared nearest-neighbour distances),
+    ``site_energy`` (eV), ``displacement`` (Angstrom) and ``node`` (-1 for an atom carried by the
+    mesh). Directions that are not periodic get the bounding box as cell vector.
+
+    Parameters
+    ----------
+    path : path-like
+    model : QuasiContinuum
+    representative : bool
+        Include the mesh vertices outside the patch of atoms.
+    fields : AtomFields, optional
+        Taken instead of being computed.
+    info : dict, optional
+        Entries for the comment line.
+
+    Raises
+    ------
+    OutputError
+        The file cannot be written.
+    """
+    known = atom_fields(model, representative=representative) if fields is None else fields
+    atoms = dressed_atoms(model, known)
+    atoms.info.update(info or {})
+    return write_atoms(path, atoms, COLUMNS)
+
+
+def dressed_atoms(model: QuasiContinuum, fields: AtomFields) -> Atoms:
+    """Return ASE Atoms that carry every field as an array, in a box that holds them all."""
+    y = fields.positions
+    atoms = Atoms(list(fields.symbols), positions=y)
+    for name in COLUMNS:
+        if name != "displacement":
+            atoms.set_array(name, getattr(fields, name))
+    atoms.set_array("displacement", y - fields.reference)
+    lower, upper = (y.min(axis=0), y.max(axis=0)) if len(y) else (np.zeros(3), np.ones(3))
+    cell = np.diag(np.maximum(upper - lower, 1.0))
+    origin = lower.copy()
+    if model.crystal.mode == "columns":
+        cell[2] = np.asarray(model.far_field.mean_deformation) @ model.crystal.cell[2]
+        origin[2] = 0.0
+    atoms.set_cell(cell)
+    atoms.pbc = (False, False, model.crystal.mode == "columns")
+    atoms.info["Origin"] = " ".join(f"{v:.6f}" for v in origin)
+    atoms.info["regions"] = " ".join(f"{k}:{name}" for k, name in enumerate(REGIONS))
+    return atoms
+
+
+def write_atoms(
+    path: str | os.PathLike[str], atoms: Atoms, columns: tuple[str, ...] | list[str]
+) -> Path:
+    """Write atoms as extended XYZ with chosen arrays as columns, by rename.
+
+    Raises
+    ------
+    OutputError
+        The file cannot be written.
+    """
+    text = io.StringIO()
+    write_xyz(
+        text,
+        atoms,
+        columns=["symbols", "positions", *columns],
+        write_results=False,
+        write_info=True,
+    )
+    return write_atomically(path, text.getvalue())

@@ -1,0 +1,216 @@
+"""VTU files of a model's mesh and fields, and PVD collections over load steps, for ParaView.
+
+Source: The VTK File Formats, kitware.com (XML unstructured grid, base64 with zlib compression).
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import zlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from xml.sax.saxutils import quoteattr
+
+import numpy as np
+from ase.units import GPa
+from numpy.typing import NDArray
+
+from qc.coupling import QuasiContinuum
+from qc.errors import InputError
+from qc.io.fields import displacement, element_fields, flat_positions
+from qc.io.files import write_atomically
+
+Array = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+
+#: VTK's numbers for a triangle and a tetrahedron.
+_CELL_TYPE = {2: 5, 3: 10}
+
+_TYPES = {"float64": "Float64", "int64": "Int64", "int32": "Int32", "uint8": "UInt8"}
+
+#: Bytes compressed at once.
+_BLOCK = 1 << 18
+
+
+def write_vtu(
+    path: str | os.PathLike[str],
+    model: QuasiContinuum,
+    *,
+    point_data: Mapping[str, Array] | None = None,
+    cell_data: Mapping[str, Array] | None = None,
+) -> Path:
+    """Write a model's mesh with its fields as a VTU file.
+
+    Points are reference positions (columns at z = 0); warp by ``displacement`` to see the current
+    configuration. Names carry the units where they are not Angstrom.
+
+    =========================  ====================================================================
+    point field
+    =========================  ====================================================================
+    displacement               ``y - X``, Angstrom
+    corrector                  the unknowns U, Angstrom
+    beta                       blending function: 0 atoms, 1 continuum
+    fixed                      1 where a component is held
+    occupied                   0 at a vacant site
+    =========================  ====================================================================
+
+    =========================  ====================================================================
+    cell field
+    =========================  ====================================================================
+    deformation_gradient       F, nine components, row by row
+    cauchy_stress_GPa          nine components
+    first_piola_stress_GPa     nine components, row by row
+    energy_density             W(F) - W(I), eV per cubic Angstrom of the undeformed crystal
+    scheme_weight              ``omega_e``
+    region                     0 core, 1 blend, 2 continuum
+    =========================  ====================================================================
+
+    The cell fields of core elements, which carry no energy in the model, are what the Cauchy-Born
+    rule gives for the motion of their corners; NaN where it says nothing.
+
+    Parameters
+    ----------
+    path : path-like
+    model : QuasiContinuum
+    point_data, cell_data : mapping of str to array, optional
+        Further fields, one row per vertex or element.
+
+    Returns
+    -------
+    Path
+
+    Raises
+    ------
+    OutputError
+        The file cannot be written.
+    InputError
+        A further field has the wrong number of rows.
+    """
+    mesh, layout = model.mesh, model.layout
+    n = mesh.n_vertices
+    e = element_fields(model)
+    points: dict[str, NDArray] = {
+        "displacement": displacement(model),
+        "corrector": model.U[:n],
+        "beta": layout.beta_nodes[:n],
+        "fixed": ~np.asarray(layout.free[:n].any(axis=1)),
+        "occupied": model.occupied[:n],
+    }
+    cells: dict[str, NDArray] = {
+        "deformation_gradient": e.deformation,
+        "cauchy_stress_GPa": e.cauchy / GPa,
+        "first_piola_stress_GPa": e.first_piola_kirchhoff / GPa,
+        "energy_density": e.energy_density,
+        "scheme_weight": e.weight,
+        "region": e.region.astype(np.uint8),
+    }
+    points.update({name: np.asarray(v) for name, v in (point_data or {}).items()})
+    cells.update({name: np.asarray(v) for name, v in (cell_data or {}).items()})
+    text = unstructured_grid(flat_positions(model), mesh.elements, points, cells)
+    return write_atomically(path, text)
+
+
+def unstructured_grid(
+    points: Array,
+    elements: IntArray,
+    point_data: Mapping[str, NDArray],
+    cell_data: Mapping[str, NDArray],
+) -> str:
+    """Return the text of a VTU file of triangles or tetrahedra.
+
+    Parameters
+    ----------
+    points : (n, 3) float64
+    elements : (n_e, 3) or (n_e, 4) int64
+    point_data, cell_data : mapping of str to array
+        One row per point or element; rows of any shape are flattened.
+
+    Raises
+    ------
+    InputError
+        A field has the wrong number of rows.
+    """
+    n, n_e, corners = len(points), len(elements), elements.shape[1]
+    lines = [
+        '<?xml version="1.0"?>',
+        '<VTKFile type="UnstructuredGrid" version="1.0" byte_order="LittleEndian" '
+        'header_type="UInt64" compressor="vtkZLibDataCompressor">',
+        "<UnstructuredGrid>",
+        f'<Piece NumberOfPoints="{n}" NumberOfCells="{n_e}">',
+        "<Points>",
+        _array("Points", np.asarray(points, dtype=np.float64)),
+        "</Points>",
+        "<Cells>",
+        _array("connectivity", np.asarray(elements, dtype=np.int64).ravel()),
+        _array("offsets", corners * np.arange(1, n_e + 1, dtype=np.int64)),
+        _array("types", np.full(n_e, _CELL_TYPE[corners - 1], dtype=np.uint8)),
+        "</Cells>",
+    ]
+    for tag, fields, rows in (("PointData", point_data, n), ("CellData", cell_data, n_e)):
+        lines.append(f"<{tag}>")
+        for name, values in fields.items():
+            if len(values) != rows:
+                raise InputError(f"field {name!r} has {len(values)} rows, not {rows}")
+            lines.append(_array(name, values.reshape(rows, -1) if values.ndim > 1 else values))
+        lines.append(f"</{tag}>")
+    lines += ["</Piece>", "</UnstructuredGrid>", "</VTKFile>", ""]
+    return "\n".join(lines)
+
+
+def _array(name: str, values: NDArray) -> str:
+    if values.dtype.kind == "b":
+        values = values.astype(np.uint8)
+    kind = _TYPES.get(values.dtype.name)
+    if kind is None:
+        raise InputError(f"field {name!r} holds {values.dtype}, which VTU files do not know")
+    components = f' NumberOfComponents="{values.shape[1]}"' if values.ndim == 2 else ""
+    return (
+        f'<DataArray type="{kind}" Name={quoteattr(name)}{components} format="binary">\n'
+        f"{_encoded(values)}\n</DataArray>"
+    )
+
+
+def _encoded(values: NDArray) -> str:
+    """Base64 of the block table, then of the compressed blocks."""
+    raw = np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("<")).tobytes()
+    blocks = [raw[k : k + _BLOCK] for k in range(0, len(raw), _BLOCK)]
+    packed = [zlib.compress(block, 6) for block in blocks]
+    last = len(blocks[-1]) if blocks else 0
+    head = [len(blocks), _BLOCK, last % _BLOCK, *(len(p) for p in packed)]
+    table = base64.b64encode(np.array(head, dtype="<u8").tobytes())
+    return (table + base64.b64encode(b"".join(packed))).decode("ascii")
+
+
+def write_pvd(
+    path: str | os.PathLike[str],
+    files: Sequence[str | os.PathLike[str]],
+    times: Sequence[float] | None = None,
+) -> Path:
+    """Write a PVD collection: VTU files over load steps, as one ParaView animation.
+
+    Parameters
+    ----------
+    path : path-like
+    files : sequence of path-like
+        VTU files, stored relative to the collection's folder.
+    times : sequence of float, optional
+        The value ParaView shows as time, e.g. the strain of each step; 0, 1, 2, ... by default.
+
+    Raises
+    ------
+    InputError
+        The numbers of files and times differ, or a time is not finite.
+    OutputError
+        The file cannot be written.
+    """
+    values = [float(k) for k in range(len(files))] if times is None else [float(t) for t in times]
+    if len(values) != len(files) or not np.isfinite(values).all():
+        raise InputError(f"{len(files)} files need as many finite times, not {values}")
+    folder = Path(path).resolve().parent
+    lines = ['<?xml version="1.0"?>', '<VTKFile type="Collection" version="1.0">', "<Collection>"]
+    for file, value in zip(files, values, strict=True):
+        where = Path(os.path.relpath(Path(file).resolve(), folder)).as_posix()
+        lines.append(f'<DataSet timestep="{value!r}" part="0" file={quoteattr(where)}/>')
+    lines += ["</Collection>", "</VTKFile>", ""]
+    return write_atomically(path, "\n".join(lines))
