@@ -72,8 +72,8 @@ def zhou2004(*symbols: str, knots_per_length: int = 1500, knots_per_density: int
     UnknownSpeciesError
         A symbol the paper does not treat.
 
-    Source: X. W. Zhou, R. A. Johnson, H. N. G. Wadley, Phys. Rev. B 69 (2004) 144113, Eqs. 1-10
-    and Table III.
+    Source: X. W. Zhou, R. A. Johnson, H. N. G. Wadley, Phys. Rev. B 69 (2004) 144113; what was
+    decided where its printed table has misprints stands in ``data/zhou2004.json``.
     """
     table = zhou2004_table()
     if not symbols:
@@ -124,19 +124,19 @@ def _screened(r: Array, element: dict[str, Any], height: float, decay: float, at
 
 
 def density(element: dict[str, Any], r: Array) -> Array:
-    """Return the electron density of one atom, untapered (Eq. 3 of the paper)."""
+    """Return the electron density of one atom as published, untapered."""
     return _screened(r, element, element["f_e"], element["beta"], element["lambda"])
 
 
 def pair(element: dict[str, Any], r: Array) -> Array:
-    """Return the pair energy of like atoms, eV, untapered (Eq. 2 of the paper)."""
+    """Return the pair energy of like atoms, eV, as published, untapered."""
     return _screened(r, element, element["A"], element["alpha"], element["kappa"]) - _screened(
         r, element, element["B"], element["beta"], element["lambda"]
     )
 
 
 def embedding(element: dict[str, Any], rho: Array) -> Array:
-    """Return the embedding energy, eV, with the joints repaired (Eqs. 6-8 of the paper)."""
+    """Return the embedding energy, eV, with the joints repaired."""
     x = np.asarray(rho, dtype=np.float64) / element["rho_e"]
     low, high = element["lower_joint"], element["upper_joint"]
     outer = {-1.0: x < low, 1.0: x >= high}
