@@ -68,28 +68,22 @@ class ContinuumTerm:
         elements = mesh.elements[self.active]
         self.elements = elements
         corner = mesh.positions[elements]
-        edges = corner - corner[:, :1]
         volumes = mesh.volumes[self.active].copy()
         gradients = mesh.gradients[self.active].copy()
         if not getattr(far_field, "is_homogeneous", False):
-            flat = np.repeat(corner[:, :1], d, axis=1).reshape(-1, 3)
-            slip = far_field.slip(flat, corner[:, 1:].reshape(-1, 3)).reshape(-1, d, 3)
-            cut = np.nonzero(np.abs(slip).max(axis=(1, 2), initial=0.0) > 0)[0]
-            if len(cut):
-                edges[cut, 1:] += slip[cut]
-                old = np.abs(np.linalg.det(corner[cut, 1:, :d] - corner[cut, :1, :d]))
-                new = np.linalg.det(edges[cut, 1:, :d])
-                flat_ones = np.nonzero(new < 0.05 * old)[0]
-                if len(flat_ones):
-                    # Only around a core do slipped edges fail to close; a coarse element there
-                    # is a region that is too small.
-                    which = int(self.active[cut[flat_ones[0]]])
-                    raise InvertedElementError(
-                        f"element {which} is flat or inverted in the slipped crystal: it is cut "
-                        "too close to a dislocation core; enlarge the core"
-                    )
-                volumes[cut] *= new / old
-                gradients[cut] = shape_gradients(edges[cut], d)
+            edges, ratio = slipped_edges(corner, far_field)
+            cut = np.nonzero(~np.isnan(ratio))[0]
+            flat_ones = cut[ratio[cut] < 0.05]
+            if len(flat_ones):
+                # Only around a core do slipped edges fail to close; a coarse element there
+                # is a region that is too small.
+                which = int(self.active[flat_ones[0]])
+                raise InvertedElementError(
+                    f"element {which} is flat or inverted in the slipped crystal: it is cut "
+                    "too close to a dislocation core; enlarge the core"
+                )
+            volumes[cut] *= ratio[cut]
+            gradients[cut] = shape_gradients(edges[cut], d)
         self.gradients, self.element_volumes = gradients, volumes
         # A homogeneous predictor needs one point; a curved one is integrated to second order.
         points, shares = RULES[d, 1 if getattr(far_field, "is_homogeneous", False) else 2]
@@ -192,6 +186,33 @@ class ContinuumTerm:
         p = self.rule.evaluate(self._checked(u))[1]
         nq = len(self._points)
         return p.reshape(-1, nq, 3, 3).mean(axis=1)
+
+
+def slipped_edges(corners: Array, far_field: FarField) -> tuple[Array, Array]:
+    """Return the reference edges of elements in the slipped crystal.
+
+    Parameters
+    ----------
+    corners : (n_e, d + 1, 3) float64, Angstrom
+    far_field : FarField
+
+    Returns
+    -------
+    edges : (n_e, d + 1, 3) float64, Angstrom
+        From the first corner, extended by the slip of the cuts they cross.
+    ratio : (n_e,) float64
+        Volume over that of the unslipped element; NaN where no cut is crossed.
+    """
+    d = corners.shape[1] - 1
+    edges = corners - corners[:, :1]
+    start = np.repeat(corners[:, :1], d, axis=1).reshape(-1, 3)
+    slip = far_field.slip(start, corners[:, 1:].reshape(-1, 3)).reshape(-1, d, 3)
+    ratio = np.full(len(corners), np.nan)
+    cut = np.nonzero(np.abs(slip).max(axis=(1, 2), initial=0.0) > 0)[0]
+    old = np.linalg.det(edges[cut, 1:, :d])
+    edges[cut, 1:] += slip[cut]
+    ratio[cut] = np.linalg.det(edges[cut, 1:, :d]) / old
+    return edges, ratio
 
 
 def stiffness_matrix(mesh: SimplexMesh, moduli: Array, n_nodes: int) -> sp.csr_matrix:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,7 +11,7 @@ from ase import Atoms
 from ase.data import atomic_masses, atomic_numbers
 from numpy.typing import ArrayLike, NDArray
 
-from qc.continuum import CauchyBorn
+from qc.continuum import CauchyBorn, slipped_edges
 from qc.coupling.blend import Blend
 from qc.coupling.coupling import Coupling
 from qc.coupling.layout import Layout, PointDefects, build_layout, nearest_pair
@@ -127,7 +127,8 @@ class QuasiContinuum:
             exponent=exponent,
             largest=largest,
         )
-        mesh = graded_mesh(crystal, size_field, region)
+        glide, distorted = _cuts(self.far_field)
+        mesh = graded_mesh(crystal, size_field, region, along=glide, refine=distorted)
         patch_reach = 0.0
         if everything:
             if self.defects.vacant or self.defects.extra or self.defects.substitutions:
@@ -388,6 +389,30 @@ def _region(
         radius = default if outer is None else _positive("outer", float(outer))
         return Ball(radius, (float(centre[0]), float(centre[1]), float(centre[2])), planar=planar)
     return outer
+
+
+def _cuts(
+    far_field: FarField,
+) -> tuple[Array | None, Callable[[Array], NDArray[np.bool_]] | None]:
+    """Glide direction of a far field, and which elements its slip would distort badly.
+
+    Across a cut an element of a few lattice cells may become flat or twice as large. Between two
+    neighbouring lattice rows along the glide direction every triangle keeps its area, so refining
+    such elements in a mesh with that axis always helps.
+    """
+    glide = None
+    for one in getattr(far_field, "dislocations", ()):
+        if np.hypot(*one.burgers[:2]) > 1e-6 * np.linalg.norm(one.burgers):
+            glide = one.burgers
+            break
+    if getattr(far_field, "is_homogeneous", False):
+        return None, None
+
+    def distorted(corners: Array) -> NDArray[np.bool_]:
+        ratio = slipped_edges(corners, far_field)[1]
+        return ~np.isnan(ratio) & (np.abs(ratio - 1.0) > 0.6)
+
+    return glide, distorted
 
 
 def _require_inside(mesh: SimplexMesh, points: Array, margin: float = 0.0) -> None:

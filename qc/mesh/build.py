@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Callable
 from functools import lru_cache
 
 import numpy as np
@@ -26,6 +27,8 @@ def graded_mesh(
     size_field: PowerGrading,
     region: Region,
     *,
+    along: Array | None = None,
+    refine: Callable[[Array], NDArray[np.bool_]] | None = None,
     max_vertices: int = 5_000_000,
 ) -> SimplexMesh:
     """Mesh a region of a crystal with vertices on lattice sites.
@@ -38,6 +41,11 @@ def graded_mesh(
         Largest allowed element size over the region.
     region : Region
         A `LatticeBlock` is filled exactly; of any other region the elements with a vertex inside.
+    along : (3,) float64, Angstrom, optional
+        A lattice vector that one mesh axis shall follow, where the region leaves the axes free.
+    refine : callable, optional
+        Takes the corners of elements, (n, d + 1, 3) Angstrom, and returns those to refine whatever
+        their size, (n,) bool; single lattice cells are as fine as it gets.
     max_vertices : int
         Refuse to grow beyond this.
 
@@ -53,7 +61,7 @@ def graded_mesh(
     d = crystal.dim
     basis = region.mesh_basis(crystal)
     if basis is None:
-        basis = best_basis(crystal)
+        basis = best_basis(crystal, along)
     vectors = basis @ crystal.cell[:d]  # rows: mesh axes in space
     # Sites of a multilattice other than sublattice 0 are carried by the elements' shifts.
     lower_x, upper_x = region.bounds(crystal)
@@ -76,7 +84,7 @@ def graded_mesh(
         made += len(simplices)
         if made > 40 * max_vertices:
             raise MeshError(f"mesh would exceed {max_vertices} vertices; enlarge the size field")
-        x = simplices @ vectors
+        x = np.asarray(simplices @ vectors, dtype=np.float64)
         centre = x.mean(axis=1)
         radius = np.sqrt(((x - centre[:, None])[..., :d] ** 2).sum(-1)).max(axis=1)
         edges = (simplices[:, 1:] - simplices[:, :1]).astype(float)
@@ -85,7 +93,8 @@ def graded_mesh(
         d_centre = size_field.distance(centre)
         # A simplex that may reach into the fully refined set is refined whatever its size.
         coarse = (d_centre - radius < size_field.full) | (size > size_field.size(d_centre))
-        return coarse & region.touches(centre, radius)
+        coarse &= region.touches(centre, radius)
+        return coarse if refine is None else coarse | refine(x)
 
     forest = grow_forest(lower, cells, edge, too_coarse)
     return mesh_of_forest(crystal, forest, basis, region)
@@ -160,8 +169,14 @@ def shape_gradients(edges: Array, d: int) -> Array:
     return out
 
 
-def best_basis(crystal: Crystal) -> IntArray:
+def best_basis(crystal: Crystal, along: Array | None = None) -> IntArray:
     """Mesh axes for a crystal: the unimodular basis whose worst bisection class is best.
+
+    Parameters
+    ----------
+    crystal : Crystal
+    along : (3,) float64, Angstrom, optional
+        A lattice vector; one axis follows it.
 
     Returns
     -------
@@ -172,11 +187,17 @@ def best_basis(crystal: Crystal) -> IntArray:
     # Columns are meshed in the plane; where along the line a column's site lies is no matter.
     axes = crystal.cell[:d, :d]
     gram = np.round(axes @ axes.T / crystal.nearest_neighbour**2, 9)
-    return np.array(_best_basis(d, tuple(gram.ravel())), dtype=np.int64)
+    fixed = None
+    if along is not None:
+        q = np.rint(np.asarray(along)[:d] @ np.linalg.inv(axes)).astype(np.int64)
+        fixed = tuple(int(v) for v in q // max(int(np.gcd.reduce(q)), 1))
+    return np.array(_best_basis(d, tuple(gram.ravel()), fixed), dtype=np.int64)
 
 
 @lru_cache(maxsize=64)
-def _best_basis(d: int, gram: tuple[float, ...]) -> tuple[tuple[int, ...], ...]:
+def _best_basis(
+    d: int, gram: tuple[float, ...], fixed: tuple[int, ...] | None = None
+) -> tuple[tuple[int, ...], ...]:
     metric = np.array(gram).reshape(d, d)
     frame = np.linalg.cholesky(metric)  # rows: lattice vectors in some Cartesian frame
     # Bisection makes a cell's mirror images too, so the sign of an axis is no matter.
@@ -185,8 +206,9 @@ def _best_basis(d: int, gram: tuple[float, ...]) -> tuple[tuple[int, ...], ...]:
     order = np.argsort(length, kind="stable")
     short = short[order][: 2 * d * d + 1]
     best, best_quality = None, -1.0
-    for combo in itertools.combinations(range(len(short)), d):
-        candidate = short[list(combo)]
+    first = np.zeros((0, d), dtype=np.int64) if fixed is None else np.array([fixed])
+    for combo in itertools.combinations(range(len(short)), d - len(first)):
+        candidate = np.vstack([first, short[list(combo)]])
         if abs(round(float(np.linalg.det(candidate)))) != 1:
             continue
         worst = worst_class(candidate @ frame)
