@@ -67,7 +67,7 @@ def embed(
     )
     far_field = HomogeneousStrain(recognition.F)
     if "centres" not in options:
-        options = {**options, "centres": _centres(found, crystal, home, reference, options)}
+        options = {**options, "centres": _centres(found, crystal, home, reference)}
     model = cls(crystal, potential, far_field=far_field, defects=defects, **options)
     model.found = found
     model.offset = origin + recognition.F @ shift
@@ -91,21 +91,19 @@ def _lattice_constants(host: str, potential: Potential) -> dict[str, float]:
     return out
 
 
-def _centres(
-    found: Any, crystal: Any, home: Any, reference: Any, options: dict[str, Any]
-) -> np.ndarray:
-    """Defective sites, and non-affine atoms too far from them for the core to reach."""
-    parts = [crystal.positions(found.vacant_m - home), reference[found.extra]]
-    # The atom that kept the site is as much a part of a dumbbell as the one that lost it.
-    parts.append(crystal.positions(found.m[found.extra] - home))
-    parts.append(crystal.positions(found.m[found.substitutional] - home))
-    points = np.vstack(parts)
-    core = options.get("core") or 2.0 * crystal.a
-    strange = crystal.positions(found.m[found.non_affine] - home)
-    if len(strange):
-        gap = np.linalg.norm(strange[:, None] - points[None], axis=-1).min(axis=1)
-        points = np.vstack([points, strange[gap > core]])
-    return points
+def _centres(found: Any, crystal: Any, home: Any, reference: Any) -> np.ndarray:
+    """What the core surrounds: vacant, extra and foreign sites and all non-affine atoms."""
+    sites = np.concatenate(
+        [
+            found.vacant_m,
+            # The atom that kept the site is as much a part of a dumbbell as the one that lost it.
+            found.m[found.extra],
+            found.m[found.substitutional],
+            found.m[np.setdiff1d(found.non_affine, found.extra)],
+        ]
+    )
+    points = np.vstack([crystal.positions(sites - home), reference[found.extra]])
+    return np.unique(np.round(points, 9), axis=0)
 
 
 def _take_displacements(model: QuasiContinuum, found: Any, home: Any) -> None:

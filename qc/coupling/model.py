@@ -171,7 +171,7 @@ class QuasiContinuum:
         potential : Potential
         **options
             Passed to `QuasiContinuum` (``scheme``, ``core``, ``blend``, ``outer``, ...). ``core``
-            counts from the defective sites and defaults as there.
+            counts from the non-affine atoms and the defective sites.
 
         Raises
         ------

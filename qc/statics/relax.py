@@ -136,8 +136,8 @@ def relax(
     converged = top <= fmax and not stopped
     used = coupling.evaluations - start
     warnings.extend(inspect_state(model))
-    defect_energy = coupling.energy(u) if coupling.conservative else None
-    energy = None if defect_energy is None else defect_energy + strain_energy(model)
+    defect_energy = coupling.defect_energy(u)
+    energy = coupling.energy(u) + strain_energy(model) if coupling.conservative else None
     words = {
         "converged": f"largest force {top:.2e} is below {fmax:.2e} eV/Angstrom",
         "stopped": "stopped by the caller",

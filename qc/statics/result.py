@@ -23,13 +23,13 @@ class Result:
     converged : bool
     reason : str
         Why the solver stopped, in words.
-    defect_energy : float or None, eV
-        Energy relative to the homogeneously strained perfect crystal with the same sites; None
-        for schemes without an energy. For a vacancy in an unstrained crystal it is the formation
-        energy.
+    defect_energy : float, eV
+        Energy of the state relative to the homogeneously strained perfect crystal with the same
+        sites, ghost forces removed to second order (`Coupling.defect_energy`). For a vacancy in
+        an unstrained crystal it is the formation energy.
     energy : float or None, eV
-        `defect_energy` plus the strain energy of the homogeneous crystal: energy relative to the
-        undeformed perfect crystal.
+        The scheme's own energy, the one its forces derive from, plus the strain energy of the
+        homogeneous crystal: relative to the undeformed perfect crystal. None for blended forces.
     max_force : float, eV/Angstrom
         Largest force component left on a free unknown.
     evaluations : int
@@ -41,7 +41,7 @@ class Result:
 
     converged: bool
     reason: str
-    defect_energy: float | None
+    defect_energy: float
     energy: float | None
     max_force: float
     evaluations: int
