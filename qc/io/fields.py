@@ -54,22 +54,25 @@ class ElementFields:
 def element_fields(model: QuasiContinuum) -> ElementFields:
     """Return the fields of a model's elements, core included.
 
-    Core elements carry no energy in the model; their fields are those the Cauchy-Born rule gives
-    for the deformation of their corners.
+    Elements that carry energy have the deformation it is computed from, averaged over their
+    quadrature points. Core elements carry none; theirs is the affine map of their corners.
     """
-    layout, mesh = model.layout, model.mesh
+    mesh, layout = model.mesh, model.layout
     rule = CauchyBorn(model.crystal, model.potential)
-    sound = _closing_elements(model)
-    term = ContinuumTerm(mesh, rule, model.far_field, sound.astype(float), layout.n_nodes)
-    n = len(mesh.elements)
-    f = np.full((n, 3, 3), np.nan)
-    points = term.deformation(model.U)
-    f[term.active] = points.reshape(len(term.active), -1, 3, 3).mean(axis=1)
+    weight = element_weights(model)
+    edges, closing = _reference_edges(model)
+    f = _corner_map(model, edges)
+    f[~closing] = np.nan
+    term = ContinuumTerm(mesh, rule, model.far_field, weight * closing, layout.n_nodes)
+    if len(term.active):
+        points = term.deformation(model.U)
+        f[term.active] = points.reshape(len(term.active), -1, 3, 3).mean(axis=1)
     gone = layout.node[layout.vacant]
     if len(gone):
         empty = np.zeros(layout.n_nodes, dtype=bool)
         empty[gone[gone >= 0]] = True
         f[empty[mesh.elements].any(axis=1)] = np.nan
+    n = len(mesh.elements)
     energy, stress = np.full(n, np.nan), np.full((n, 3, 3), np.nan)
     cauchy = np.full((n, 3, 3), np.nan)
     good = np.flatnonzero(_describable(f))
@@ -79,22 +82,39 @@ def element_fields(model: QuasiContinuum) -> ElementFields:
         energy[good], stress[good] = w - rule.evaluate(np.eye(3)[None])[0][0], p
         cauchy[good] = np.einsum("nik,njk->nij", p, f[good]) / det[:, None, None]
     f[~np.isfinite(energy)] = np.nan
-    return ElementFields(f, energy, stress, cauchy, element_weights(model), element_regions(model))
+    return ElementFields(f, energy, stress, cauchy, weight, element_regions(model))
 
 
-def _closing_elements(model: QuasiContinuum) -> NDArray[np.bool_]:
-    """Elements whose reference edges close in the slipped crystal: all but those around a core."""
+def _reference_edges(model: QuasiContinuum) -> tuple[Array, NDArray[np.bool_]]:
+    """Edges (n_e, d, 3) in the slipped crystal, and which elements they close to a simplex."""
     mesh, far_field = model.mesh, model.far_field
-    if getattr(far_field, "is_homogeneous", False):
-        return np.ones(len(mesh.elements), dtype=bool)
     d = mesh.dim
     corner = mesh.positions[mesh.elements]
     start = np.repeat(corner[:, :1], d, axis=1)
-    slip = far_field.slip(start.reshape(-1, 3), corner[:, 1:].reshape(-1, 3)).reshape(-1, d, 3)
     edges = corner[:, 1:] - start
     old = np.abs(np.linalg.det(edges[..., :d]))
-    new = np.linalg.det((edges + slip)[..., :d])
-    return np.asarray(new > 0.06 * old)
+    slip = far_field.slip(start.reshape(-1, 3), corner[:, 1:].reshape(-1, 3))
+    edges = edges + slip.reshape(-1, d, 3)
+    # Around a core they do not: that is what a dislocation is.
+    return edges, np.asarray(np.linalg.det(edges[..., :d]) > 0.06 * old)
+
+
+def _corner_map(model: QuasiContinuum, edges: Array) -> Array:
+    """Affine maps (n_e, 3, 3) of reference edges to current ones; the period along z completes."""
+    mesh = model.mesh
+    y = (model.predictor() + model.U)[mesh.elements]
+    current = y[:, 1:] - y[:, :1]
+    if mesh.dim == 2:
+        n = len(edges)
+        line = model.crystal.cell[2]
+        moved = np.asarray(model.far_field.mean_deformation) @ line
+        edges = np.concatenate([edges, np.broadcast_to(line, (n, 1, 3))], axis=1)
+        current = np.concatenate([current, np.broadcast_to(moved, (n, 1, 3))], axis=1)
+    flat = np.abs(np.linalg.det(edges)) < 1e-9
+    edges = np.where(flat[:, None, None], np.eye(3), edges)
+    f = np.swapaxes(np.linalg.solve(edges, current), 1, 2)
+    f[flat] = np.nan
+    return f
 
 
 def _describable(f: Array) -> NDArray[np.bool_]:

@@ -1,0 +1,235 @@
+"""``qc run``: run the simulation that a case file describes."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+from qc.errors import InputError, NonFiniteError
+
+if TYPE_CHECKING:
+    from qc.io.rundir import RunDirectory
+    from qc.io.setup import Setup
+    from qc.statics import Iteration
+    from qc.statics.loadpath import LoadPath, LoadStep
+
+OK, FAILED = 0, 1
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of ``qc run``."""
+    parser.description = (
+        "Relax a model along the load path of a case file (TOML). Writes the resolved case,\n"
+        "fields for ParaView, atoms for OVITO and ASE, pictures, a checkpoint and result.json."
+    )
+    parser.epilog = (
+        "examples:\n  qc run examples/lomer_dipole.toml\n"
+        "  qc run case.toml --output results --threads 2\n"
+        "  qc run case.toml --resume      go on from the last checkpoint"
+    )
+    parser.add_argument("case", metavar="CASE.toml", help="the case file")
+    parser.add_argument(
+        "--output", metavar="DIR", help="folder to write to (default: runs/NAME, or the case's own)"
+    )
+    parser.add_argument(
+        "--resume", action="store_true", help="go on from the checkpoint in the output folder"
+    )
+    parser.add_argument(
+        "--force",
+        action="store_true",
+        help="resume from a checkpoint of another version, potential, scheme or load path",
+    )
+    parser.add_argument("--threads", type=int, metavar="N", help="threads (default: all)")
+    parser.add_argument("--quiet", action="store_true", help="print errors only")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the case and return the exit code."""
+    from qc.io.case import load_case
+    from qc.io.rundir import RunDirectory, output_folder
+    from qc.io.setup import set_up
+    from qc.numerics.progress import Progress
+
+    if args.force and not args.resume:
+        raise InputError("--force only makes sense with --resume")
+    if args.threads is not None:
+        set_threads(args.threads)
+    case = load_case(args.case)
+    folder = output_folder(args.output, case.output.directory, Path(args.case).stem)
+    with Progress("set up") as progress:
+        progress.update("potential, crystal and mesh")
+        setup = set_up(case)
+    start, records = 0, []
+    if args.resume:
+        start, records = resume(setup, folder / "checkpoint.npz", args.force)
+    directory = RunDirectory(folder, setup, records)
+    directory.begin()
+    return _Runner(setup, directory, args.quiet).run(start)
+
+
+def set_threads(threads: int) -> None:
+    """Set the number of threads of the compiled kernels.
+
+    Raises
+    ------
+    InputError
+        Fewer than one, or more than the machine or NUMBA_NUM_THREADS allows.
+    """
+    import numba
+
+    most = int(numba.config.NUMBA_NUM_THREADS)
+    if not 1 <= threads <= most:
+        raise InputError(f"--threads {threads}: from 1 to {most} on this machine")
+    numba.set_num_threads(threads)
+
+
+def resume(setup: Setup, path: Path, force: bool) -> tuple[int, list[dict[str, Any]]]:
+    """Give the model the state of a checkpoint; return the next step and the steps' records.
+
+    Raises
+    ------
+    CheckpointError
+        No checkpoint, or one of another model or load path.
+    """
+    from qc.io.checkpoint import check_path, read_checkpoint, restore
+
+    found = read_checkpoint(path, force=force)
+    check_path(found, setup.deformations, force=force)
+    restore(found, setup.model, force=force)
+    return found.next_step, [dict(r) for r in found.records]
+
+
+class _Runner:
+    """One run: follows the path, writes as it goes, and stops where it has to."""
+
+    def __init__(self, setup: Setup, directory: RunDirectory, quiet: bool) -> None:
+        self.setup, self.directory, self.quiet = setup, directory, quiet
+        self.last: LoadStep | None = None
+        self.stopped: int | None = None
+
+    def run(self, start: int) -> int:
+        from qc.statics.loadpath import follow
+
+        case, model = self.setup.case, self.setup.model
+        solver = case.solver
+        status, reason, code = "complete", "", OK
+        with self._signals():
+            try:
+                path = follow(
+                    model,
+                    self.setup.deformations,
+                    start=start,
+                    callback=self._step,
+                    iteration=self._iteration,
+                    fmax=solver.fmax,
+                    method=solver.method,
+                    max_steps=solver.max_steps,
+                    longest=solver.longest.angstrom(
+                        model.crystal.a, model.crystal.nearest_neighbour
+                    ),
+                )
+                model = path.model
+                status, reason, code = self._outcome(path)
+            except NonFiniteError as error:
+                # The state the failed step started from is the last good one.
+                index = len(self.directory.records)
+                good = model if self.last is None else self.last.model
+                self.directory.save(good, index, relaxing=True)
+                status, reason, code = "not finite", f"step {index}: {error}", FAILED
+            self.directory.finish(model, self.last, status, reason)
+        if not self.quiet:
+            print(summary(self.setup, self.directory, reason))
+        if status not in ("complete", "interrupted"):
+            print(f"qc run: {status}: {reason}", file=sys.stderr)
+        if self.stopped is not None:
+            word = "interrupted" if self.stopped == signal.SIGINT else "terminated"
+            print(
+                f"qc run: {word}; the state is in {self.directory.checkpoint}, go on with --resume",
+                file=sys.stderr,
+            )
+        return code
+
+    def _outcome(self, path: LoadPath) -> tuple[str, str, int]:
+        if self.stopped is not None and not path.complete:
+            return "interrupted", path.reason, 128 + self.stopped
+        self.stopped = None
+        if path.complete:
+            return "complete", path.reason, OK
+        return "not converged", path.reason, FAILED
+
+    def _iteration(self, entry: Iteration) -> bool:
+        return self.stopped is not None
+
+    def _step(self, step: LoadStep) -> bool:
+        if self.stopped is not None and not step.result.converged:
+            self.directory.save(step.model, step.index, relaxing=True)
+            return True
+        record = self.directory.record(step)
+        self.last = step
+        if sys.stderr.isatty() and not self.quiet:
+            total = len(self.setup.deformations)
+            load = f"{self.setup.load_name} {record['load']:g}, " if total > 1 else ""
+            print(
+                f"step {step.index + 1}/{total}: {load}{record['evaluations']} evaluations, "
+                f"{step.result.reason}",
+                file=sys.stderr,
+            )
+        return self.stopped is not None
+
+    @contextlib.contextmanager
+    def _signals(self) -> Iterator[None]:
+        """Stop at the next iteration on the first signal, at once on the second."""
+
+        def stop(number: int, frame: FrameType | None) -> None:
+            if self.stopped is not None:
+                raise KeyboardInterrupt
+            self.stopped = number
+
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {s: signal.signal(s, stop) for s in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def summary(setup: Setup, directory: RunDirectory, reason: str) -> str:
+    """Return the closing table."""
+    model, name = setup.model, setup.load_name
+    atoms = int((~model.layout.vacant).sum())
+    lines = [
+        setup.case.title or setup.case.source.stem,
+        f"  {model.scheme.name}: {model.n_unknowns:,} unknowns ({model.mesh.n_vertices:,} vertices, "
+        f"{atoms:,} atoms in the patch) for {model.n_sites:,.0f} sites",
+        "",
+        f"  {'step':>4} {name if name != 'step' else '':>8} {'defect energy':>14} {'energy':>12} "
+        f"{'max force':>11} {'evaluations':>12} {'seconds':>8}",
+        f"  {'':>4} {'':>8} {'eV':>14} {'eV':>12} {'eV/Angstrom':>11}",
+    ]
+    for r in directory.records:
+        load = f"{r['load']:.4g}" if name != "step" else ""
+        lines.append(
+            f"  {r['index']:>4} {load:>8} {_number(r['defect_energy'], 14)} "
+            f"{_number(r['energy'], 12)} {r['max_force']:>11.1e} {r['evaluations']:>12} "
+            f"{r['seconds']:>8.1f}" + ("" if r["converged"] else "  not converged")
+        )
+    warnings = {w: r["index"] for r in reversed(directory.records) for w in r["warnings"]}
+    lines += [""] + [f"  step {k}: {w}" for w, k in list(warnings.items())[:5]]
+    if len(warnings) > 5:
+        lines.append(f"  and {len(warnings) - 5} more warnings in result.json")
+    lines.append(f"  {reason}; written to {directory.folder}")
+    return "\n".join(lines)
+
+
+def _number(value: float | None, width: int) -> str:
+    return f"{'-':>{width}}" if value is None else f"{value:>{width}.6f}"

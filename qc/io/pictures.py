@@ -1,0 +1,397 @@
+"""PNG pictures of a model: mesh, regions, non-affinity and scalar fields.
+
+Plane models are drawn as they are, three-dimensional ones as a section through the core.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ase.units import GPa
+from numpy.typing import NDArray
+
+from qc.coupling import QuasiContinuum
+from qc.crystal import Crystal
+from qc.errors import InputError, suggest
+from qc.io.atoms import AtomFields, atom_fields
+from qc.io.fields import ElementFields, element_fields, element_regions, green_strain
+from qc.io.files import write_atomically
+from qc.io.slices import Section, section
+
+Array = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+
+#: Colours of core, blend, continuum and halo, told apart also by colour-blind eyes.
+COLOURS = ("#c8443c", "#f0b441", "#c9d8e6", "#8a949c")
+
+_INK = "#28323a"
+_DPI = 160
+
+
+@dataclass(frozen=True)
+class Scalar:
+    """A scalar field that can be drawn: its label and how to compute it per element."""
+
+    label: str
+    values: Callable[[QuasiContinuum, ElementFields], Array]
+    diverging: bool = True
+
+
+def _strain(i: int, j: int) -> Callable[[QuasiContinuum, ElementFields], Array]:
+    return lambda model, e: 100.0 * green_strain(e.deformation)[:, i, j]
+
+
+def _stress(i: int, j: int) -> Callable[[QuasiContinuum, ElementFields], Array]:
+    return lambda model, e: e.cauchy[:, i, j] / GPa
+
+
+def _length(model: QuasiContinuum, values: Array) -> Array:
+    return np.linalg.norm(values, axis=1)[model.mesh.elements].mean(axis=1)
+
+
+_PAIRS = {"xx": (0, 0), "yy": (1, 1), "zz": (2, 2), "yz": (1, 2), "xz": (0, 2), "xy": (0, 1)}
+
+#: Every scalar field by name.
+SCALARS: dict[str, Scalar] = {
+    "relaxation": Scalar(
+        "relaxation |U| (Å)", lambda m, e: _length(m, m.U[: m.mesh.n_vertices]), diverging=False
+    ),
+    "hydrostatic_stress": Scalar(
+        "hydrostatic stress (GPa)", lambda m, e: np.trace(e.cauchy, axis1=1, axis2=2) / 3.0 / GPa
+    ),
+    "energy_density": Scalar(
+        "energy density (meV/Å³)", lambda m, e: 1e3 * e.energy_density, diverging=False
+    ),
+    **{f"strain_{k}": Scalar(f"Green strain {k} (%)", _strain(*ij)) for k, ij in _PAIRS.items()},
+    **{f"stress_{k}": Scalar(f"Cauchy stress {k} (GPa)", _stress(*ij)) for k, ij in _PAIRS.items()},
+}
+
+
+def draw_mesh(
+    path: str | os.PathLike[str], model: QuasiContinuum, *, title: str | None = None
+) -> Path:
+    """Draw the mesh in the current configuration.
+
+    Raises
+    ------
+    OutputError
+        The picture cannot be written.
+    """
+    cut = section(model)
+    with _figure(model, cut, title or "Mesh") as (figure, panels):
+        for k, (axes, _) in enumerate(panels):
+            width = 0.25 if k == 0 else 0.45
+            axes.add_collection(_polygons(cut, facecolors="white", edgecolors=_INK, lw=width))
+        _note(figure, _sizes(model))
+        return _save(path, figure)
+
+
+def draw_regions(
+    path: str | os.PathLike[str],
+    model: QuasiContinuum,
+    *,
+    title: str | None = None,
+    fields: AtomFields | None = None,
+) -> Path:
+    """Draw the elements by region and, close up, the atoms of core, blend and halo.
+
+    Parameters
+    ----------
+    path : path-like
+    model : QuasiContinuum
+    title : str, optional
+    fields : AtomFields, optional
+        Taken instead of being computed.
+
+    Raises
+    ------
+    OutputError
+        The picture cannot be written.
+    """
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
+
+    fields = atom_fields(model) if fields is None else fields
+    cut = section(model)
+    colours = np.array(COLOURS)[element_regions(model)[cut.element]]
+    with _figure(model, cut, title or "Regions") as (figure, panels):
+        for k, (axes, _) in enumerate(panels):
+            close = k == len(panels) - 1
+            width = 0.15 if k == 0 else 0.4
+            axes.add_collection(
+                _polygons(cut, facecolors=colours, alpha=0.75, edgecolors="white", lw=width)
+            )
+            if close:
+                _atoms(axes, fields, cut, model, np.array(COLOURS)[fields.region])
+        shown = sorted(set(fields.region.tolist()))
+        names = (
+            "core: every atom",
+            "blend",
+            "continuum: mesh vertices",
+            "halo: carries neighbours",
+        )
+        handles: list[Any] = [Patch(color=COLOURS[r], label=names[r]) for r in shown if r != 3]
+        handles += [
+            Line2D([], [], ls="", marker="o", ms=4, color=COLOURS[r], mec=_INK, mew=0.3,
+                   label=names[r])
+            for r in shown if r == 3
+        ]  # fmt: skip
+        figure.legend(
+            handles=handles, loc="outside lower center", ncols=4, frameon=False, fontsize=8
+        )
+        return _save(path, figure)
+
+
+def draw_nonaffinity(
+    path: str | os.PathLike[str],
+    model: QuasiContinuum,
+    *,
+    title: str | None = None,
+    fields: AtomFields | None = None,
+) -> Path:
+    """Draw the atoms coloured by their non-affinity; parameters and errors as `draw_regions`."""
+    from matplotlib.colors import LogNorm
+
+    fields = atom_fields(model) if fields is None else fields
+    cut = section(model)
+    # Six decades down to the noise of interpolation; a missing neighbour makes about 0.1.
+    norm = LogNorm(1e-5, 1e0)
+    with _figure(model, cut, title or "Non-affinity") as (figure, panels):
+        for k, (axes, _) in enumerate(panels):
+            axes.add_collection(
+                _polygons(cut, facecolors="none", edgecolors="#b8c2ca", lw=0.15 if k == 0 else 0.3)
+            )
+            drawn = _atoms(axes, fields, cut, model, fields.nonaffinity, norm=norm, cmap="magma_r")
+        figure.colorbar(
+            drawn, ax=[a for a, _ in panels], extend="both", pad=0.02, fraction=0.03, aspect=30,
+            label="non-affinity D² (nearest-neighbour distance²)",
+        )  # fmt: skip
+        return _save(path, figure)
+
+
+def draw_field(
+    path: str | os.PathLike[str],
+    model: QuasiContinuum,
+    name: str,
+    *,
+    title: str | None = None,
+    fields: ElementFields | None = None,
+) -> Path:
+    """Draw a scalar field over the elements.
+
+    Parameters
+    ----------
+    path : path-like
+    model : QuasiContinuum
+    name : str
+        One of `SCALARS`: ``"relaxation"``, ``"hydrostatic_stress"``, ``"energy_density"``,
+        ``"strain_xx"`` ... ``"strain_xy"``, ``"stress_xx"`` ... ``"stress_xy"``.
+    title : str, optional
+    fields : ElementFields, optional
+        Taken instead of being computed.
+
+    Raises
+    ------
+    InputError
+        No field of that name.
+    OutputError
+        The picture cannot be written.
+    """
+    if name not in SCALARS:
+        raise InputError(f"no scalar field {name!r}{suggest(name, SCALARS)}")
+    scalar = SCALARS[name]
+    fields = element_fields(model) if fields is None else fields
+    cut = section(model)
+    values = scalar.values(model, fields)[cut.element]
+    norm, cmap = _scale(values, scalar.diverging)
+    with _figure(model, cut, title or _headline(scalar.label)) as (figure, panels):
+        for axes, _ in panels:
+            drawn = _polygons(cut, array=np.ma.masked_invalid(values), cmap=cmap, norm=norm)
+            # Edges in the colour of the face hide the seams that anti-aliasing leaves.
+            drawn.set(edgecolor="face", linewidth=0.2)
+            axes.add_collection(drawn)
+            axes.set_facecolor("#eceff1")
+        figure.colorbar(
+            drawn, ax=[a for a, _ in panels], extend="both", pad=0.02, fraction=0.03, aspect=30,
+            label=scalar.label,
+        )  # fmt: skip
+        return _save(path, figure)
+
+
+def _headline(label: str) -> str:
+    """Return a label as a title: no unit, a capital."""
+    words = label.split(" (")[0]
+    return words[0].upper() + words[1:]
+
+
+def _scale(values: Array, diverging: bool) -> tuple[Any, str]:
+    """Colour scale that one hot element of a core cannot wash out."""
+    from matplotlib.colors import Normalize
+
+    finite = values[np.isfinite(values)]
+    if not len(finite):
+        finite = np.zeros(1)
+    if diverging:
+        middle = float(np.median(finite))
+        half = float(np.quantile(np.abs(finite - middle), 0.98)) or 1.0
+        return Normalize(middle - half, middle + half), "RdBu_r"
+    low, high = float(finite.min()), float(np.quantile(finite, 0.99))
+    return Normalize(low, high if high > low else low + 1.0), "viridis"
+
+
+def _polygons(cut: Section, **style: Any) -> Any:
+    from matplotlib.collections import PolyCollection
+
+    return PolyCollection(cut.polygons, **style)
+
+
+def _atoms(
+    axes: Any, fields: AtomFields, cut: Section, model: QuasiContinuum, colours: Any, **style: Any
+) -> Any:
+    """Draw atoms as discs of a third of the nearest-neighbour distance, to scale."""
+    from matplotlib.collections import EllipseCollection
+
+    spacing = model.crystal.nearest_neighbour
+    rows = np.arange(len(fields))
+    if cut.level is not None:
+        rows = np.flatnonzero(np.abs(fields.positions[:, 2] - cut.level) < 0.4 * spacing)
+    size = np.full(len(rows), 0.5 * _closest_in_view(model, spacing))
+    if "norm" in style:
+        # The hottest atoms are drawn last and on top.
+        rows = rows[np.argsort(colours[rows], kind="stable")]
+        paint = {"array": colours[rows]} | style
+    else:
+        paint = {"facecolors": colours[rows]} | style
+    discs = EllipseCollection(
+        size, size, np.zeros(len(rows)), offsets=fields.positions[rows, :2], units="x",
+        offset_transform=axes.transData, edgecolors=_INK, linewidths=0.15, zorder=3, **paint,
+    )  # fmt: skip
+    axes.add_collection(discs)
+    return discs
+
+
+def _closest_in_view(model: QuasiContinuum, spacing: float) -> float:
+    """Smallest distance between atoms as the viewer sees them, Angstrom."""
+    if model.crystal.mode != "columns":
+        return spacing
+    projected = model.crystal.cell[:2, :2]
+    steps = np.array([[1, 0], [0, 1], [1, 1], [1, -1]]) @ projected
+    return float(np.linalg.norm(steps, axis=1).min())
+
+
+@contextmanager
+def _figure(
+    model: QuasiContinuum, cut: Section, title: str
+) -> Iterator[tuple[Any, list[tuple[Any, str]]]]:
+    """Yield a figure with a panel of the whole and, where it is small, one of the core."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    whole = _bounds(np.concatenate(cut.polygons)) if cut.polygons else np.array([[0, 0], [1, 1.0]])
+    views = [(whole, "")]
+    near = _core_view(model, whole)
+    if near is not None:
+        views.append((near, "close-up of the core"))
+    width = 8.0
+    heights = []
+    for view, _ in views:
+        span = view[1] - view[0]
+        heights.append(float(np.clip(width * span[1] / span[0], 1.6, 6.5)))
+    # Side by side where the whole is tall, one above the other where it is wide.
+    stacked = sum(heights) < 10.0 and heights[0] < 4.0
+    if stacked:
+        shape, size = (len(views), 1), (width + 1.2, sum(heights) + 1.3)
+        ratios = {"height_ratios": heights}
+    else:
+        shape, size = (1, len(views)), (5.2 * len(views) + 1.2, 5.8)
+        ratios = {}
+    figure = Figure(figsize=size, dpi=_DPI, layout="constrained")
+    FigureCanvasAgg(figure)
+    grid = figure.subplots(*shape, squeeze=False, gridspec_kw=ratios).ravel()
+    labels = [_axis_label(model.crystal, k) for k in range(2)]
+    panels = []
+    for axes, (view, name) in zip(grid, views, strict=True):
+        margin = 0.02 * (view[1] - view[0]).max()
+        axes.set(
+            xlim=(view[0, 0] - margin, view[1, 0] + margin),
+            ylim=(view[0, 1] - margin, view[1, 1] + margin),
+            aspect="equal",
+        )
+        axes.set_xlabel(labels[0], fontsize=9)
+        axes.set_ylabel(labels[1], fontsize=9)
+        axes.tick_params(labelsize=8, color=_INK)
+        if name:
+            axes.set_title(name, fontsize=9, color=_INK)
+        panels.append((axes, name))
+    if near is not None:
+        _frame(grid[0], near)
+    if cut.level is not None:
+        title = f"{title}, section at z = {cut.level:.1f} Å"
+    figure.suptitle(title, fontsize=11, color=_INK)
+    yield figure, panels
+
+
+def _frame(axes: Any, view: Array) -> None:
+    from matplotlib.patches import Rectangle
+
+    span = view[1] - view[0]
+    # A light line under the dark one shows on any background.
+    for colour, width in (("white", 2.0), (_INK, 0.8)):
+        axes.add_patch(Rectangle(view[0], *span, fill=False, ec=colour, lw=width, zorder=4))
+
+
+def _bounds(points: Array) -> Array:
+    return np.stack([points.min(axis=0), points.max(axis=0)])
+
+
+def _core_view(model: QuasiContinuum, whole: Array) -> Array | None:
+    """Window that holds core and blend, or None where it would be most of the whole."""
+    centres = model.layout.blend.centres.points
+    if model.scheme.name in ("atomistic", "cauchy-born"):
+        return None
+    at = (centres + model.far_field.displacement(centres))[:, :2]
+    if not np.isfinite(at).all():
+        at = centres[:, :2]
+    reach = model.layout.blend.outer + model.crystal.nearest_neighbour
+    view = np.clip(_bounds(at) + reach * np.array([[-1.0], [1.0]]), whole[0], whole[1])
+    span, full = view[1] - view[0], whole[1] - whole[0]
+    return view if span.max() < 0.6 * full.max() and (span > 0).all() else None
+
+
+def _axis_label(crystal: Crystal, k: int) -> str:
+    """Return "x, [110] (Å)": axis and Miller direction where the crystal has a short one."""
+    axis = "xy"[k]
+    if crystal.name not in ("fcc", "bcc", "diamond"):
+        return f"{axis} (Å)"
+    direction = crystal.rotation[k]
+    for n in range(1, 12):
+        scaled = direction * n / np.abs(direction).max()
+        whole = np.rint(scaled)
+        if np.abs(scaled - whole).max() < 1e-6:
+            text = "".join(f"\\bar{{{-int(v)}}}" if v < 0 else f"{int(v)}" for v in whole)
+            return f"{axis} $\\parallel$ $[{text}]$ (Å)"
+    return f"{axis} (Å)"
+
+
+def _sizes(model: QuasiContinuum) -> str:
+    return (
+        f"{model.mesh.n_vertices:,} vertices, {len(model.mesh.elements):,} elements, "
+        f"{model.n_unknowns:,} unknowns for {model.n_sites:,.0f} sites"
+    )
+
+
+def _note(figure: Any, text: str) -> None:
+    figure.supxlabel(text, fontsize=8, color=_INK)
+
+
+def _save(path: str | os.PathLike[str], figure: Any) -> Path:
+    stream = io.BytesIO()
+    figure.savefig(stream, format="png", dpi=_DPI, facecolor="white", metadata={"Software": "qc"})
+    return write_atomically(path, stream.getvalue())

@@ -1,0 +1,297 @@
+"""Reading tables of a TOML file into frozen dataclasses, with errors that name the key.
+
+A field's annotation holds its reader, ``Annotated[type, reader]``: a function ``(value, where) ->
+value`` that raises CaseError. Fields without a reader are no keys. Lengths may carry a unit,
+crystal units (``"2 a"``) included, which are resolved once the crystal is known.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, TypeVar, get_type_hints
+
+import numpy as np
+
+from qc.errors import CaseError, suggest
+
+Reader = Callable[[Any, str], Any]
+T = TypeVar("T")
+
+_MISSING = dataclasses.MISSING
+
+#: Units of length in Angstrom; those of the crystal are None until it is known.
+LENGTHS: dict[str, float | None] = {
+    "Angstrom": 1.0, "A": 1.0, "Å": 1.0, "nm": 10.0, "a": None, "nn": None,
+}  # fmt: skip
+
+#: Units of force in eV/Angstrom.
+FORCES: dict[str, float | None] = {
+    "eV/Angstrom": 1.0, "eV/A": 1.0, "eV/Å": 1.0, "eV/nm": 0.1,
+    "meV/Angstrom": 1e-3, "meV/A": 1e-3, "meV/Å": 1e-3,
+}  # fmt: skip
+
+#: Units of energy in eV.
+ENERGIES: dict[str, float | None] = {"eV": 1.0, "meV": 1e-3, "kJ/mol": 0.010364269656262175}
+
+_QUANTITY = re.compile(r"\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*(\S+)\s*")
+
+
+@dataclass(frozen=True)
+class Length:
+    """A length with its unit; ``"a"`` is the lattice constant, ``"nn"`` the neighbour distance."""
+
+    value: float
+    unit: str = "Angstrom"
+
+    def angstrom(self, a: float, nn: float) -> float:
+        """Return the length in Angstrom for a crystal's two lengths."""
+        scale = {"a": a, "nn": nn}.get(self.unit, LENGTHS.get(self.unit))
+        assert scale is not None
+        return self.value * scale
+
+
+def read_table(cls: type[T], values: Any, where: str) -> T:
+    """Read a TOML table into a dataclass.
+
+    Raises
+    ------
+    CaseError
+        Not a table, an unknown key (with a suggestion), a missing one, or a bad value.
+    """
+    if not isinstance(values, dict):
+        raise CaseError(f"{where}: expected a table, not {show(values)}")
+    readers = _readers(cls)  # type: ignore[arg-type]
+    fields = {f.name: f for f in dataclasses.fields(cls) if f.name in readers}  # type: ignore[arg-type]
+    prefix = f"{where}." if where else ""
+    for name in values:
+        if name not in fields:
+            hint = suggest(name, fields) or f"; known keys: {', '.join(fields)}"
+            raise CaseError(f"{prefix}{name}: unknown key{hint}")
+    read = {}
+    for name, field in fields.items():
+        if name in values:
+            read[name] = readers[name](values[name], f"{prefix}{name}")
+        elif field.default is _MISSING and field.default_factory is _MISSING:
+            raise CaseError(f"{prefix}{name}: this key is required")
+    return cls(**read)
+
+
+@lru_cache(maxsize=64)
+def _readers(cls: type) -> dict[str, Reader]:
+    hints = get_type_hints(cls, include_extras=True)
+    return {
+        name: hint.__metadata__[0] for name, hint in hints.items() if hasattr(hint, "__metadata__")
+    }
+
+
+def show(value: Any) -> str:
+    """Return a short form of a value for messages."""
+    text = value if isinstance(value, str) else repr(value)
+    text = text if len(text) <= 40 else text[:37] + "..."
+    return f"'{text}'" if isinstance(value, str) else text
+
+
+def table(cls: type) -> Reader:
+    """Read a table."""
+    return lambda value, where: read_table(cls, value, where)
+
+
+def tables(cls: type, most: int = 10_000) -> Reader:
+    """Read an array of tables into a tuple."""
+    return sequence(table(cls), most=most)
+
+
+def text(value: Any, where: str) -> str:
+    """Read a string."""
+    if not isinstance(value, str):
+        raise CaseError(f"{where}: expected text, not {show(value)}")
+    if len(value) > 1000 or "\0" in value:
+        raise CaseError(f"{where}: {show(value)} is no usable text")
+    return value
+
+
+def boolean(value: Any, where: str) -> bool:
+    """Read true or false."""
+    if not isinstance(value, bool):
+        raise CaseError(f"{where}: expected true or false, not {show(value)}")
+    return value
+
+
+def choice(names: Sequence[str]) -> Reader:
+    """Read one of several words."""
+
+    def read(value: Any, where: str) -> str:
+        word = text(value, where)
+        if word not in names:
+            hint = suggest(word, names)
+            raise CaseError(f"{where}: '{show(word)[1:-1]}' is not one of {', '.join(names)}{hint}")
+        return word
+
+    return read
+
+
+def integer(low: int, high: int) -> Reader:
+    """Read an integer between bounds."""
+
+    def read(value: Any, where: str) -> int:
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise CaseError(f"{where}: expected an integer, not {show(value)}")
+        if not low <= value <= high:
+            raise CaseError(f"{where}: {value} is not between {low} and {high}")
+        return value
+
+    return read
+
+
+def number(low: float = -math.inf, high: float = math.inf, *, above: float = -math.inf) -> Reader:
+    """Read a finite number between ``low`` and ``high``, greater than ``above``."""
+
+    def read(value: Any, where: str) -> float:
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise CaseError(f"{where}: expected a number, not {show(value)}")
+        try:
+            out = float(value)
+        except OverflowError:
+            raise CaseError(f"{where}: {show(value)} is out of range") from None
+        _in_range(out, low, high, above, where, "")
+        return out
+
+    return read
+
+
+def _in_range(v: float, low: float, high: float, above: float, where: str, unit: str) -> None:
+    if not math.isfinite(v):
+        raise CaseError(f"{where}: {v} is not finite")
+    if v <= above:
+        raise CaseError(f"{where}: {v:g}{unit} must be greater than {above:g}")
+    if not low <= v <= high:
+        bounds = f"at least {low:g}" if v < low else f"at most {high:g}"
+        raise CaseError(f"{where}: {v:g}{unit} must be {bounds}")
+
+
+def _quantity(value: Any, where: str, units: dict[str, float | None], what: str) -> Length:
+    """Read a plain number in the first unit or a string with a number and a unit."""
+    base = next(iter(units))
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        raise CaseError(f"{where}: expected a {what}, a number in {base}, not {show(value)}")
+    if not isinstance(value, str):
+        return Length(number()(value, where), base)
+    match = _QUANTITY.fullmatch(value)
+    if match is None:
+        raise CaseError(
+            f"{where}: {show(value)} is no {what}; write a number in {base}, or '3 {base}'"
+        )
+    if match[2] not in units:
+        known = ", ".join(u for u in units if u.isascii())
+        raise CaseError(
+            f"{where}: {show(match[2])} is no unit of {what}{suggest(match[2], units)}; "
+            f"known units: {known}"
+        )
+    return Length(number()(float(match[1]), where), match[2])
+
+
+def length(*, positive: bool = True) -> Reader:
+    """Read a length: a number in Angstrom, or a string with a unit."""
+
+    def read(value: Any, where: str) -> Length:
+        out = _quantity(value, where, LENGTHS, "length")
+        if positive:
+            _in_range(out.value, -math.inf, math.inf, 0.0, where, f" {out.unit}")
+        _in_range(out.value, -1e7, 1e7, -math.inf, where, f" {out.unit}")
+        return out
+
+    return read
+
+
+def quantity(units: dict[str, float | None], what: str, *, above: float = -math.inf) -> Reader:
+    """Read a quantity with fixed units into a float in the first of them."""
+
+    def read(value: Any, where: str) -> float:
+        out = _quantity(value, where, units, what)
+        scale = units[out.unit]
+        assert scale is not None
+        _in_range(out.value, -math.inf, math.inf, above, where, f" {out.unit}")
+        return out.value * scale
+
+    return read
+
+
+def sequence(
+    item: Reader, size: int | None = None, *, least: int = 0, most: int = 10_000
+) -> Reader:
+    """Read an array into a tuple."""
+
+    def read(value: Any, where: str) -> tuple:
+        if not isinstance(value, list):
+            raise CaseError(f"{where}: expected an array, not {show(value)}")
+        if size is not None and len(value) != size:
+            raise CaseError(f"{where}: expected {size} entries, not {len(value)}")
+        if not least <= len(value) <= most:
+            raise CaseError(f"{where}: {len(value)} entries; expected {least} to {most}")
+        return tuple(item(v, f"{where}[{k}]") for k, v in enumerate(value))
+
+    return read
+
+
+def direction(value: Any, where: str) -> tuple[int, ...]:
+    """Read a Miller direction: three integers, or four in a hexagonal crystal; not all zero."""
+    out = sequence(integer(-10_000, 10_000), least=3, most=4)(value, where)
+    if not any(out):
+        raise CaseError(f"{where}: a direction must not be zero")
+    return out
+
+
+def deformation(value: Any, where: str) -> tuple[tuple[float, ...], ...]:
+    """Read a deformation gradient: three rows of three numbers, determinant positive."""
+    rows = sequence(sequence(number(-10.0, 10.0), 3), 3)(value, where)
+    if not np.linalg.det(np.array(rows)) > 0.0:
+        raise CaseError(f"{where}: the determinant of a deformation gradient must be positive")
+    return rows
+
+
+def to_toml(values: dict[str, Any]) -> str:
+    """Return a mapping as TOML: scalars, arrays, tables and arrays of tables; None is left out."""
+    lines: list[str] = []
+    _emit(values, "", lines)
+    return "\n".join(lines).strip() + "\n"
+
+
+def _emit(values: dict[str, Any], where: str, lines: list[str]) -> None:
+    plain = {k: v for k, v in values.items() if not _is_table(v) and v is not None}
+    lines += [f"{k} = {_literal(v)}" for k, v in plain.items()]
+    for name, value in values.items():
+        path = f"{where}.{name}" if where else name
+        if isinstance(value, dict):
+            lines += ["", f"[{path}]"]
+            _emit(value, path, lines)
+        elif _is_table(value):
+            for item in value:
+                lines += ["", f"[[{path}]]"]
+                _emit(item, path, lines)
+
+
+def _is_table(value: Any) -> bool:
+    if isinstance(value, list | tuple):
+        return bool(value) and all(isinstance(v, dict) for v in value)
+    return isinstance(value, dict)
+
+
+def _literal(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        # JSON and TOML share their escapes, but for DEL, which TOML wants escaped.
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    if isinstance(value, int):
+        return str(value)
+    if isinstance(value, float):
+        return repr(value)
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(_literal(v) for v in value) + "]"
+    raise CaseError(f"{value!r} has no TOML form")

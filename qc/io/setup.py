@@ -1,0 +1,357 @@
+"""From a case to the objects it describes: potential, crystal, far field, model and load path."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from ase.data import atomic_numbers, reference_states
+from numpy.typing import NDArray
+
+from qc.continuum import CauchyBorn, equilibrium_lattice_constant
+from qc.coupling import PointDefects, QuasiContinuum
+from qc.crystal import Crystal, bcc, diamond, fcc, hcp, triangular
+from qc.errors import CaseError, CrystalError, InputError
+from qc.io.case import Case, PotentialCase
+from qc.io.schema import Length
+from qc.loads import (
+    DislocationSum,
+    FarField,
+    HomogeneousStrain,
+    VolterraDislocation,
+    simple_shear,
+    uniaxial_strain,
+)
+from qc.mesh import LatticeBlock
+from qc.potentials import Potential
+
+Array = NDArray[np.float64]
+Site = tuple[int, int, int]
+
+#: Atoms in the patch beyond which a case is a mistake rather than a wish.
+MOST_ATOMS = 2e7
+
+#: Sides of a block are multiples of this many cells, so that elements can grow that large.
+BLOCK_UNIT = 8
+
+
+@dataclass(frozen=True, eq=False)
+class Setup:
+    """What a case describes.
+
+    Attributes
+    ----------
+    case : Case
+    model : QuasiContinuum
+        At the first load step, its correctors zero or randomly perturbed.
+    deformations : (n, 3, 3) float64
+        Mean deformation gradients of the load steps.
+    loads : tuple of float
+        The number that tells a step from the others: strain, or the step's index.
+    load_name : str
+        What that number is.
+    """
+
+    case: Case
+    model: QuasiContinuum
+    deformations: Array
+    loads: tuple[float, ...]
+    load_name: str
+
+
+@contextmanager
+def _at(where: str) -> Iterator[None]:
+    """Turn an unusable value found further down into an error of the case file's key."""
+    try:
+        yield
+    except CaseError:
+        raise
+    except InputError as error:
+        raise CaseError(f"{where}: {error}") from error
+
+
+def set_up(case: Case) -> Setup:
+    """Build what a case describes.
+
+    Raises
+    ------
+    CaseError
+        A value that only shows as unusable once its neighbours are known; the message names the
+        key.
+    PotentialError
+        The potential cannot be read, or does not know an element.
+    MeshError
+        The mesh cannot be built.
+    """
+    with _at("potential"):
+        potential = build_potential(case)
+    with _at("crystal"):
+        crystal = build_crystal(case, potential)
+    deformations, loads, name = load_path(case, crystal)
+    far_field = _far_field(case, crystal, potential, deformations[0])
+    model = _model(case, crystal, potential, far_field)
+    perturbation = in_angstrom(case.solver.perturbation, crystal)
+    if perturbation:
+        rng = np.random.default_rng(case.seed)
+        noise = rng.uniform(-1.0, 1.0, size=model.U.shape)
+        model.U = np.where(model.layout.free, perturbation * noise, 0.0)
+    return Setup(case, model, deformations, loads, name)
+
+
+def in_angstrom(length: Length, crystal: Crystal) -> float:
+    """Return a length of a case in Angstrom."""
+    return length.angstrom(crystal.a, crystal.nearest_neighbour)
+
+
+def build_potential(case: Case) -> Potential:
+    """Build the potential of a case for its crystal's and its defects' elements."""
+    from qc.potentials import EAM, LennardJones, Morse, zhou2004
+
+    p = case.potential
+    if p.file is not None:
+        return EAM.from_file(case.source.parent / p.file)
+    species = _species(case)
+    if p.name == "zhou2004":
+        return zhou2004(*species)
+    cutoff = potential_length(p, "cutoff")
+    if p.name == "lennard-jones":
+        return LennardJones(species, p.epsilon, potential_length(p, "sigma"), cutoff)
+    assert cutoff is not None
+    return Morse(species, p.depth, p.stiffness, potential_length(p, "distance"), cutoff)
+
+
+def _species(case: Case) -> tuple[str, ...]:
+    wanted = [
+        case.crystal.element,
+        *(s.element for s in case.defects.substitutions),
+        *(i.element for i in case.defects.interstitials if i.element is not None),
+    ]
+    known = case.potential.elements
+    return tuple(dict.fromkeys(wanted)) if known is None else known
+
+
+def potential_length(potential: PotentialCase, name: str) -> float | None:
+    """Return a length of the potential in Angstrom: the crystal is not known yet."""
+    value = getattr(potential, name)
+    if value is None:
+        return None
+    if value.unit in ("a", "nn"):
+        raise CaseError(f"potential.{name}: lengths of a potential are in Angstrom or nm")
+    return float(value.angstrom(1.0, 1.0))
+
+
+def build_crystal(case: Case, potential: Potential) -> Crystal:
+    """Build the crystal of a case, relaxing its lattice constant where that is asked for."""
+    c = case.crystal
+    if c.element not in potential.species:
+        # The potential's own message lists what it knows.
+        potential.types_of([c.element])
+    wanted = c.lattice_constant
+    a = _first_guess(case) if isinstance(wanted, str) else wanted.angstrom(1.0, 1.0)
+    crystal = _crystal(case, a)
+    if isinstance(wanted, str):
+        crystal = _crystal(case, equilibrium_lattice_constant(crystal, potential))
+    return crystal
+
+
+def _crystal(case: Case, a: float) -> Crystal:
+    c = case.crystal
+    if c.structure == "triangular":
+        return triangular(c.element, a)
+    axes: dict[str, Any] = {"x": c.x, "y": c.y, "z": c.z}
+    if c.structure == "hcp":
+        second = np.sqrt(8.0 / 3.0) * a if c.c is None else c.c.angstrom(a, a)
+        crystal = hcp(c.element, a, second, **axes)
+    else:
+        crystal = {"fcc": fcc, "bcc": bcc, "diamond": diamond}[c.structure](c.element, a, **axes)
+    return crystal.as_columns(c.z) if c.columns else crystal
+
+
+#: Atoms per conventional cell, in units of a^3 (hcp with the ideal ratio).
+_PER_CELL = {"fcc": 4.0, "bcc": 2.0, "diamond": 8.0, "hcp": 2.0 / (np.sqrt(3) / 2 * np.sqrt(8 / 3))}
+
+
+def _first_guess(case: Case) -> float:
+    """Return a lattice constant to start from: nature's volume per atom, or the pair's distance."""
+    c, p = case.crystal, case.potential
+    spacing = None
+    if p.sigma is not None:
+        spacing = 2.0 ** (1.0 / 6.0) * p.sigma.angstrom(1.0, 1.0)
+    elif p.distance is not None:
+        spacing = p.distance.angstrom(1.0, 1.0)
+    if spacing is not None:
+        ratio = {"fcc": 2**0.5, "bcc": 2 / 3**0.5, "diamond": 4 / 3**0.5}.get(c.structure, 1.0)
+        return spacing * ratio
+    state = reference_states[atomic_numbers.get(c.element, 0)] or {}
+    nature, size = str(state.get("symmetry", "")), state.get("a")
+    if nature not in _PER_CELL or size is None:
+        raise CrystalError(
+            f"nothing is known about {c.element} to start from: give lattice_constant a number"
+        )
+    volume = float(str(size)) ** 3 / _PER_CELL[nature]
+    if c.structure == "triangular":
+        return float((np.sqrt(2.0) * volume) ** (1.0 / 3.0))
+    return float((volume * _PER_CELL[c.structure]) ** (1.0 / 3.0))
+
+
+def load_path(case: Case, crystal: Crystal) -> tuple[Array, tuple[float, ...], str]:
+    """Return the mean deformations of the load steps, their loads, and what those are."""
+    load = case.load
+    if load.kind == "deformation":
+        assert load.steps is not None
+        return np.array(load.steps), tuple(float(k) for k in range(len(load.steps))), "step"
+    if load.kind == "none":
+        return np.eye(3)[None], (0.0,), "step"
+    assert load.direction is not None
+    assert load.values is not None
+    with _at("load.direction"):
+        along = crystal.vector(load.direction)
+    if load.kind == "uniaxial":
+        steps = [uniaxial_strain(v, along.tolist()) for v in load.values]
+        return np.array(steps), load.values, "strain"
+    assert load.plane is not None
+    with _at("load.plane"):
+        # Indices of a plane are those of its normal in the reciprocal cell.
+        crystal.vector(load.plane)
+        hkl = np.array(load.plane if len(load.plane) == 3 else [*load.plane[:2], load.plane[3]])
+        normal = np.linalg.inv(crystal.conventional) @ hkl
+        steps = [simple_shear(v, along.tolist(), normal.tolist()) for v in load.values]
+    return np.array(steps), load.values, "shear"
+
+
+def _far_field(case: Case, crystal: Crystal, potential: Potential, first: Array) -> FarField:
+    if not case.dislocations:
+        return HomogeneousStrain(first)
+    with _at("crystal"):
+        moduli = CauchyBorn(crystal, potential).elastic_constants()
+    # Away from zero stress the moduli lack the minor symmetries that elasticity builds on.
+    moduli = 0.5 * (moduli + np.swapaxes(moduli, 0, 1))
+    moduli = 0.5 * (moduli + np.swapaxes(moduli, 2, 3))
+    moduli = 0.5 * (moduli + moduli.transpose(2, 3, 0, 1))
+    members = []
+    for k, one in enumerate(case.dislocations):
+        burgers = np.array(one.burgers) @ crystal.conventional
+        where = [in_angstrom(v, crystal) for v in one.position]
+        with _at(f"dislocations[{k}]"):
+            m, _, distance = crystal.integer_coordinates(burgers)
+            if distance[0] > 1e-6 * crystal.a:
+                near = np.round(m[0] @ crystal.cell @ np.linalg.inv(crystal.conventional), 6)
+                raise CaseError(
+                    f"dislocations[{k}].burgers: {list(one.burgers)} is no lattice vector; the "
+                    f"nearest is {near.tolist()}"
+                )
+            cut = _cut(burgers) if one.cut is None else one.cut
+            members.append(VolterraDislocation(moduli, burgers, where, cut))
+    with _at("dislocations"):
+        return DislocationSum(members, first)
+
+
+def _cut(burgers: Array) -> tuple[float, float]:
+    """Return the glide direction towards smaller x: cuts of a dipole then cancel beyond it."""
+    flat = burgers[:2]
+    if np.hypot(*flat) < 1e-6 * np.linalg.norm(burgers):
+        return (-1.0, 0.0)
+    sign = -1.0 if (flat[0], flat[1]) > (1e-9, 0.0) else 1.0
+    if abs(flat[0]) <= 1e-9:
+        sign = -np.sign(flat[1])
+    return float(sign * flat[0]), float(sign * flat[1])
+
+
+def _site(vector: tuple[float, float, float], crystal: Crystal, where: str) -> Site:
+    x = np.array(vector) @ crystal.conventional
+    m, s, distance = crystal.integer_coordinates(x)
+    if distance[0] > 1e-6 * crystal.a or s[0] != 0:
+        raise CaseError(
+            f"{where}: {list(vector)} is no lattice site; the nearest is {distance[0]:.3f} "
+            "Angstrom away"
+        )
+    return int(m[0, 0]), int(m[0, 1]), int(m[0, 2])
+
+
+def _defects(case: Case, crystal: Crystal) -> PointDefects:
+    d = case.defects
+    vacant = [_site(v, crystal, f"defects.vacancies[{k}]") for k, v in enumerate(d.vacancies)]
+    substitutions = {}
+    for k, one in enumerate(d.substitutions):
+        site = _site(one.site, crystal, f"defects.substitutions[{k}].site")
+        if site in substitutions or site in vacant:
+            raise CaseError(f"defects.substitutions[{k}].site: {list(one.site)} is taken already")
+        substitutions[site] = one.element
+    if len(set(vacant)) < len(vacant):
+        raise CaseError("defects.vacancies: a site is named twice")
+    extra = [
+        (one.element or case.crystal.element, tuple(in_angstrom(v, crystal) for v in one.position))
+        for one in d.interstitials
+    ]
+    return PointDefects(vacant=vacant, substitutions=substitutions or None, extra=extra)
+
+
+def _model(
+    case: Case, crystal: Crystal, potential: Potential, far_field: FarField
+) -> QuasiContinuum:
+    m = case.model
+    sizes = {
+        name: None if getattr(m, name) is None else in_angstrom(getattr(m, name), crystal)
+        for name in ("core", "blend", "outer")
+    }
+    outer: Any = sizes["outer"]
+    if m.block is not None:
+        with _at("model.block"):
+            outer = LatticeBlock(m.block.lower, m.block.upper)
+    elif m.rectangle is not None:
+        outer = block_around(crystal, *(in_angstrom(v, crystal) for v in m.rectangle))
+    defects = _defects(case, crystal)
+    _refuse_giants(case, crystal, potential, sizes["core"], sizes["blend"], defects)
+    with _at("model"):
+        return QuasiContinuum(
+            crystal,
+            potential,
+            far_field=far_field,
+            scheme=m.scheme,
+            core=sizes["core"],
+            blend=sizes["blend"],
+            outer=outer,
+            defects=defects,
+            grading=m.grading,
+            largest=m.largest,
+        )
+
+
+def _refuse_giants(
+    case: Case,
+    crystal: Crystal,
+    potential: Potential,
+    core: float | None,
+    blend: float | None,
+    defects: PointDefects,
+) -> None:
+    """Refuse a patch of atoms that no memory holds before any of it is allocated."""
+    core = max(2.0 * crystal.a, potential.cutoff) if core is None else core
+    reach = core + (core if blend is None else blend) + 2.4 * potential.cutoff
+    n = max(1, len(case.dislocations) + len(defects.vacant) + len(defects.extra))
+    size = np.pi * reach**2 * abs(crystal.cell[2, 2]) if crystal.dim == 2 else 4.2 * reach**3
+    atoms = n * size / crystal.site_volume
+    if atoms > MOST_ATOMS:
+        raise CaseError(
+            f"model.core: core and blend would hold {atoms:.2g} atoms; the most is {MOST_ATOMS:.0g}"
+        )
+
+
+def block_around(crystal: Crystal, width: float, height: float) -> LatticeBlock:
+    """Return the smallest block of lattice cells around a rectangle centred on the origin.
+
+    Parameters
+    ----------
+    crystal : Crystal
+        Columns or a monolayer.
+    width, height : float, Angstrom
+        Along x and y. The block is a parallelogram along the cell vectors, its sides rounded up to
+        multiples of `BLOCK_UNIT` cells.
+    """
+    corners = 0.5 * np.array([[width, height], [width, -height]])
+    cells = np.abs(corners @ np.linalg.inv(crystal.cell[:2, :2])).max(axis=0)
+    half = (np.ceil(2.0 * cells / BLOCK_UNIT - 1e-9) * BLOCK_UNIT / 2).astype(int)
+    return LatticeBlock(tuple(int(-h) for h in half), tuple(int(h) for h in half))

@@ -1,0 +1,102 @@
+"""Plane sections: what a picture of a mesh shows, in 2D directly and in 3D as a cut."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qc.coupling import QuasiContinuum
+
+Array = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Section:
+    """Polygons of a plane section of a mesh.
+
+    Attributes
+    ----------
+    polygons : list of (k, 2) float64, Angstrom
+        One per cut element, counterclockwise or clockwise, in the x-y plane.
+    element : (n,) int64
+        The element of each polygon.
+    level : float or None, Angstrom
+        Height of the plane; None where the mesh itself is plane.
+    """
+
+    polygons: list[Array]
+    element: IntArray
+    level: float | None
+
+
+def section(model: QuasiContinuum, level: float | None = None) -> Section:
+    """Return the elements of a model, in current positions, as polygons in the x-y plane.
+
+    Parameters
+    ----------
+    model : QuasiContinuum
+    level : float, Angstrom, optional
+        Height z of the plane in 3D; through the first centre of the core by default.
+    """
+    mesh = model.mesh
+    y = (model.predictor() + model.U)[: mesh.n_vertices]
+    if mesh.dim == 2:
+        corners = y[mesh.elements][..., :2]
+        return Section(list(corners), np.arange(len(corners)), None)
+    if level is None:
+        level = centre_level(model)
+    polygons, element = cut_tetrahedra(y, mesh.elements, level)
+    return Section(polygons, element, level)
+
+
+def centre_level(model: QuasiContinuum) -> float:
+    """Height z of the first centre of the core in the deformed crystal, Angstrom."""
+    centre = model.layout.blend.centres.points[:1]
+    return float((centre + model.far_field.displacement(centre))[0, 2])
+
+
+def cut_tetrahedra(points: Array, elements: IntArray, level: float) -> tuple[list[Array], IntArray]:
+    """Cut tetrahedra by the plane ``z = level``.
+
+    Parameters
+    ----------
+    points : (n, 3) float64
+    elements : (n_e, 4) int64
+    level : float
+
+    Returns
+    -------
+    polygons : list of (3, 2) or (4, 2) float64
+    element : (k,) int64
+        The element that each polygon is cut from.
+    """
+    # A plane through lattice sites would meet corners and edges; a hair beside it never does.
+    extent = float(np.ptp(points[:, 2])) or 1.0
+    height = points[:, 2] - (level + 1e-7 * extent)
+    above = height[elements] > 0
+    count = above.sum(axis=1)
+    polygons: list[Array] = []
+    owners: list[IntArray] = []
+    for n_above in (1, 2, 3):
+        which = np.flatnonzero(count == n_above)
+        if not len(which):
+            continue
+        # Corners above first.
+        order = np.argsort(~above[which], axis=1, kind="stable")
+        corner = np.take_along_axis(elements[which], order, axis=1)
+        pairs = {
+            1: [(0, 1), (0, 2), (0, 3)],
+            2: [(0, 2), (0, 3), (1, 3), (1, 2)],
+            3: [(3, 0), (3, 1), (3, 2)],
+        }[n_above]
+        crossing = []
+        for p, q in pairs:
+            a, b = corner[:, p], corner[:, q]
+            share = (height[a] / (height[a] - height[b]))[:, None]
+            crossing.append(points[a, :2] + share * (points[b, :2] - points[a, :2]))
+        polygons.extend(np.stack(crossing, axis=1))
+        owners.append(which)
+    return polygons, np.concatenate(owners) if owners else np.zeros(0, dtype=np.int64)
