@@ -10,7 +10,7 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from qc.continuum.cauchy_born import CauchyBorn
-from qc.errors import InvertedElementError
+from qc.errors import InvertedElementError, NonFiniteError
 from qc.mesh.build import shape_gradients
 from qc.mesh.simplex_mesh import SimplexMesh
 
@@ -115,6 +115,9 @@ class ContinuumTerm:
         return self.f0 + h[self.point_element]
 
     def _checked(self, u: Array) -> Array:
+        if not np.isfinite(u).all():
+            node = int(np.nonzero(~np.isfinite(u).all(axis=1))[0][0])
+            raise NonFiniteError(f"displacement of node {node} is not finite")
         f = self.deformation(u)
         det = np.linalg.det(f)
         bad = np.nonzero(~(det > 0.05))[0]
