@@ -1,4 +1,4 @@
-"""Typed exceptions: every fault a user can cause has a class here and a message that names the culprit."""
+"""Typed exceptions: every fault a user can cause has a class, and a message naming the culprit."""
 
 from __future__ import annotations
 

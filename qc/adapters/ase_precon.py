@@ -36,7 +36,7 @@ class ModelPrecon(Precon):
     def make_precon(self, atoms: Atoms, reinitialize: bool | None = None) -> None:
         """Keep the matrix: it belongs to the defect-free state and does not follow the atoms."""
 
-    def Pdot(self, x: Array) -> Array:  # noqa: N802 (ASE's name)
+    def Pdot(self, x: Array) -> Array:
         """Apply the stiffness; atoms that are held keep their value."""
         out = np.array(x, dtype=float)
         out[self._moving] = self._inverse.matrix @ out[self._moving]

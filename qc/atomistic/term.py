@@ -72,7 +72,7 @@ class AtomisticTerm:
         self._list = VerletList(potential.cutoff, skin, cell=cell, pbc=pbc, rows=rows)
 
     def positions(self, u: Array) -> Array:
-        """Current positions of the patch, (n, 3) Angstrom."""
+        """Return the current positions of the patch, (n, 3) Angstrom."""
         return self.y0 + self.interpolation @ u
 
     def _fresh(self, u: Array) -> Array:
@@ -154,7 +154,7 @@ class AtomisticTerm:
         return self.weights[self.active] * (energies - self.reference), forces
 
     def _scatter(self, g: Array, i: IntArray, j: IntArray) -> Array:
-        """Forces (n, 3) of weighted bond gradients: minus the gradient of the energy."""
+        """Return the forces (n, 3) of weighted bond gradients: minus the gradient of the energy."""
         n = len(self.y0)
         pull = self.weights[i, None] * g
         out = np.empty((n, 3))
@@ -163,7 +163,7 @@ class AtomisticTerm:
         return out
 
     def forces(self, u: Array) -> Array:
-        """Forces on the nodes, ``P^T f``, (n_nodes, 3) eV/Angstrom."""
+        """Return the forces on the nodes, ``P^T f``, (n_nodes, 3) eV/Angstrom."""
         return self.transposed @ self.energy_forces(u)[1]
 
     def hessian_product(self, u: Array, du: Array) -> Array:

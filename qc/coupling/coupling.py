@@ -104,7 +104,7 @@ class Coupling:
         return change
 
     def blended_forces(self, u: Array) -> Array:
-        """Forces of BQCF, (n_nodes, 3) eV/Angstrom, fixed unknowns included."""
+        """Return the forces of BQCF, (n_nodes, 3) eV/Angstrom, fixed unknowns included."""
         return self._mix(self.pure.atom_forces(u), self.pure.continuum.forces(u))
 
     def _mix(self, atomistic: Array, continuum: Array) -> Array:
@@ -144,14 +144,14 @@ class Coupling:
         return math.fsum(self.energy_terms(u))
 
     def energy_terms(self, u: Array) -> Array:
-        """The addends of the energy, for differences that keep their digits, eV."""
+        """Return the addends of the energy, for differences that keep their digits, eV."""
         if self.blended is None:
             raise CapabilityError(f"scheme '{self.scheme.name}' blends forces and has no energy")
         dead = (self.ghost * u).ravel()
         return np.concatenate([self.blended.energy_terms(u), dead[dead != 0.0], [self._offset]])
 
     def forces(self, u: Array) -> Array:
-        """Forces on the nodes, zero on fixed unknowns, (n_nodes, 3) eV/Angstrom."""
+        """Return the forces on the nodes, zero on fixed unknowns, (n_nodes, 3) eV/Angstrom."""
         self.evaluations += 1
         if self.blended is None:
             f = self.blended_forces(u)
@@ -278,7 +278,7 @@ def _homogeneous(far_field: FarField) -> bool:
 
 
 def _perfect(layout: Layout) -> Layout:
-    """The same layout without its point defects; extra atoms are dropped, their nodes idle."""
+    """Return the same layout without its point defects; extra atoms are dropped, their nodes idle."""
     sites = ~layout.extra
     return replace(
         layout,

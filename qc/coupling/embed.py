@@ -92,7 +92,7 @@ def _lattice_constants(host: str, potential: Potential) -> dict[str, float]:
 
 
 def _centres(found: Any, crystal: Any, home: Any, reference: Any) -> np.ndarray:
-    """What the core surrounds: vacant, extra and foreign sites and all non-affine atoms."""
+    """Collect what the core surrounds: vacant, extra and foreign sites and all non-affine atoms."""
     sites = np.concatenate(
         [
             found.vacant_m,

@@ -218,7 +218,7 @@ class QuasiContinuum:
         return self.coupling.energy(self.U if u is None else u)
 
     def forces(self, u: Array | None = None) -> Array:
-        """Forces on the nodes, zero where they are held, (n_nodes, 3) eV/Angstrom."""
+        """Return the forces on the nodes, zero where they are held, (n_nodes, 3) eV/Angstrom."""
         return self.coupling.forces(self.U if u is None else u)
 
     def hessian_product(self, u: Array, du: Array) -> Array:

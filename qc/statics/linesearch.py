@@ -77,7 +77,8 @@ def search(
         else:
             high, high_slope = length, s
         if high is None:
-            length *= 2.0 if low_slope >= slope else min(2.0, slope / max(slope - low_slope, 1e-300))
+            flat = low_slope >= slope
+            length *= 2.0 if flat else min(2.0, slope / max(slope - low_slope, 1e-300))
         else:
             share = low_slope / (low_slope - high_slope)
             length = low + (high - low) * min(max(share, 0.1), 0.9)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,14 +57,13 @@ def newton(
         if np.isfinite(previous):
             tolerance = float(np.clip(0.9 * (size / previous) ** 1.6, 1e-3, 0.1))
         previous = size
+        here = partial(product, state)
         if symmetric:
-            direction, negative = _conjugate_gradients(
-                lambda d, at=state: product(at, d), f, precondition, tolerance
-            )
+            direction, negative = _conjugate_gradients(here, f, precondition, tolerance)
             if negative and warn is not None:
                 warn("negative curvature met: the conjugate-gradient solve was cut short")
         else:
-            direction = _gmres(lambda d, at=state: product(at, d), f, precondition, tolerance)
+            direction = _gmres(here, f, precondition, tolerance)
         slope = float(np.vdot(f, direction))
         if slope <= 0:
             if warn is not None:
@@ -89,7 +89,7 @@ def _conjugate_gradients(
     tolerance: float,
     max_products: int = 200,
 ) -> tuple[Array, bool]:
-    """Truncated preconditioned CG; stops at a direction of negative curvature.
+    """Solve by truncated preconditioned CG; stops at a direction of negative curvature.
 
     Source: T. Steihaug, SIAM J. Numer. Anal. 20 (1983) 626.
     """

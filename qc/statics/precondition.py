@@ -73,10 +73,14 @@ class Preconditioner:
         modes[1::3, 4], modes[2::3, 4] = -x[:, 2], x[:, 1]
         modes[2::3, 5], modes[0::3, 5] = -x[:, 0], x[:, 2]
         matrix, kept = self.matrix.tocsr(), modes[self.free]
-        whole = bool(model.layout.free.all(axis=1)[model.layout.free.any(axis=1)].all())
+        per_node = model.layout.free.sum(axis=1)
+        whole = bool(np.isin(per_node, (0, 3)).all())
         blocked = matrix.tobsr(blocksize=(3, 3)) if whole else matrix
         solver = pyamg.smoothed_aggregation_solver(
-            blocked, B=kept, symmetry="symmetric", strength=("symmetric", {"theta": 0.0}),
+            blocked,
+            B=kept,
+            symmetry="symmetric",
+            strength=("symmetric", {"theta": 0.0}),
             max_coarse=500,
         )
         return solver.aspreconditioner(cycle="V").matvec

@@ -105,13 +105,25 @@ def relax(
         def run(u: Array, tolerance: float, steps: int) -> tuple[Array, Array, str]:
             if quasi:
                 return lbfgs(
-                    coupling.forces, u, solve, fmax=tolerance, max_steps=steps, longest=longest,
+                    coupling.forces,
+                    u,
+                    solve,
+                    fmax=tolerance,
+                    max_steps=steps,
+                    longest=longest,
                     report=report,
                 )
             return newton(
-                coupling.forces, coupling.hessian_product, u, solve,
-                symmetric=coupling.conservative, fmax=tolerance, max_steps=steps, longest=longest,
-                report=report, warn=warn,
+                coupling.forces,
+                coupling.hessian_product,
+                u,
+                solve,
+                symmetric=coupling.conservative,
+                fmax=tolerance,
+                max_steps=steps,
+                longest=longest,
+                report=report,
+                warn=warn,
             )
 
         u, f, reason = model.U.copy(), np.zeros(0), ""

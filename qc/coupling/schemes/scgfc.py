@@ -6,6 +6,4 @@ Solids 47 (1999) 611.
 
 from qc.coupling.scheme import Scheme, smooth
 
-SCHEME = Scheme(
-    "scgfc", "blended energy, ghost force refreshed", smooth, ghost="self-consistent"
-)
+SCHEME = Scheme("scgfc", "blended energy, ghost force refreshed", smooth, ghost="self-consistent")
