@@ -2,8 +2,8 @@
 
 As a program: ``python column_path.py path.npz table.setfl --out relaxed.npz``. ``path.npz`` holds
 ``predictors`` (steps, n, 3), ``free`` (n,) bool, ``period`` (steps,) along z and ``symbol``; the
-result has ``positions`` (steps, n, 3), ``energies`` (steps, n) of every atom, ``predictor_energies``
-(steps, n) and ``max_force`` (steps,).
+result has ``positions`` (steps, n, 3), ``energies`` and ``predictor_energies`` (steps, n) of every
+atom, and ``max_force`` (steps,).
 """
 
 from __future__ import annotations
@@ -77,9 +77,7 @@ def relax_path(
             after = block.energies()[:n]
         positions = result.positions[:n]
         carried = positions - y0
-        out.append(
-            Step(positions, after, before, result.max_force, result.stages, result.seconds)
-        )
+        out.append(Step(positions, after, before, result.max_force, result.stages, result.seconds))
     return out
 
 

@@ -1,4 +1,4 @@
-"""Crystals of atom columns with dislocations: sites, far fields and starts shared by two recipes."""
+"""Crystals of atom columns with dislocations: sites, far fields and starts of two recipes."""
 
 from __future__ import annotations
 
@@ -53,8 +53,8 @@ def fault_strips(
     A Lomer dislocation a/2[110] splits into two Shockley partials a/6[11-2] and a/6[112] and a
     stair rod a/6[110] at the apex. Each partial that has left the apex by some length is a pair of
     opposite partials, at its place and at the apex, with a strip of stacking fault between them.
-    With Burgers vector +x (``sign`` 1) the strips point down, with -x up: the extra half plane is on
-    the other side.
+    With Burgers vector +x (``sign`` 1) the strips point down, with -x up, away from the extra half
+    plane.
 
     Parameters
     ----------
@@ -109,3 +109,15 @@ def shear(amount: float) -> Array:
     deformation = np.eye(3)
     deformation[0, 1] = amount
     return deformation
+
+
+def members(field: Any) -> list[dict[str, list[float]]]:
+    """Return Burgers vector, position and cut of each dislocation of a sum."""
+    return [
+        {
+            "burgers": one.burgers.tolist(),
+            "position": one.position.tolist(),
+            "cut_direction": one.cut_direction.tolist(),
+        }
+        for one in field.dislocations
+    ]
