@@ -34,11 +34,32 @@ class PointDefects:
         Chemical symbols of foreign atoms on sites.
     extra : sequence of (str, (3,) float)
         Symbols and reference positions (Angstrom) of atoms without a site.
+
+    Raises
+    ------
+    InputError
+        A site is not three integers or is named twice, or a position is not finite.
     """
 
     vacant: Sequence[Site] = ()
     substitutions: Mapping[Site, str] | None = None
     extra: Sequence[tuple[str, Sequence[float]]] = ()
+
+    def __post_init__(self) -> None:
+        seen: set[Site] = set()
+        for what, sites in (("vacant", self.vacant), ("substituted", self.substitutions or ())):
+            for site in sites:
+                values = np.asarray(site, dtype=float)
+                if values.shape != (3,) or not np.array_equal(values, np.rint(values)):
+                    raise InputError(f"{what} site {site} must be three integers")
+                key = (int(values[0]), int(values[1]), int(values[2]))
+                if key in seen:
+                    raise InputError(f"site {key} is named twice")
+                seen.add(key)
+        for symbol, x in self.extra:
+            values = np.asarray(x, dtype=float)
+            if values.shape != (3,) or not np.isfinite(values).all():
+                raise InputError(f"position {x} of an extra {symbol} atom must be three numbers")
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,7 +163,7 @@ def build_layout(
     Raises
     ------
     InputError
-        A vacant or substituted site is named twice or is no lattice site.
+        A vacant or substituted column is named by a third coordinate other than zero.
     RegionError
         A defect lies outside the core.
     """
@@ -161,8 +182,6 @@ def build_layout(
         key = tuple(int(v) for v in site)
         types[_find(index, key, crystal, blend, "substituted")] = potential.types_of([symbol])[0]
     extra_x = np.array([x for _, x in defects.extra], dtype=float).reshape(-1, 3)
-    if not np.isfinite(extra_x).all():
-        raise InputError("position of an extra atom is not finite")
     n_extra = len(extra_x)
     extra_types = potential.types_of([s for s, _ in defects.extra])
     if n_extra and blend.centres.distance(extra_x).max() > blend.core:
@@ -209,8 +228,8 @@ def build_layout(
 
 
 def _find(index: dict, key: tuple[int, ...], crystal: Crystal, blend: Blend, what: str) -> int:
-    if len(key) != 3:
-        raise InputError(f"{what} site {key} must have three lattice coordinates")
+    if crystal.dim == 2 and key[2] != 0:
+        raise InputError(f"{what} site {key} stands for a column: its third coordinate must be 0")
     distance = float(blend.centres.distance(crystal.positions(np.array([key])))[0])
     if key not in index or distance > blend.core:
         raise RegionError(

@@ -28,6 +28,10 @@ log = logging.getLogger(__name__)
 DIRECT_LIMIT = {2: 200_000, 3: 24_000}
 
 
+#: Stiffness lent to every unknown of a model that nothing holds, over that of a node.
+FLOATING = 1e-4
+
+
 class Preconditioner:
     """Solve with the stiffness of the defect-free crystal on the free unknowns.
 
@@ -48,6 +52,9 @@ class Preconditioner:
         self._shape = layout.free.shape
         k = matrix[self.free][:, self.free].tocsc()
         self.matrix = 0.5 * (k + k.T)
+        if _floats(self.matrix, _rigid_modes(layout.node_positions)[self.free]):
+            # Nothing holds the model: rigid motion has no stiffness, and no force either.
+            self.matrix = self.matrix + FLOATING * size * sp.identity(k.shape[0])
         self.direct = int(self.free.sum()) <= DIRECT_LIMIT[layout.mesh.dim]
         self._solve = self._factorise() if self.direct else self._multigrid(model)
 
@@ -64,15 +71,8 @@ class Preconditioner:
     def _multigrid(self, model: QuasiContinuum) -> Callable[[Array], Array]:
         import pyamg
 
-        x = model.layout.node_positions - model.layout.node_positions.mean(axis=0)
-        x = x / np.abs(x).max()
-        modes = np.zeros((3 * len(x), 6))
-        for c in range(3):
-            modes[c::3, c] = 1.0
-        modes[0::3, 3], modes[1::3, 3] = -x[:, 1], x[:, 0]
-        modes[1::3, 4], modes[2::3, 4] = -x[:, 2], x[:, 1]
-        modes[2::3, 5], modes[0::3, 5] = -x[:, 0], x[:, 2]
-        matrix, kept = self.matrix.tocsr(), modes[self.free]
+        matrix = self.matrix.tocsr()
+        kept = _rigid_modes(model.layout.node_positions)[self.free]
         per_node = model.layout.free.sum(axis=1)
         whole = bool(np.isin(per_node, (0, 3)).all())
         blocked = matrix.tobsr(blocksize=(3, 3)) if whole else matrix
@@ -90,3 +90,26 @@ class Preconditioner:
         out = np.zeros(self.free.shape)
         out[self.free] = self._solve(np.ascontiguousarray(residual.ravel()[self.free]))
         return out.reshape(self._shape)
+
+
+def _rigid_modes(positions: Array) -> Array:
+    """Return translations and rotations of nodes (n, 3), (3 n, 6), of order one."""
+    x = positions - positions.mean(axis=0)
+    x = x / max(float(np.abs(x).max()), 1e-300)
+    modes = np.zeros((3 * len(x), 6))
+    for c in range(3):
+        modes[c::3, c] = 1.0
+    modes[0::3, 3], modes[1::3, 3] = -x[:, 1], x[:, 0]
+    modes[1::3, 4], modes[2::3, 4] = -x[:, 2], x[:, 1]
+    modes[2::3, 5], modes[0::3, 5] = -x[:, 0], x[:, 2]
+    return modes
+
+
+def _floats(matrix: sp.spmatrix, modes: Array) -> bool:
+    """Say whether some rigid motion meets no resistance."""
+    if not matrix.shape[0]:
+        return False
+    scale = float(np.abs(matrix.diagonal()).max())
+    alive = np.abs(modes).max(axis=0) > 0.0
+    resistance = np.abs(matrix @ modes).max(axis=0)
+    return bool((resistance[alive] < 1e-9 * scale).any())
