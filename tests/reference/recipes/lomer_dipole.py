@@ -1,16 +1,18 @@
 """A dipole of Lomer dislocations under simple shear, the full lattice of columns relaxed.
 
-Writes ``lomer_dipole_Al.json``. The block is the parallelogram ``|m1| <= M1, |m2| <= M2`` on the
-primitive vectors of the columns, ``a/2[110]`` along x and the one that rises by a/2; a rectangle of
-400 x 200 Angstrom fits inside. Columns strictly inside are free; those on its edge and up to two
-cutoffs outside are held at the predictor: Volterra dislocations, then simple shear. Every step
-starts from its predictor plus the displacement that the step before found; the first one starts
-from the strips of stacking fault that make Lomer-Cottrell dislocations of the two.
+Writes ``lomer_dipole_Al.json`` and ``lomer_dipole_Ni.json``. The block is the parallelogram
+``|m1| <= M1, |m2| <= M2`` on the primitive vectors of the columns, ``a/2[110]`` along x and the one
+that rises by a/2; a rectangle of 400 x 200 Angstrom fits inside. Columns strictly inside are free;
+those on its edge and up to two cutoffs outside are held at the predictor: Volterra dislocations,
+then simple shear. Every step starts from its predictor plus the displacement that the step before
+found; in Al the first one starts from the strips of stacking fault that make Lomer-Cottrell
+dislocations of the two.
 """
 
 from __future__ import annotations
 
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -42,15 +44,30 @@ from qc import loads
 
 Array = NDArray[np.float64]
 
-SHEARS = (0.0, 0.005, 0.01, 0.015, 0.02, 0.025, 0.03)
-STORED_SHEARS = (0.0, 0.01, 0.02, 0.03)
-#: Half the number of cells along the two primitive vectors: multiples of 8, so that coarse meshes
-#: of the lattice fit.
-BOUNDS = {"Al": (96, 56)}
-#: Half the distance of the two cores, in units of a/2[110].
-HALF_DISTANCE = 25
-#: Initial length of each strip of stacking fault, in lattice constants.
-STRIP = 3.0
+
+@dataclass(frozen=True)
+class Case:
+    """One dipole.
+
+    ``bounds``: half the number of cells along the two primitive vectors, multiples of 8, so that
+    coarse meshes of the lattice fit; ``half_distance`` of the cores in units of a/2[110];
+    ``strip``: initial length of each strip of stacking fault in lattice constants, 0 for none;
+    ``shears``: the steps; ``stored``: those whose displacements are written.
+    """
+
+    bounds: tuple[int, int]
+    half_distance: int
+    strip: float
+    shears: tuple[float, ...]
+    stored: tuple[float, ...]
+
+
+CASES = {
+    "Al": Case(
+        (96, 56), 25, 3.0, (0.0, 0.005, 0.01, 0.015, 0.02, 0.025, 0.03), (0.0, 0.01, 0.02, 0.03)
+    ),
+    "Ni": Case((112, 64), 20, 0.0, (0.0, 0.005, 0.01, 0.015, 0.02), (0.0, 0.01, 0.02)),
+}
 NEAR_CORE = 30.0
 TOLERANCE = 1e-6
 
@@ -91,33 +108,34 @@ def step_record(
 
 def main() -> None:
     """Write the dipole's file."""
-    options = arguments(__doc__.splitlines()[0], elements=list(BOUNDS))
+    options = arguments(__doc__.splitlines()[0], elements=list(CASES))
     for symbol in options.elements:
-        potential = zhou(symbol)
+        case, potential = CASES[symbol], zhou(symbol)
         bulk = bulk_of(options.out, symbol, potential)
         a, bulk_energy = bulk["lattice_constant"], bulk["cohesive_energy"]
         columns = lomer_crystal(symbol, a)
         elastic = stiffness(bulk, columns)
         p, period = float(columns.cell[0, 0]), float(columns.cell[2, 2])
-        m, free, weight = parallelogram(columns, BOUNDS[symbol], 2 * potential.cutoff)
+        m, free, weight = parallelogram(columns, case.bounds, 2 * potential.cutoff)
         x = columns.positions(m)
-        cores = np.array([[s * HALF_DISTANCE * p + p / 4, a / 4] for s in (-1, 1)])
+        cores = np.array([[s * case.half_distance * p + p / 4, a / 4] for s in (-1, 1)])
         pair = [
             loads.VolterraDislocation(elastic, [s * p, 0, 0], core, (-1, 0))
             for s, core in zip((-1, 1), cores, strict=True)
         ]
         strips = [
-            fault_strips(elastic, a, core, s, (STRIP * a, STRIP * a))
+            fault_strips(elastic, a, core, s, (case.strip * a, case.strip * a))
             for s, core in zip((-1, 1), cores, strict=True)
+            if case.strip
         ]
-        start = sum(s.displacement(x) for s in strips) * free[:, None]
-        predictors = [x + loads.DislocationSum(pair, shear(g)).displacement(x) for g in SHEARS]
+        start = sum((s.displacement(x) for s in strips), np.zeros_like(x)) * free[:, None]
+        predictors = [x + loads.DislocationSum(pair, shear(g)).displacement(x) for g in case.shears]
         with tempfile.TemporaryDirectory() as folder:
             setfl = table(potential, folder)
             steps = relax_path(
                 predictors,
                 free,
-                [period] * len(SHEARS),
+                [period] * len(case.shears),
                 symbol,
                 setfl,
                 tolerance=TOLERANCE,
@@ -139,7 +157,7 @@ def main() -> None:
             "geometry": {
                 "axes": {"x": "[110]", "y": "[001]", "z": "[1-10]"},
                 "cell": columns.cell.tolist(),
-                "bounds": list(BOUNDS[symbol]),
+                "bounds": list(case.bounds),
                 "free_columns": int(free.sum()),
                 "columns": len(m),
                 "held_frame": 2 * potential.cutoff,
@@ -155,7 +173,9 @@ def main() -> None:
                 "on free columns",
                 "dislocations": [d for s in strips for d in members(s)],
                 "self_consistent": False,
-            },
+            }
+            if strips
+            else None,
             "notes": [
                 "energies are per period, above the perfect unstrained crystal",
                 "block_energy: sum over atoms by their share in the parallelogram: 1 inside, 1/2 "
@@ -175,7 +195,7 @@ def main() -> None:
             "relaxation_norms": [],
             "hot": [],
         }
-        for g, step, u in zip(SHEARS, steps, relaxed, strict=True):
+        for g, step, u in zip(case.shears, steps, relaxed, strict=True):
             size = np.linalg.norm(u[free], axis=1)
             record["steps"].append(step_record(step, g, bulk_energy, weight, free))
             record["relaxation_norms"].append(
@@ -190,8 +210,8 @@ def main() -> None:
                 {"shear": g, "core": k, "columns": hot_columns(excess, step.positions, core, g)}
                 for k, core in enumerate(cores)
             ]
-        record["columns"] = ["m1", "m2", *(f"u{c} at {g}" for g in STORED_SHEARS for c in "xy")]
-        chosen = [(steps[SHEARS.index(g)].positions - x)[stored, :2] for g in STORED_SHEARS]
+        record["columns"] = ["m1", "m2", *(f"u{c} at {g}" for g in case.stored for c in "xy")]
+        chosen = [(steps[case.shears.index(g)].positions - x)[stored, :2] for g in case.stored]
         record["displacement"] = [
             m[i, :2].tolist() + rounded(row, 7)
             for i, row in zip(stored, np.hstack(chosen), strict=True)
