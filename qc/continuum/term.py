@@ -85,18 +85,30 @@ class ContinuumTerm:
             volumes[cut] *= ratio[cut]
             gradients[cut] = shape_gradients(edges[cut], d)
         self.gradients, self.element_volumes = gradients, volumes
-        # A homogeneous predictor needs one point; a curved one is integrated to second order.
-        points, shares = RULES[d, 1 if getattr(far_field, "is_homogeneous", False) else 2]
-        nq = len(shares)
-        self.point_element = np.repeat(np.arange(len(elements)), nq)
-        self.point_volume = (volumes[:, None] * shares).ravel()
+        # A homogeneous predictor needs one point, and so does an element of a single lattice cell,
+        # over which the atoms themselves average; larger ones in a curved predictor are integrated
+        # to second order.
+        unit = mesh.crystal.volume / math.factorial(d)
+        curved = not getattr(far_field, "is_homogeneous", False)
+        large = np.nonzero((volumes > 1.5 * unit) & curved)[0]
+        small = np.setdiff1d(np.arange(len(elements)), large)
+        one, many = RULES[d, 1], RULES[d, 2]
+        nq = len(many[1])
+        self.point_element = np.concatenate([small, np.repeat(large, nq)])
+        self._points = np.concatenate(
+            [np.tile(one[0], (len(small), 1)), np.tile(many[0], (len(large), 1))]
+        )
+        self._shares = np.concatenate([np.ones(len(small)), np.tile(many[1], len(large))])
+        self.point_volume = volumes[self.point_element] * self._shares
         self.point_weight = weights[self.active][self.point_element] * self.point_volume
-        self.set_far_field(far_field, points)
+        self._gather = sp.csr_matrix(
+            (np.ones(len(self._shares)), (self.point_element, np.arange(len(self._shares)))),
+            shape=(len(elements), len(self._shares)),
+        )
+        self.set_far_field(far_field)
 
-    def set_far_field(self, far_field: FarField, points: Array | None = None) -> None:
+    def set_far_field(self, far_field: FarField) -> None:
         """Take the deformation of a new predictor with the same cuts (a load step)."""
-        if points is not None:
-            self._points = points
         if getattr(far_field, "is_homogeneous", False):
             mean = np.asarray(far_field.mean_deformation)
             self.f0 = np.broadcast_to(mean, (len(self.point_element), 3, 3))
@@ -104,7 +116,7 @@ class ContinuumTerm:
             corner = self.mesh.positions[self.elements]
             flat = corner.reshape(-1, 3)
             y = (flat + far_field.displacement(flat)).reshape(corner.shape)
-            at = np.einsum("qa,eac->eqc", self._points, y).reshape(-1, 3)
+            at = np.einsum("qa,qac->qc", self._points, y[self.point_element])
             self.f0 = np.eye(3) + far_field.gradient_at(at)
         mean = np.asarray(far_field.mean_deformation)[None]
         self.reference = float(self.rule.evaluate(mean)[0][0])
@@ -119,7 +131,7 @@ class ContinuumTerm:
             node = int(np.nonzero(~np.isfinite(u).all(axis=1))[0][0])
             raise NonFiniteError(f"displacement of node {node} is not finite")
         f = self.deformation(u)
-        det = np.linalg.det(f)
+        det = np.einsum("ni,ni->n", f[:, 0], np.cross(f[:, 1], f[:, 2]))
         bad = np.nonzero(~(det > 0.05))[0]
         if len(bad):
             element = int(self.active[self.point_element[bad[0]]])
@@ -152,9 +164,7 @@ class ContinuumTerm:
         return self.point_weight * (w - self.reference), out
 
     def _scatter(self, stress: Array, out: Array) -> None:
-        weighted = self.point_weight[:, None, None] * stress
-        nq = len(self._points)
-        weighted = weighted.reshape(-1, nq, 3, 3).sum(axis=1)
+        weighted = self._sum_points(self.point_weight[:, None, None] * stress)
         nodal = -np.einsum("eij,eaj->eai", weighted, self.gradients)
         for c in range(3):
             out[:, c] += np.bincount(
@@ -165,8 +175,12 @@ class ContinuumTerm:
         """Weighted tangent of each active element, (n_e, 3, 3, 3, 3) eV."""
         moduli = self.rule.evaluate(self._checked(u), tangent=True)[2]
         assert moduli is not None
-        moduli = self.point_weight[:, None, None, None, None] * moduli
-        return moduli.reshape(-1, len(self._points), 3, 3, 3, 3).sum(axis=1)
+        return self._sum_points(self.point_weight[:, None, None, None, None] * moduli)
+
+    def _sum_points(self, values: Array) -> Array:
+        """Sum over the quadrature points of each element."""
+        shape = values.shape[1:]
+        return np.asarray(self._gather @ values.reshape(len(values), -1)).reshape(-1, *shape)
 
     def hessian_product(self, u: Array, du: Array, tangent: Array | None = None) -> Array:
         """Second derivative times a displacement, (n_nodes, 3)."""
@@ -187,8 +201,7 @@ class ContinuumTerm:
     def stress(self, u: Array) -> Array:
         """First Piola-Kirchhoff stress of each active element, (n_e, 3, 3) eV/Angstrom^3."""
         p = self.rule.evaluate(self._checked(u))[1]
-        nq = len(self._points)
-        return p.reshape(-1, nq, 3, 3).mean(axis=1)
+        return self._sum_points(self._shares[:, None, None] * p)
 
 
 def slipped_edges(corners: Array, far_field: FarField) -> tuple[Array, Array]:

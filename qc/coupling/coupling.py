@@ -278,7 +278,7 @@ def _homogeneous(far_field: FarField) -> bool:
 
 
 def _perfect(layout: Layout) -> Layout:
-    """Return the same layout without its point defects; extra atoms are dropped, their nodes idle."""
+    """Return the layout without its point defects; the nodes of extra atoms are idle."""
     sites = ~layout.extra
     return replace(
         layout,

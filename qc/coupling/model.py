@@ -335,6 +335,15 @@ class QuasiContinuum:
         values = (self.U if u is None else u)[self.mesh.elements[element]]
         return np.einsum("na,nai->ni", np.where(element[:, None] >= 0, weights, 0.0), values)
 
+    def displace(self, field: FarField) -> None:
+        """Add a field's displacement to the free nodes: a start, not a predictor.
+
+        Partial dislocations with a strip of stacking fault between them, for example, start a
+        dislocation that splits.
+        """
+        move = field.displacement(self.layout.node_positions)
+        self.U = self.U + np.where(self.layout.free, move, 0.0)
+
     # -- other states of the same model -----------------------------------------------------------
 
     def with_far_field(self, far_field: FarField) -> QuasiContinuum:
