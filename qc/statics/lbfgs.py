@@ -11,6 +11,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from qc.numerics.products import inner, norm
 from qc.statics.linesearch import search
 
 Array = NDArray[np.float64]
@@ -59,11 +60,11 @@ def lbfgs(
         if top <= fmax:
             return state, f, "converged"
         direction = _two_loop(f, pairs, precondition)
-        slope = float(np.vdot(f, direction))
+        slope = inner(f, direction)
         if slope <= 0:
             pairs.clear()
             direction = precondition(f)
-            slope = float(np.vdot(f, direction))
+            slope = inner(f, direction)
             if slope <= 0:
                 return state, f, "no descent"
         reach = float(np.sqrt((direction**2).sum(axis=1).max()))
@@ -77,8 +78,8 @@ def lbfgs(
             continue
         restarted = False
         ds, df = step.state - state, f - step.forces
-        product = float(np.vdot(ds, df))
-        if product > 1e-12 * float(np.linalg.norm(ds) * np.linalg.norm(df)):
+        product = inner(ds, df)
+        if product > 1e-12 * norm(ds) * norm(df):
             pairs.append((ds, df, 1.0 / product))
         state, f = step.state, step.forces
         if report is not None and report(float(np.abs(f).max(initial=0.0)), step.length):
@@ -93,10 +94,10 @@ def _two_loop(
     q = f.copy()
     kept = []
     for ds, df, rho in reversed(pairs):
-        a = rho * float(np.vdot(ds, q))
+        a = rho * inner(ds, q)
         q -= a * df
         kept.append(a)
     r = precondition(q)
     for (ds, df, rho), a in zip(pairs, reversed(kept), strict=True):
-        r += ds * (a - rho * float(np.vdot(df, r)))
+        r += ds * (a - rho * inner(df, r))
     return r

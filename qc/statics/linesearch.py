@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qc.errors import InvertedElementError, NonFiniteError
+from qc.numerics.products import inner
 
 Array = NDArray[np.float64]
 
@@ -67,7 +68,7 @@ def search(
             high, high_slope = length, -abs(slope)
             length = 0.5 * (low + length)
             continue
-        s = float(np.vdot(f, direction))
+        s = inner(f, direction)
         if abs(s) < best_slope:
             best, best_slope = Step(length, trial, f), abs(s)
         if abs(s) <= curvature * abs(slope):

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse.linalg import LinearOperator, gmres
 
+from qc.numerics.products import inner, norm
 from qc.statics.linesearch import search
 
 Array = NDArray[np.float64]
@@ -53,7 +54,7 @@ def newton(
         top = float(np.abs(f).max(initial=0.0))
         if top <= fmax:
             return state, f, "converged"
-        size = float(np.linalg.norm(f))
+        size = norm(f)
         if np.isfinite(previous):
             tolerance = float(np.clip(0.9 * (size / previous) ** 1.6, 1e-3, 0.1))
         previous = size
@@ -64,12 +65,12 @@ def newton(
                 warn("negative curvature met: the conjugate-gradient solve was cut short")
         else:
             direction = _gmres(here, f, precondition, tolerance)
-        slope = float(np.vdot(f, direction))
+        slope = inner(f, direction)
         if slope <= 0:
             if warn is not None:
                 warn("Newton direction points uphill: fell back to the preconditioned force")
             direction = precondition(f)
-            slope = float(np.vdot(f, direction))
+            slope = inner(f, direction)
         reach = float(np.sqrt((direction**2).sum(axis=1).max(initial=0.0)))
         first = min(1.0, longest / reach) if reach > 0 else 1.0
         step = search(forces, state, direction, slope, first=first)
@@ -97,18 +98,18 @@ def _conjugate_gradients(
     r = b.copy()
     z = precondition(r)
     p = z.copy()
-    rz = float(np.vdot(r, z))
+    rz = inner(r, z)
     stop = tolerance**2 * rz
     for k in range(max_products):
         hp = product(p)
-        bend = float(np.vdot(p, hp))
+        bend = inner(p, hp)
         if bend <= 0:
             return (p if k == 0 else x), True
         alpha = rz / bend
         x += alpha * p
         r -= alpha * hp
         z = precondition(r)
-        new = float(np.vdot(r, z))
+        new = inner(r, z)
         if new <= stop:
             break
         p = z + (new / rz) * p
