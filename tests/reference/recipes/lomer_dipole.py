@@ -62,10 +62,10 @@ class Case:
     stored: tuple[float, ...]
 
 
+AL_SHEARS = (0.0, 0.006, 0.012, 0.018, 0.024, 0.03)
 CASES = {
-    "Al": Case(
-        (96, 56), 25, 3.0, (0.0, 0.005, 0.01, 0.015, 0.02, 0.025, 0.03), (0.0, 0.01, 0.02, 0.03)
-    ),
+    # The cores change sides at about 0.0095, as far as can be from any step.
+    "Al": Case((96, 56), 25, 3.0, AL_SHEARS, AL_SHEARS),
     "Ni": Case((112, 64), 20, 0.0, (0.0, 0.005, 0.01, 0.015, 0.02), (0.0, 0.01, 0.02)),
 }
 NEAR_CORE = 30.0
