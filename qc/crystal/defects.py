@@ -30,6 +30,10 @@ _LEAST_THRESHOLD = 0.01
 _NOISE_FACTOR = 6.0
 #: Defects nearer to each other than this, in nearest-neighbour distances, are one.
 _LINK = 3.0
+#: Bonds, each counted from both ends, that may disagree with the sites: a core's own business.
+_MOST_TORN = 8
+#: A larger share of foreign atoms is another material, not a set of defects.
+_MOST_FOREIGN = 0.2
 
 
 @dataclass(frozen=True, eq=False)
@@ -161,16 +165,22 @@ def find_defects(
     host = np.array(crystal.symbols)[recognition.s]
     owner_atoms = holder[owners]
     foreign = np.sort(owner_atoms[structure.symbols[owner_atoms] != host[owner_atoms]])
+    if len(foreign) > _MOST_FOREIGN * len(structure):
+        raise CrystalError(
+            f"{len(foreign)} of {len(structure)} atoms are not {'-'.join(set(crystal.symbols))}: "
+            "an alloy or a compound, not a crystal with foreign atoms"
+        )
     at_surface = surface_site[flat]
 
     if threshold is None:
         inner = fit.d2[~at_surface]
         noise = float(np.median(inner)) if len(inner) else 0.0
         threshold = max(_LEAST_THRESHOLD, _NOISE_FACTOR * noise)
+    near_vacant = _holders_around(grid, crystal, holder, vacant)
+    _refuse_torn_bonds(grid, crystal, recognition, fit, bonds, threshold, holder)
+    _refuse_slip(fit, threshold, extra, near_vacant)
     _refuse_at_surface(grid, crystal, surface_site, flat, vacant, extra, foreign)
     strange = (fit.d2 > threshold) & ~at_surface
-    near_vacant = _holders_around(grid, crystal, holder, vacant)
-    _refuse_slip(fit, threshold, extra, near_vacant)
     explained = _explained(bonds, strange, np.concatenate([extra, foreign, *near_vacant]))
     lost = np.flatnonzero(strange & ~explained)
     if len(lost) > max(5, 0.002 * len(structure)):
@@ -297,6 +307,45 @@ def _refuse_at_surface(
             f"a defect touches the surface: the vacant site m = {m[0].tolist()}, s = {s[0]} (one "
             f"of {len(touching)}) lies in the outer layers of the sample; a defect has to be "
             "inside"
+        )
+
+
+def _refuse_torn_bonds(
+    grid: SiteGrid,
+    crystal: Crystal,
+    recognition: Recognition,
+    fit: LocalFit,
+    bonds: BondList,
+    threshold: float,
+    holder: IntArray,
+) -> None:
+    """Refuse orderly bonds whose ends do not hold the sites that the bond vector connects.
+
+    Where many neighbours agree locally on a lattice vector but their sites are another one
+    apart, a circuit through the sample has a Burgers vector.
+    """
+    flat = grid.index(recognition.m, recognition.s)
+    star_size = len(crystal.star(fit.radius))
+    noise = fit.d2 - np.maximum(fit.missing, fit.extra) / star_size
+    orderly = (noise < threshold) & (fit.extra == 0) & (holder[flat] == np.arange(len(flat)))
+    i, j = bonds.sites, bonds.neighbours
+    kept = np.flatnonzero((fit.match >= 0) & orderly[i] & orderly[j])
+    torn = np.zeros(len(kept), dtype=bool)
+    for t in range(crystal.n_sublattices):
+        _, dm, ds = crystal.star_sites(fit.radius, t)
+        rows = np.flatnonzero((fit.sublattice[i[kept]] == t) & (recognition.s[i[kept]] == t))
+        b = kept[rows]
+        # The image matters: a screw dislocation shifts by just the period along its line.
+        image = bonds.shifts[b][:, list(recognition.axes)] @ recognition.periods
+        apart = recognition.m[j[b]] + image - recognition.m[i[b]]
+        same = (apart == dm[fit.match[b]]).all(axis=1)
+        torn[rows] = ~same | (recognition.s[j[b]] != ds[fit.match[b]])
+    if torn.sum() > _MOST_TORN:
+        first = kept[np.argmax(torn)]
+        raise CrystalError(
+            f"the crystal is slipped, dislocated or bent, which point defects do not explain: "
+            f"{torn.sum()} neighbours, atoms {i[first]} and {j[first]} for example, are one "
+            "lattice vector apart but hold sites that are another apart"
         )
 
 

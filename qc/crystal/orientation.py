@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import maximum_filter, uniform_filter
+from scipy.ndimage import gaussian_filter, maximum_filter
 from scipy.spatial import cKDTree
 
 from qc.crystal.bonds import BondList, Structure, bond_list, nearest_distance, take_rows
@@ -58,8 +58,7 @@ def shared_translations(structure: Structure) -> Translations:
     CrystalError
         Atoms without neighbours, or overlapping.
     """
-    if len(structure) > _BALL:
-        structure = _central_ball(structure)
+    structure, _ = central_ball(structure)
     spacing = nearest_distance(structure)
     bonds = bond_list(structure, _RANGE * spacing)
     vectors, n_rows = _sampled(bonds)
@@ -72,12 +71,16 @@ def shared_translations(structure: Structure) -> Translations:
     return Translations(centres[order], share[order], spacing)
 
 
-def _central_ball(structure: Structure) -> Structure:
+def central_ball(structure: Structure) -> tuple[Structure, IntArray]:
+    """Return a ball of atoms around the middle, and which they are; all of a small structure."""
+    if len(structure) <= _BALL:
+        return structure, np.arange(len(structure), dtype=np.int64)
     distance = np.linalg.norm(structure.positions - structure.positions.mean(axis=0), axis=1)
     chosen = np.sort(np.argsort(distance, kind="stable")[:_BALL])
-    return Structure(
+    ball = Structure(
         structure.positions[chosen], np.eye(3), (False, False, False), structure.symbols[chosen]
     )
+    return ball, chosen
 
 
 def _sampled(bonds: BondList) -> tuple[Array, int]:
@@ -94,9 +97,10 @@ def _cluster_centres(vectors: Array, spacing: float, n_rows: int) -> Array:
     half = int(np.ceil(_RANGE * spacing / width)) + 2
     edges = (np.arange(-half, half + 2) - 0.5) * width
     counts, _ = np.histogramdd(vectors, bins=(edges, edges, edges))
-    smooth = 27 * uniform_filter(counts, size=3, mode="constant")
-    # A spot of the thinnest kind, one of several variants near a surface, keeps about a tenth.
-    peak = (smooth >= maximum_filter(smooth, size=5)) & (smooth > 0.08 * n_rows)
+    smooth = gaussian_filter(counts, sigma=1.0, mode="constant")
+    # A spot of the thinnest kind, one of several variants near a surface, keeps about a tenth of
+    # the atoms; a Gaussian one bin wide, widened by noise, spreads it to a twentieth at its top.
+    peak = (smooth >= maximum_filter(smooth, size=5)) & (smooth > 0.1 * 0.05 * n_rows)
     centres = (np.argwhere(peak) - half) * width
     if not len(centres):
         return np.zeros((0, 3))

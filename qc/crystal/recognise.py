@@ -16,7 +16,12 @@ from qc.crystal import structures as build
 from qc.crystal.affine import LocalFit, lattice_matched, star_reach
 from qc.crystal.bonds import Structure, bond_list, checked_structure
 from qc.crystal.crystal import Crystal
-from qc.crystal.orientation import Translations, lattice_gradients, shared_translations
+from qc.crystal.orientation import (
+    Translations,
+    central_ball,
+    lattice_gradients,
+    shared_translations,
+)
 from qc.crystal.sites import SiteGrid
 from qc.errors import CrystalError, suggest
 
@@ -132,10 +137,12 @@ def recognise(
     structure = checked_structure(atoms)
     symbol = _majority(structure.symbols)
     candidates = _candidates(symbol, structures, a)
-    translations = shared_translations(structure)
+    # The choice is made on a ball from the middle of a large structure.
+    sample, index = central_ball(structure)
+    translations = shared_translations(sample)
     trials = []
     for crystal, free_scale in candidates:
-        trial = _try(structure, translations, crystal, free_scale)
+        trial = _try(sample, translations, crystal, free_scale)
         if trial is not None:
             trials.append(trial)
     if not trials:
@@ -148,7 +155,9 @@ def recognise(
             f"closest, but even its best-kept neighbourhoods are only {completeness:.0%} "
             "complete; too few atoms, or another structure"
         )
-    return _with_sites(structure, trial, translations)
+    seed = _seed(sample, trial.fit)
+    sublattice = int(trial.fit.sublattice[seed])
+    return _with_sites(structure, trial, (int(index[seed]), sublattice), translations.spacing)
 
 
 @dataclass(eq=False)
@@ -253,11 +262,12 @@ def _nothing_found(
 # -- sites ------------------------------------------------------------------------------------
 
 
-def _with_sites(structure: Structure, trial: _Trial, translations: Translations) -> Recognition:
+def _with_sites(
+    structure: Structure, trial: _Trial, seed: tuple[int, int], spacing: float
+) -> Recognition:
     crystal, F = trial.crystal, trial.F
-    seed = _seed(structure, trial.fit)
-    F, origin, shifts = _grown(structure, crystal, F, seed, trial.fit)
-    axes = _periodic_axes(structure, translations.spacing)
+    F, origin, shifts = _grown(structure, crystal, F, seed)
+    axes = _periodic_axes(structure, spacing)
     periods = _periods(structure, crystal, F, axes)
     F = _closed(F, periods @ crystal.cell, structure.cell[list(axes)])
     if trial.free_scale:
@@ -273,7 +283,7 @@ def _with_sites(structure: Structure, trial: _Trial, translations: Translations)
         raise CrystalError(
             f"no single lattice fits: {crystal.name} {crystal.symbols[0]} with a = "
             f"{crystal.a:.4g} Angstrom holds only {quality:.0%} of the {len(m)} atoms; several "
-            "grains, a disordered region or a strongly bent crystal"
+            "grains, dislocations or faults, a disordered region or a strongly bent crystal"
         )
     return Recognition(crystal, F, origin, shifts, m, s, d, periods, axes, quality)
 
@@ -287,18 +297,20 @@ def _seed(structure: Structure, fit: LocalFit) -> int:
 
 
 def _grown(
-    structure: Structure, crystal: Crystal, F: Array, seed: int, fit: LocalFit
+    structure: Structure, crystal: Crystal, F: Array, seed: tuple[int, int]
 ) -> tuple[Array, Array, Array]:
     """Fit F, origin and shifts to ever larger balls of atoms around the seed, cell ignored.
 
-    The gradient of a small ball is good enough to find the sites of the next one.
+    The gradient of a small ball is good enough to find the sites of the next one. The seed is
+    an atom and the sublattice it is on.
     """
-    y = structure.positions - structure.positions[seed]
+    middle = structure.positions[seed[0]]
+    y = structure.positions - middle
     order = np.argsort(np.linalg.norm(y, axis=1), kind="stable")
     y = y[order]
     r = np.linalg.norm(y, axis=1)
     spacing = crystal.nearest_neighbour * float(np.linalg.det(F)) ** (1 / 3)
-    origin = -F @ crystal.basis[fit.sublattice[seed]]
+    origin = -F @ crystal.basis[seed[1]]
     shifts = np.zeros_like(crystal.basis)
     radius = 3.0 * spacing
     while True:
@@ -306,7 +318,7 @@ def _grown(
         for _ in range(2):
             F, origin, shifts = _affine_fit(inside, crystal, F, origin, shifts)
         if radius > r[-1]:
-            return F, origin + structure.positions[seed], shifts
+            return F, origin + middle, shifts
         radius *= 1.5
 
 
@@ -361,7 +373,7 @@ def _periods(structure: Structure, crystal: Crystal, F: Array, axes: tuple[int, 
             raise CrystalError(
                 f"{crystal.name} fits the atoms inside, but the supercell does not close: cell "
                 f"vector {k} is {d[0] / crystal.nearest_neighbour:.2f} nearest-neighbour "
-                "distances away from a lattice vector"
+                "distances away from a lattice vector; dislocated, or bounded by other grains"
             )
         periods[i] = m[0]
     if len(axes) and np.linalg.matrix_rank(periods) < len(axes):

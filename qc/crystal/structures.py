@@ -202,6 +202,8 @@ def _checked_cell(atoms: Atoms, tolerance: float) -> tuple[Array, Array, bool]:
     positions = np.array(atoms.positions, dtype=float)
     if not (np.isfinite(cell).all() and np.isfinite(positions).all()):
         raise CrystalError("from_ase: NaN or inf in the cell or positions")
+    if max(np.abs(cell).max(), np.abs(positions).max()) > 1e7:
+        raise CrystalError("from_ase: the cell or positions hold absurd values")
     pbc = tuple(bool(p) for p in atoms.pbc)
     monolayer = pbc == (True, True, False) and np.ptp(positions[:, 2]) < tolerance
     if monolayer:
