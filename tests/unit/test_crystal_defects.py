@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.build import bulk
+from ase.calculators.emt import EMT
+from ase.optimize import FIRE
 
 from qc.crystal import bcc, fcc
 from qc.crystal.defects import find_defects
@@ -179,6 +181,17 @@ def test_a_void_nearly_meeting_its_image_keeps_its_size():
     X = found.recognition.crystal.positions(found.vacant_m, found.vacant_s)
     assert np.linalg.norm(X - found.centre, axis=1).max() < 1.6 * nn
     assert found.radius < 2.7 * nn
+
+
+@pytest.mark.parametrize("kind", ["vacancy", "dumbbell", "octahedral", "void"])
+def test_relaxed_defects(kind):
+    atoms, _, expected = with_defect(CELLS["Cu"][0] * 4, CELLS["Cu"][1], kind, 42)
+    atoms.calc = EMT()
+    FIRE(atoms, logfile=None).run(fmax=0.03, steps=60)
+    assert atoms.get_forces().max() < 0.2
+    found = find_defects(atoms, recognise(atoms, a={"fcc": 3.6}))
+    assert counts(found) == expected
+    assert found.radius < 2.7 * CELLS["Cu"][1]
 
 
 def test_separate_defects_have_separate_centres():
