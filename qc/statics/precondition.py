@@ -82,6 +82,7 @@ class Preconditioner:
             symmetry="symmetric",
             strength=("symmetric", {"theta": 0.0}),
             max_coarse=500,
+            coarse_solver="splu",
         )
         return solver.aspreconditioner(cycle="V").matvec
 
