@@ -227,6 +227,14 @@ def test_unconverged_result_says_so():
         relax(model(), max_steps=1, raise_on_failure=True)
 
 
+def test_negative_curvature_is_logged_and_overcome():
+    # Atoms of the core pushed close to one another: the Hessian is indefinite there.
+    m = shake(model(), 0.45, seed=3)
+    result = relax(m, method="newton", fmax=1e-4)
+    assert any("negative curvature" in w for w in result.warnings)
+    assert result.converged
+
+
 def test_callback_stops():
     seen = []
     result = relax(model(), callback=lambda step: bool(seen.append(step)) or len(seen) == 3)
