@@ -1,0 +1,124 @@
+"""The examples at their small size: each must come out with the right physics, not just run."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).parents[2]
+EXAMPLES = ROOT / "examples"
+NAMES = (
+    "ase_calculator",
+    "edge_dislocation",
+    "from_ase_atoms",
+    "screw_dislocation",
+    "vacancy_3d",
+)
+
+#: Formation energy of a vacancy in Cu on the full lattice, every atom relaxed by LAMMPS, eV.
+VACANCY = json.loads((ROOT / "tests/reference/vacancy_3d_Cu.json").read_text())
+
+
+def load(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"example_{name}", EXAMPLES / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    # Dataclasses look their module up while the class is made.
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_every_example_is_run_here():
+    assert sorted(p.stem for p in EXAMPLES.glob("*.py")) == sorted(NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_help(name, capsys):
+    module = load(name)
+    with pytest.raises(SystemExit) as leave:
+        module.main(["--help"])
+    assert leave.value.code == 0
+    text = " ".join(capsys.readouterr().out.split())
+    assert module.__doc__.splitlines()[0] in text
+    assert "--small" in text
+    assert "--output" in text
+
+
+def test_vacancy_agrees_with_the_full_lattice(tmp_path, capsys):
+    module = load("vacancy_3d")
+    assert pytest.approx(VACANCY["defect_energy"], abs=1e-6) == module.FULL_LATTICE_ENERGY
+    first = VACANCY["displacements"][0]
+    assert first[:3] == [1, 1, 0]
+    assert pytest.approx(np.linalg.norm(first[3:]), abs=1e-6) == module.FULL_LATTICE_INWARD
+
+    rows = module.main(["--small", "--output", str(tmp_path / "out")])
+    errors = [abs(r.energy - VACANCY["defect_energy"]) for r in rows]
+    shifts = [abs(r.inward / module.FULL_LATTICE_INWARD - 1.0) for r in rows]
+    assert all(r.converged for r in rows)
+    assert errors[-1] < errors[0] < 1e-3
+    assert shifts[-1] < shifts[0] < 0.02
+    # The unrelaxed energy is what a model gives that never moves.
+    assert VACANCY["unrelaxed_defect_energy"] - rows[0].energy > 0.1
+    assert f"{rows[-1].energy:.5f}" in capsys.readouterr().out
+    written = sorted(p.name for p in (tmp_path / "out").iterdir())
+    assert written == ["regions.png", "relaxation.png", "vacancy.extxyz", "vacancy.vtu"]
+
+
+def test_edge_dislocation_converges_to_the_full_lattice(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    full, *rows = load("edge_dislocation").main(["--small"])
+    assert all(r.converged for r in (full, *rows))
+    assert full.width > 20.0, "the dislocation has not split into partials"
+    errors = [r.rms_error for r in rows]
+    assert errors[-1] < errors[0] < 0.01
+    assert rows[-1].largest_error < rows[0].largest_error
+    for r in rows:
+        assert r.gain == pytest.approx(full.gain, rel=5e-3)
+        assert r.width == pytest.approx(full.width, abs=0.2)
+        assert r.unknowns < full.unknowns
+    assert not list(tmp_path.iterdir()), "nothing is written unless asked for"
+
+
+def test_screw_dislocation_has_its_elastic_energy():
+    found = load("screw_dislocation").main(["--small"])
+    sizes = sorted(found.energies)
+    steps = np.diff([found.energies[s] for s in sizes])
+    assert len(steps) == 2
+    np.testing.assert_allclose(steps, found.prefactor * np.log(2.0), rtol=1e-3)
+    cores = sorted(found.errors)
+    assert found.errors[cores[-1]] < found.errors[cores[0]] < 0.015
+    for core in cores:
+        assert found.gains[core] == pytest.approx(found.gains[None], rel=2e-3)
+
+
+def test_defects_are_found_in_atoms_and_relaxed():
+    found = load("from_ase_atoms").main(["--small"])
+    assert all(f.converged for f in found.values())
+    assert "1 vacant site" in found["vacancy"].defect
+    assert "1 extra atom" in found["dumbbell"].defect
+    assert "2 vacant sites" in found["divacancy"].defect
+    alone = VACANCY["defect_energy"]
+    assert found["vacancy"].energy == pytest.approx(alone, abs=1e-3)
+    # Vacancies attract each other; an atom too many costs more than one too few.
+    assert 0.0 < 2.0 * alone - found["divacancy"].energy < 0.3
+    assert found["dumbbell"].energy > 2.0 * alone
+
+
+def test_ase_drives_both_calculators():
+    found = load("ase_calculator").main(["--small"])
+    assert set(found.atoms) == {"BFGS", "FIRE", "LBFGS"}
+    assert np.ptp(list(found.atoms.values())) < 1e-3
+    assert set(found.model) == {"FIRE", "LBFGS", "PreconLBFGS"}
+    assert np.ptp(list(found.model.values())) < 1e-3
+    # A cell of 108 sites and a ball of four lattice constants, against the infinite crystal.
+    for energy in (*found.atoms.values(), *found.model.values()):
+        assert energy == pytest.approx(VACANCY["defect_energy"], abs=8e-3)
+    assert found.steps["PreconLBFGS"] < found.steps["LBFGS"] < found.steps["FIRE"]
+    assert max(found.drift.values()) < 0.01
+    assert min(found.drift.values()) > 0.0
