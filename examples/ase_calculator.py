@@ -88,7 +88,7 @@ def main(argv: Sequence[str] | None = None) -> Outcome:
     parser.add_argument("--output", type=Path, metavar="DIR", help="write the atoms there (extxyz)")
     args = parser.parse_args(argv)
     size, regions, steps = (3, (1.7, 1.45, 4.0), 10) if args.small else (4, (2.0, 2.0, 6.0), 100)
-    fmax = 1e-2 if args.small else 1e-3
+    fmax = 4e-3 if args.small else 1e-3
     found = Outcome()
 
     potential = qc.potentials.zhou2004("Cu")
