@@ -1,0 +1,79 @@
+"""Single dislocations against full lattices relaxed by LAMMPS: convergence with the core radius."""
+
+import itertools
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import qc
+from qc.continuum import CauchyBorn
+from qc.loads import DislocationSum, VolterraDislocation
+
+pytestmark = pytest.mark.physics
+
+REFERENCE = Path(__file__).parents[1] / "reference"
+
+
+class Dislocation:
+    """A stored dislocation in a cylinder of 100 Angstrom."""
+
+    axes = {
+        "screw_Fe": ("bcc", [1, 1, -2], [-1, 1, 0], [1, 1, 1]),
+        "edge_Ni": ("fcc", [1, -1, 0], [1, 1, 1], [-1, -1, 2]),
+    }
+
+    def __init__(self, name):
+        self.data = json.loads((REFERENCE / f"dislocation_{name}.json").read_text())
+        structure, x, y, z = self.axes[name]
+        symbol = name.split("_")[1]
+        self.potential = qc.potentials.zhou2004(symbol)
+        assert self.potential.fingerprint() == self.data["potential"]["fingerprint"]
+        build = getattr(qc.crystal, structure)
+        a = self.data["crystal"]["lattice_constant"]
+        self.crystal = build(symbol, a, x=x, y=y, z=z).as_columns()
+        assert np.allclose(self.crystal.cell, self.data["geometry"]["cell"], atol=1e-8)
+        one = self.data["far_field"]["dislocations"][0]
+        elastic = CauchyBorn(self.crystal, self.potential).elastic_constants()
+        self.field = DislocationSum(
+            [VolterraDislocation(elastic, one["burgers"], one["position"], one["cut_direction"])]
+        )
+        rows = np.array(self.data["displacement"])
+        m = np.rint(rows[:, :2]).astype(int)
+        self.sites = np.column_stack([m, np.zeros(len(m), int)])
+        self.u = rows[:, 2:5]
+        self.relaxed = self.data["relaxation_energy"]
+
+    def solve(self, core, blend):
+        """Relax a model; return unknowns, error of the positions, error of the energy gained."""
+        model = qc.QuasiContinuum(
+            self.crystal,
+            self.potential,
+            far_field=self.field,
+            core=core,
+            blend=blend,
+            outer=self.data["geometry"]["radius"],
+        )
+        before = model.coupling.defect_energy(model.U)
+        result = qc.relax(model, fmax=1e-5)
+        assert result.converged
+        x = self.crystal.positions(self.sites)
+        ours = self.field.displacement(x) + model.interpolate(self.sites)
+        error = np.sqrt(((ours - self.u) ** 2).sum(axis=1).mean())
+        return model.n_unknowns, error, result.defect_energy - before - self.relaxed
+
+
+@pytest.mark.parametrize(
+    ("name", "radii", "close", "gained"),
+    [("screw_Fe", (8.0, 12.0, 18.0), 1e-4, 1e-5), ("edge_Ni", (15.0, 22.0), 5e-3, 1e-3)],
+)
+def test_core_converges(name, radii, close, gained):
+    dislocation = Dislocation(name)
+    rows = [dislocation.solve(r, 0.75 * r) for r in radii]
+    errors = [r[1] for r in rows]
+    energies = [abs(r[2]) for r in rows]
+    # A split edge dislocation needs both partials in the core before energies settle.
+    assert all(later < 0.5 * former for former, later in itertools.pairwise(errors))
+    assert errors[-1] < close
+    assert max(energies) < gained
