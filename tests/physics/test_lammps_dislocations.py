@@ -16,17 +16,18 @@ pytestmark = pytest.mark.physics
 REFERENCE = Path(__file__).parents[1] / "reference"
 
 
+AXES = {
+    "screw_Fe": ("bcc", [1, 1, -2], [-1, 1, 0], [1, 1, 1]),
+    "edge_Ni": ("fcc", [1, -1, 0], [1, 1, 1], [-1, -1, 2]),
+}
+
+
 class Dislocation:
     """A stored dislocation in a cylinder of 100 Angstrom."""
 
-    axes = {
-        "screw_Fe": ("bcc", [1, 1, -2], [-1, 1, 0], [1, 1, 1]),
-        "edge_Ni": ("fcc", [1, -1, 0], [1, 1, 1], [-1, -1, 2]),
-    }
-
     def __init__(self, name):
         self.data = json.loads((REFERENCE / f"dislocation_{name}.json").read_text())
-        structure, x, y, z = self.axes[name]
+        structure, x, y, z = AXES[name]
         symbol = name.split("_")[1]
         self.potential = qc.potentials.zhou2004(symbol)
         assert self.potential.fingerprint() == self.data["potential"]["fingerprint"]

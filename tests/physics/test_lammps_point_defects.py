@@ -63,8 +63,9 @@ class Reference:
         origin = atoms.positions[len(atoms) // 2].copy()
         h = 0.5 * self.a
         if self.kind == "dumbbell":
-            atoms.positions[len(atoms) // 2] = origin + [0, 0, 0.3 * self.a]
-            atoms.append(Atom(self.symbol, origin - [0, 0, 0.3 * self.a]))
+            half = np.array([0.0, 0.0, 0.3 * self.a])
+            atoms.positions[len(atoms) // 2] = origin + half
+            atoms.append(Atom(self.symbol, origin - half))
         else:
             gone = [origin + h * np.array(s) for s in self.special]
             tree = cKDTree(atoms.positions)
