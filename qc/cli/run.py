@@ -66,7 +66,8 @@ def run(args: argparse.Namespace) -> int:
     with Progress("set up") as progress:
         progress.update("potential, crystal and mesh")
         setup = set_up(case)
-    start, records = 0, []
+    start = 0
+    records: list[dict[str, Any]] = []
     if args.resume:
         start, records = resume(setup, folder / "checkpoint.npz", args.force)
     directory = RunDirectory(folder, setup, records)
@@ -84,7 +85,7 @@ def set_threads(threads: int) -> None:
     """
     import numba
 
-    most = int(numba.config.NUMBA_NUM_THREADS)
+    most = int(vars(numba.config)["NUMBA_NUM_THREADS"])
     if not 1 <= threads <= most:
         raise InputError(f"--threads {threads}: from 1 to {most} on this machine")
     numba.set_num_threads(threads)
@@ -209,8 +210,8 @@ def summary(setup: Setup, directory: RunDirectory, reason: str) -> str:
     atoms = int((~model.layout.vacant).sum())
     lines = [
         setup.case.title or setup.case.source.stem,
-        f"  {model.scheme.name}: {model.n_unknowns:,} unknowns ({model.mesh.n_vertices:,} vertices, "
-        f"{atoms:,} atoms in the patch) for {model.n_sites:,.0f} sites",
+        f"  {model.scheme.name}: {model.n_unknowns:,} unknowns ({model.mesh.n_vertices:,} "
+        f"vertices, {atoms:,} atoms in the patch) for {model.n_sites:,.0f} sites",
         "",
         f"  {'step':>4} {name if name != 'step' else '':>8} {'defect energy':>14} {'energy':>12} "
         f"{'max force':>11} {'evaluations':>12} {'seconds':>8}",

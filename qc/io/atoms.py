@@ -12,7 +12,7 @@ from qc.coupling import QuasiContinuum
 from qc.coupling.layout import patch_sites
 from qc.crystal.affine import lattice_matched, star_reach
 from qc.crystal.nonaffinity import lattice_fit
-from qc.io.fields import element_fields
+from qc.io.fields import ElementFields, element_fields
 from qc.mesh import CoreSet
 
 Array = NDArray[np.float64]
@@ -57,7 +57,12 @@ class AtomFields:
         return len(self.positions)
 
 
-def atom_fields(model: QuasiContinuum, *, representative: bool = True) -> AtomFields:
+def atom_fields(
+    model: QuasiContinuum,
+    *,
+    representative: bool = True,
+    elements: ElementFields | None = None,
+) -> AtomFields:
     """Return the atoms of a model's patch and, if asked, the vertices of its continuum.
 
     Parameters
@@ -65,6 +70,8 @@ def atom_fields(model: QuasiContinuum, *, representative: bool = True) -> AtomFi
     model : QuasiContinuum
     representative : bool
         Append the mesh vertices that lie outside the patch of atoms.
+    elements : ElementFields, optional
+        Of the same model; taken instead of being computed.
     """
     layout = model.layout
     keep = np.flatnonzero(~layout.vacant)
@@ -95,7 +102,7 @@ def atom_fields(model: QuasiContinuum, *, representative: bool = True) -> AtomFi
         d2 = np.concatenate([d2, _vertex_nonaffinity(model, vertex)])
     missing = np.flatnonzero(~np.isfinite(energy))
     if len(missing):
-        energy[missing] = _continuum_energies(model, x[missing])
+        energy[missing] = _continuum_energies(model, x[missing], elements)
     shift = _into_first_period(model, y)
     return AtomFields(
         symbols=np.array(model.potential.species)[types],
@@ -132,9 +139,10 @@ def _patch_energies(model: QuasiContinuum, keep: IntArray) -> Array:
     return out
 
 
-def _continuum_energies(model: QuasiContinuum, x: Array) -> Array:
+def _continuum_energies(model: QuasiContinuum, x: Array, fields: ElementFields | None) -> Array:
     """Cauchy-Born energies of atoms at reference positions, (n,) eV, by their elements."""
-    fields, mesh = element_fields(model), model.mesh
+    fields = element_fields(model) if fields is None else fields
+    mesh = model.mesh
     known = np.isfinite(fields.energy_density)
     volume = np.where(known, mesh.volumes, 0.0)
     density = np.where(known, fields.energy_density, 0.0)
@@ -183,28 +191,49 @@ def _patch_nonaffinity(model: QuasiContinuum, y: Array, types: IntArray, extra: 
 
 def _vertex_nonaffinity(model: QuasiContinuum, vertex: IntArray) -> Array:
     """Non-affinity of continuum vertices, (n,), by neighbours interpolated from the mesh."""
-    crystal, mesh, far_field = model.crystal, model.mesh, model.far_field
+    crystal, far_field = model.crystal, model.far_field
     mean = np.asarray(far_field.mean_deformation)
     reach = 1.05 * star_reach(crystal) * float(np.linalg.svd(mean, compute_uv=False).max())
-    # Behind a dislocation the neighbours of a site are those of the slipped crystal.
-    slipped = sum(one.length for one in getattr(far_field, "dislocations", ()))
-    _, star, _ = crystal.star_sites(1.1 * reach + float(slipped))
-    start, vectors = [np.zeros(1, dtype=np.int64)], [np.zeros((0, 3))]
-    last = 0
-    # Bounded pieces: a star of a hundred sites for each of many vertices is a lot of memory.
-    for first in range(0, len(vertex), 2000):
-        rows = vertex[first : first + 2000]
-        m = mesh.lattice[rows][:, None] + star[None]
-        x = crystal.positions(m.reshape(-1, 3))
-        y = x + far_field.displacement(x) + model.interpolate(m.reshape(-1, 3))
-        x_own = mesh.positions[rows]
-        own = x_own + far_field.displacement(x_own) + model.U[rows]
-        bonds = y.reshape(len(rows), -1, 3) - own[:, None]
-        near = np.einsum("nki,nki->nk", bonds, bonds) <= reach**2
-        start.append(last + np.cumsum(near.sum(axis=1)))
-        last = int(start[-1][-1]) if len(rows) else last
-        vectors.append(bonds[near])
-    if not len(vertex):
-        return np.zeros(0)
-    fit = lattice_matched(np.concatenate(start), np.concatenate(vectors), crystal, mean)
-    return fit.d2
+    near = crystal.star_sites(1.1 * reach)[1]
+    out = np.empty(len(vertex))
+    slipped = np.zeros(len(vertex), dtype=bool)
+    if not getattr(far_field, "is_homogeneous", False):
+        x = np.repeat(model.mesh.positions[vertex], len(near), axis=0)
+        slip = far_field.slip(x, x + np.tile(near @ crystal.cell, (len(vertex), 1)))
+        slipped = np.abs(slip).max(axis=1).reshape(len(vertex), -1).max(axis=1) > 0
+    groups = [(np.flatnonzero(~slipped), near)]
+    if slipped.any():
+        # Behind a dislocation the neighbours of a site are those of the slipped crystal.
+        further = float(np.linalg.norm(slip, axis=1).max())
+        groups.append((np.flatnonzero(slipped), crystal.star_sites(1.1 * reach + further)[1]))
+    for rows, star in groups:
+        # Bounded pieces: a star of a hundred sites for each of many vertices is a lot of memory.
+        for first in range(0, len(rows), 2000):
+            piece = rows[first : first + 2000]
+            start, vectors = _virtual_bonds(model, vertex[piece], star, reach)
+            out[piece] = lattice_matched(start, vectors, crystal, mean).d2
+    return out
+
+
+def _virtual_bonds(
+    model: QuasiContinuum, vertex: IntArray, star: IntArray, reach: float
+) -> tuple[IntArray, Array]:
+    """CSR bonds of vertices to the sites of their star, as the mesh carries them."""
+    x_own = model.mesh.positions[vertex]
+    own = x_own + model.far_field.displacement(x_own) + model.U[vertex]
+    m = model.mesh.lattice[vertex][:, None] + star[None]
+    # Stars overlap: each site is placed once.
+    flat = m.reshape(-1, 3).copy()
+    periods = np.zeros((len(flat), 1))
+    if model.crystal.mode == "columns":
+        periods[:, 0] = flat[:, 2]
+        flat[:, 2] = 0
+    sites, index = np.unique(flat, axis=0, return_inverse=True)
+    x = model.crystal.positions(sites)
+    y = x + model.far_field.displacement(x) + model.interpolate(sites)
+    placed = y[index.ravel()] + periods @ _period(model)
+    bonds = placed.reshape(len(vertex), -1, 3) - own[:, None]
+    close = np.einsum("nki,nki->nk", bonds, bonds) <= reach**2
+    start = np.zeros(len(vertex) + 1, dtype=np.int64)
+    np.cumsum(close.sum(axis=1), out=start[1:])
+    return start, bonds[close]

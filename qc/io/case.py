@@ -33,7 +33,7 @@ _names = schema.sequence(schema.text, least=1, most=20)
 _coordinate = schema.length(positive=False)
 _cells = schema.sequence(schema.integer(-(10**6), 10**6), least=2, most=3)
 _matrices = schema.sequence(schema.deformation, least=1)
-_vector = schema.sequence(schema.number(-1e6, 1e6), 3)
+_vector = schema.sequence(schema.fraction(-1e6, 1e6), 3)
 
 
 def _strain(value: Any, where: str) -> float:
@@ -99,12 +99,22 @@ class PotentialCase:
 
 
 @dataclass(frozen=True)
+class PartialCase:
+    """``partials`` of a dislocation: one that starts some way from it, a fault in between."""
+
+    burgers: Annotated[tuple[float, float, float], _vector]
+    direction: Annotated[tuple[int, ...], schema.direction]
+    distance: Annotated[Length, schema.length()]
+
+
+@dataclass(frozen=True)
 class DislocationCase:
     """``[[dislocations]]``: a straight dislocation along z."""
 
     burgers: Annotated[tuple[float, float, float], _vector]
     position: Annotated[tuple[Length, Length], schema.sequence(_coordinate, 2)]
     cut: Annotated[tuple[float, float] | None, schema.sequence(schema.number(-1e6, 1e6), 2)] = None
+    partials: Annotated[tuple[PartialCase, ...], schema.tables(PartialCase, 10)] = ()
 
 
 @dataclass(frozen=True)

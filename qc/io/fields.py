@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qc.continuum import CauchyBorn, ContinuumTerm
+from qc.continuum.term import slipped_edges
 from qc.coupling import QuasiContinuum
 
 Array = NDArray[np.float64]
@@ -65,8 +66,10 @@ def element_fields(model: QuasiContinuum) -> ElementFields:
     f[~closing] = np.nan
     term = ContinuumTerm(mesh, rule, model.far_field, weight * closing, layout.n_nodes)
     if len(term.active):
-        points = term.deformation(model.U)
-        f[term.active] = points.reshape(len(term.active), -1, 3, 3).mean(axis=1)
+        share = term.point_volume / term.element_volumes[term.point_element]
+        mean = np.zeros((len(term.active), 3, 3))
+        np.add.at(mean, term.point_element, share[:, None, None] * term.deformation(model.U))
+        f[term.active] = mean
     gone = layout.node[layout.vacant]
     if len(gone):
         empty = np.zeros(layout.n_nodes, dtype=bool)
@@ -87,16 +90,9 @@ def element_fields(model: QuasiContinuum) -> ElementFields:
 
 def _reference_edges(model: QuasiContinuum) -> tuple[Array, NDArray[np.bool_]]:
     """Edges (n_e, d, 3) in the slipped crystal, and which elements they close to a simplex."""
-    mesh, far_field = model.mesh, model.far_field
-    d = mesh.dim
-    corner = mesh.positions[mesh.elements]
-    start = np.repeat(corner[:, :1], d, axis=1)
-    edges = corner[:, 1:] - start
-    old = np.abs(np.linalg.det(edges[..., :d]))
-    slip = far_field.slip(start.reshape(-1, 3), corner[:, 1:].reshape(-1, 3))
-    edges = edges + slip.reshape(-1, d, 3)
+    edges, ratio = slipped_edges(model.mesh.positions[model.mesh.elements], model.far_field)
     # Around a core they do not: that is what a dislocation is.
-    return edges, np.asarray(np.linalg.det(edges[..., :d]) > 0.06 * old)
+    return edges[:, 1:], np.isnan(ratio) | (ratio > 0.06)
 
 
 def _corner_map(model: QuasiContinuum, edges: Array) -> Array:

@@ -68,6 +68,14 @@ def resolved(setup: Setup, folder: str | os.PathLike[str]) -> str:
                 "burgers": list(one.burgers),
                 "position": [in_angstrom(v, crystal) for v in one.position],
                 "cut": member.cut_direction.tolist(),
+                "partials": [
+                    {
+                        "burgers": list(partial.burgers),
+                        "direction": list(partial.direction),
+                        "distance": in_angstrom(partial.distance, crystal),
+                    }
+                    for partial in one.partials
+                ],
             }
             for one, member in zip(case.dislocations, members, strict=True)
         ],

@@ -12,10 +12,10 @@ import numpy as np
 
 from qc.coupling import QuasiContinuum
 from qc.errors import InputError
-from qc.io.atoms import atom_fields
+from qc.io.atoms import AtomFields, atom_fields
 from qc.io.checkpoint import write_checkpoint
 from qc.io.extxyz import write_extxyz
-from qc.io.fields import element_fields
+from qc.io.fields import ElementFields, element_fields
 from qc.io.files import path_inside, write_atomically
 from qc.io.resolve import resolved
 from qc.io.result import step_record, write_result
@@ -55,6 +55,7 @@ class RunDirectory:
         self.setup = setup
         self.records: list[dict[str, Any]] = [dict(r) for r in records]
         self.before = sum(float(r.get("seconds", 0.0)) for r in self.records)
+        self._fields: tuple[AtomFields, ElementFields] | None = None
         self._start = time.monotonic()
         self._mark = self._start
 
@@ -77,13 +78,15 @@ class RunDirectory:
             entry["files"]["fields"] = f"fields/{name}.vtu"
         if case.output.extxyz:
             entry["files"]["atoms"] = f"atoms/{name}.extxyz"
-        atoms = atom_fields(model)
+        elements = element_fields(model)
+        atoms = atom_fields(model, elements=elements)
+        self._fields = (atoms, elements)
         entry["largest_nonaffinity"] = float(atoms.nonaffinity.max(initial=0.0))
         self.records.append(entry)
         # The state comes first: it is what cannot be made again from the rest.
         self.save(model, step.index, relaxing=not step.result.converged)
         if case.output.vtu:
-            write_vtu(self.folder / entry["files"]["fields"], model)
+            write_vtu(self.folder / entry["files"]["fields"], model, fields=elements)
             self._collect()
         if case.output.extxyz:
             info = {"step": step.index, self.setup.load_name: self.setup.loads[step.index]}
@@ -136,7 +139,8 @@ class RunDirectory:
         from qc.io import pictures
 
         model, case = step.model, self.setup.case
-        atoms, elements = atom_fields(model), element_fields(model)
+        assert self._fields is not None
+        atoms, elements = self._fields
         head = " - ".join(filter(None, [case.title, self._load_text(step.index)]))
 
         def title(what: str) -> str:

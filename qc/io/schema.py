@@ -40,6 +40,7 @@ FORCES: dict[str, float | None] = {
 ENERGIES: dict[str, float | None] = {"eV": 1.0, "meV": 1e-3, "kJ/mol": 0.010364269656262175}
 
 _QUANTITY = re.compile(r"\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*(\S+)\s*")
+_FRACTION = re.compile(r"\s*([-+]?[0-9]{1,9})\s*/\s*([1-9][0-9]{0,8})\s*")
 
 
 @dataclass(frozen=True)
@@ -161,6 +162,20 @@ def number(low: float = -math.inf, high: float = math.inf, *, above: float = -ma
             raise CaseError(f"{where}: {show(value)} is out of range") from None
         _in_range(out, low, high, above, where, "")
         return out
+
+    return read
+
+
+def fraction(low: float, high: float) -> Reader:
+    """Read a number, or a string such as "-1/6"."""
+
+    def read(value: Any, where: str) -> float:
+        if isinstance(value, str):
+            match = _FRACTION.fullmatch(value)
+            if match is None:
+                raise CaseError(f"{where}: {show(value)} is no number or fraction such as '1/6'")
+            value = int(match[1]) / int(match[2])
+        return float(number(low, high)(value, where))
 
     return read
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from qc.continuum import CauchyBorn, equilibrium_lattice_constant
 from qc.coupling import PointDefects, QuasiContinuum
 from qc.crystal import Crystal, bcc, diamond, fcc, hcp, triangular
-from qc.errors import CaseError, CrystalError, InputError
+from qc.errors import CaseError, CrystalError, InputError, PotentialFileError
 from qc.io.case import Case, PotentialCase
 from qc.io.schema import Length
 from qc.loads import (
@@ -36,6 +36,8 @@ MOST_ATOMS = 2e7
 
 #: Sides of a block are multiples of this many cells, so that elements can grow that large.
 BLOCK_UNIT = 8
+
+_STRIP_OFFSET = 0.05
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +69,7 @@ def _at(where: str) -> Iterator[None]:
     """Turn an unusable value found further down into an error of the case file's key."""
     try:
         yield
-    except CaseError:
+    except (CaseError, PotentialFileError):
         raise
     except InputError as error:
         raise CaseError(f"{where}: {error}") from error
@@ -81,11 +83,18 @@ def set_up(case: Case) -> Setup:
     CaseError
         A value that only shows as unusable once its neighbours are known; the message names the
         key.
-    PotentialError
-        The potential cannot be read, or does not know an element.
+    PotentialFileError
+        The potential's file cannot be read.
     MeshError
         The mesh cannot be built.
     """
+    try:
+        return _set_up(case)
+    except CaseError as error:
+        raise CaseError(f"{case.source.name}: {error}") from error
+
+
+def _set_up(case: Case) -> Setup:
     with _at("potential"):
         potential = build_potential(case)
     with _at("crystal"):
@@ -93,11 +102,7 @@ def set_up(case: Case) -> Setup:
     deformations, loads, name = load_path(case, crystal)
     far_field = _far_field(case, crystal, potential, deformations[0])
     model = _model(case, crystal, potential, far_field)
-    perturbation = in_angstrom(case.solver.perturbation, crystal)
-    if perturbation:
-        rng = np.random.default_rng(case.seed)
-        noise = rng.uniform(-1.0, 1.0, size=model.U.shape)
-        model.U = np.where(model.layout.free, perturbation * noise, 0.0)
+    model.U = np.where(model.layout.free, _start(case, crystal, far_field, model), 0.0)
     return Setup(case, model, deformations, loads, name)
 
 
@@ -247,6 +252,43 @@ def _far_field(case: Case, crystal: Crystal, potential: Potential, first: Array)
             members.append(VolterraDislocation(moduli, burgers, where, cut))
     with _at("dislocations"):
         return DislocationSum(members, first)
+
+
+def _start(case: Case, crystal: Crystal, far_field: FarField, model: QuasiContinuum) -> Array:
+    """Return the correctors of the first step: partials on their way, and random ones if asked."""
+    x = model.layout.node_positions
+    out = np.zeros_like(x)
+    strips = []
+    for k, (one, member) in enumerate(
+        zip(case.dislocations, getattr(far_field, "dislocations", ()), strict=True)
+    ):
+        for j, partial in enumerate(one.partials):
+            where = f"dislocations[{k}].partials[{j}]"
+            with _at(where):
+                along = crystal.vector(partial.direction)
+                if abs(along[2]) > 1e-8 * np.linalg.norm(along):
+                    raise CaseError(f"{where}.direction: {list(partial.direction)} is not normal "
+                                    "to the line")  # fmt: skip
+                along = along[:2] / np.linalg.norm(along)
+                burgers = np.array(partial.burgers) @ crystal.conventional
+                # A strip between two planes of atoms: sites on the line itself, where it is open
+                # which side of a cut they are on, lie above it.
+                apex = member.position + _STRIP_OFFSET * crystal.a * np.array([-along[1], along[0]])
+                far = apex + in_angstrom(partial.distance, crystal) * along
+                # A pair of opposite partials with a strip of fault in between: one where it has
+                # got to, one that takes its part of the whole dislocation away.
+                strips += [
+                    VolterraDislocation(member.elastic, b, at, -along, self_consistent=False)
+                    for b, at in ((burgers, far), (-burgers, apex))
+                ]
+    if strips:
+        with _at("dislocations"):
+            out += DislocationSum(strips).displacement(x)
+    perturbation = in_angstrom(case.solver.perturbation, crystal)
+    if perturbation:
+        rng = np.random.default_rng(case.seed)
+        out += perturbation * rng.uniform(-1.0, 1.0, size=x.shape)
+    return out
 
 
 def _cut(burgers: Array) -> tuple[float, float]:

@@ -19,7 +19,7 @@ class Section:
 
     Attributes
     ----------
-    polygons : list of (k, 2) float64, Angstrom
+    polygons : list of (k, 2) float64, or (n, 3, 2) float64, Angstrom
         One per cut element, counterclockwise or clockwise, in the x-y plane.
     element : (n,) int64
         The element of each polygon.
@@ -27,7 +27,7 @@ class Section:
         Height of the plane; None where the mesh itself is plane.
     """
 
-    polygons: list[Array]
+    polygons: list[Array] | Array
     element: IntArray
     level: float | None
 
@@ -45,7 +45,7 @@ def section(model: QuasiContinuum, level: float | None = None) -> Section:
     y = (model.predictor() + model.U)[: mesh.n_vertices]
     if mesh.dim == 2:
         corners = y[mesh.elements][..., :2]
-        return Section(list(corners), np.arange(len(corners)), None)
+        return Section(corners, np.arange(len(corners)), None)
     if level is None:
         level = centre_level(model)
     polygons, element = cut_tetrahedra(y, mesh.elements, level)

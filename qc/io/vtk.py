@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from qc.coupling import QuasiContinuum
 from qc.errors import InputError
-from qc.io.fields import displacement, element_fields, flat_positions
+from qc.io.fields import ElementFields, displacement, element_fields, flat_positions
 from qc.io.files import write_atomically
 
 Array = NDArray[np.float64]
@@ -39,6 +39,7 @@ def write_vtu(
     *,
     point_data: Mapping[str, Array] | None = None,
     cell_data: Mapping[str, Array] | None = None,
+    fields: ElementFields | None = None,
 ) -> Path:
     """Write a model's mesh with its fields as a VTU file.
 
@@ -75,6 +76,8 @@ def write_vtu(
     model : QuasiContinuum
     point_data, cell_data : mapping of str to array, optional
         Further fields, one row per vertex or element.
+    fields : ElementFields, optional
+        Of the same model; taken instead of being computed.
 
     Returns
     -------
@@ -89,7 +92,7 @@ def write_vtu(
     """
     mesh, layout = model.mesh, model.layout
     n = mesh.n_vertices
-    e = element_fields(model)
+    e = element_fields(model) if fields is None else fields
     points: dict[str, NDArray] = {
         "displacement": displacement(model),
         "corrector": model.U[:n],
