@@ -280,6 +280,23 @@ def test_elements_keep_to_the_size_field(name):
     assert ((cells < 1.5) | (size <= allowed * (1 + 1e-9))).all()
 
 
+@pytest.mark.parametrize("name", ["fcc", "lomer columns"])
+def test_elements_can_be_singled_out_for_refinement(name):
+    crystal = CRYSTALS[name]
+    nn = crystal.nearest_neighbour
+    region = Ball(8 * nn, planar=crystal.dim == 2)
+
+    def in_band(corners):
+        return np.abs(corners[..., 1].mean(axis=1)) < nn
+
+    mesh = graded_mesh(crystal, sizes(crystal, 1.5), region, refine=in_band)
+    check_mesh(mesh)
+    cell = crystal.volume / (6 if crystal.dim == 3 else 2)
+    band = in_band(mesh.positions[mesh.elements])
+    assert mesh.volumes[band].max() == pytest.approx(cell)
+    assert mesh.volumes[~band].max() > 1.9 * cell
+
+
 def test_meshes_are_reproducible():
     crystal = CRYSTALS["lomer columns"]
     first, second = (

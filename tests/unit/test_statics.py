@@ -93,6 +93,20 @@ def test_self_consistent_correction_solves_force_blending():
     assert np.abs(plain.U - blended.U).max() > 1e-3
 
 
+def test_corrected_schemes_find_what_all_atoms_find():
+    atoms = model("atomistic", outer=7 * A)
+    exact = relax(atoms, fmax=1e-5)
+    peak = np.abs(atoms.U).max()
+    for scheme in ("bgfc", "bqcf", "scgfc"):
+        m, result = relaxed(scheme, "auto", 1e-5)
+        assert result.defect_energy == pytest.approx(exact.defect_energy, abs=1e-3)
+        assert np.abs(m.interpolate(atoms.mesh.lattice) - atoms.U).max() < 0.02 * peak
+    # Ghost forces spoil both by much more.
+    m, result = relaxed("bqce", "auto", 1e-5)
+    assert abs(result.defect_energy - exact.defect_energy) > 0.03
+    assert np.abs(m.interpolate(atoms.mesh.lattice) - atoms.U).max() > 0.2 * peak
+
+
 def test_a_start_far_away_is_no_matter():
     m, result = relaxed("bgfc", "lbfgs", 1e-5)
     other = shake(model(), 0.2)
