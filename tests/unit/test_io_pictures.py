@@ -1,0 +1,205 @@
+"""Pictures: valid PNG files that show what the model holds, and exact plane sections."""
+
+import matplotlib.image
+import numpy as np
+import pytest
+
+from qc.continuum import CauchyBorn, equilibrium_lattice_constant
+from qc.coupling import PointDefects, QuasiContinuum
+from qc.crystal import fcc, triangular
+from qc.errors import InputError, OutputError
+from qc.io import pictures
+from qc.io.fields import element_fields
+from qc.io.slices import cut_tetrahedra, section
+from qc.loads import HomogeneousStrain, VolterraDislocation
+from qc.mesh import LatticeBlock
+from qc.potentials import LennardJones, zhou2004
+from qc.statics import relax
+
+
+@pytest.fixture(scope="module")
+def potential():
+    return zhou2004("Al", knots_per_length=300, knots_per_density=300)
+
+
+@pytest.fixture(scope="module")
+def dislocation(potential):
+    a = equilibrium_lattice_constant(fcc("Al", 4.05), potential)
+    crystal = fcc("Al", a, x=[1, 1, 0], y=[0, 0, 1], z=[1, -1, 0]).as_columns()
+    moduli = CauchyBorn(crystal, potential).elastic_constants()
+    field = VolterraDislocation(moduli, 0.5 * crystal.vector([1, 1, 0]), (0.3, a / 4))
+    block = LatticeBlock((-32, -32), (32, 32))
+    model = QuasiContinuum(crystal, potential, far_field=field, core=9.0, blend=8.0, outer=block)
+    relax(model, max_steps=3)
+    return model
+
+
+@pytest.fixture(scope="module")
+def vacancy(potential):
+    model = QuasiContinuum(
+        fcc("Al", 4.05), potential, core=7.0, blend=6.0, outer=24.0,
+        defects=PointDefects(vacant=[(0, 0, 0)]),
+    )  # fmt: skip
+    relax(model, max_steps=3)
+    return model
+
+
+def near(image, colour, tolerance=0.02):
+    """Share of the pixels that have a colour."""
+    wanted = np.array([int(colour[k : k + 2], 16) for k in (1, 3, 5)]) / 255
+    return float((np.abs(image[..., :3] - wanted).max(axis=2) < tolerance).mean())
+
+
+DRAW = {
+    "mesh": pictures.draw_mesh,
+    "regions": pictures.draw_regions,
+    "nonaffinity": pictures.draw_nonaffinity,
+    "stress": lambda path, model, **o: pictures.draw_field(path, model, "hydrostatic_stress", **o),
+}
+
+
+@pytest.mark.parametrize("what", DRAW)
+@pytest.mark.parametrize("name", ["dislocation", "vacancy"])
+def test_every_picture_is_a_png_with_something_on_it(what, name, request, tmp_path):
+    path = DRAW[what](tmp_path / "picture.png", request.getfixturevalue(name), title="A title")
+    assert path.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+    image = matplotlib.image.imread(path)
+    assert image.shape[0] > 600
+    assert image.shape[1] > 900
+    blank = near(image, "#ffffff")
+    assert 0.1 < blank < 0.97
+
+
+def test_regions_are_painted_in_their_colours(dislocation, tmp_path):
+    image = matplotlib.image.imread(pictures.draw_regions(tmp_path / "p.png", dislocation))
+    shares = [near(image, c) for c in pictures.COLOURS]
+    assert min(shares) > 1e-4
+    # Negative control: a colour that stands for nothing.
+    assert near(image, "#00ff00") < 1e-6
+
+
+def test_a_title_and_labels_are_set(dislocation, tmp_path, monkeypatch):
+    kept = []
+    save = pictures._save
+
+    def keep(path, figure):
+        kept.append(figure)
+        return save(path, figure)
+
+    monkeypatch.setattr(pictures, "_save", keep)
+    pictures.draw_field(tmp_path / "p.png", dislocation, "strain_xy", title="My title")
+    (figure,) = kept
+    assert figure.get_suptitle() == "My title"
+    assert figure.axes[0].get_xlabel() == "x $\\parallel$ $[110]$ (Å)"
+    assert figure.axes[0].get_ylabel() == "y $\\parallel$ $[001]$ (Å)"
+    assert figure.axes[0].get_aspect() == 1.0
+    labels = [axes.get_ylabel() for axes in figure.axes]
+    assert "Green strain xy (%)" in labels
+
+
+def test_the_level_of_a_section_is_in_the_title(vacancy, tmp_path, monkeypatch):
+    kept = []
+    save = pictures._save
+    monkeypatch.setattr(pictures, "_save", lambda p, f: (kept.append(f), save(p, f))[1])
+    pictures.draw_mesh(tmp_path / "p.png", vacancy)
+    assert kept[0].get_suptitle() == "Mesh, section at z = 0.0 Å"
+
+
+def test_every_scalar_has_one_value_per_element(vacancy):
+    fields = element_fields(vacancy)
+    for name, scalar in pictures.SCALARS.items():
+        values = scalar.values(vacancy, fields)
+        assert values.shape == (len(vacancy.mesh.elements),), name
+        assert np.isfinite(values).any(), name
+
+
+def test_the_average_keeps_what_is_linear_and_uniform(vacancy):
+    n_e = len(vacancy.mesh.elements)
+    np.testing.assert_allclose(pictures._smoothed(vacancy, np.full(n_e, 2.5)), 2.5)
+    values = np.ones(n_e)
+    values[7] = np.nan
+    smooth = pictures._smoothed(vacancy, values)
+    assert np.isnan(smooth[7])
+    np.testing.assert_allclose(np.delete(smooth, 7), 1.0)
+    # Negative control: a spike is spread.
+    spike = np.zeros(n_e)
+    spike[7] = 1.0
+    assert 0 < pictures._smoothed(vacancy, spike)[7] < 1
+
+
+def test_an_unknown_field_is_refused_with_a_suggestion(vacancy, tmp_path):
+    with pytest.raises(InputError, match=r"'strain_xxy'; did you mean 'strain_x"):
+        pictures.draw_field(tmp_path / "p.png", vacancy, "strain_xxy")
+    assert not (tmp_path / "p.png").exists()
+
+
+def test_a_folder_in_the_way_is_an_output_error(vacancy, tmp_path):
+    (tmp_path / "p.png").mkdir()
+    with pytest.raises(OutputError, match="cannot be written"):
+        pictures.draw_mesh(tmp_path / "p.png", vacancy)
+
+
+def test_a_monolayer_and_full_schemes_are_drawn(tmp_path):
+    crystal = triangular("Cu", 2.5)
+    potential = LennardJones("Cu", 0.1, 2.27, 5.0)
+    for scheme in ("bgfc", "atomistic", "cauchy-born", "bqcf"):
+        model = QuasiContinuum(crystal, potential, scheme=scheme, core=8.0, blend=6.0, outer=24.0)
+        for k, draw in enumerate(DRAW.values()):
+            draw(tmp_path / f"{scheme}{k}.png", model)
+
+
+# -- sections ---------------------------------------------------------------------------------
+
+
+def area(polygon):
+    x, y = np.asarray(polygon).T
+    return 0.5 * abs(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1)))
+
+
+def test_the_section_of_one_tetrahedron_is_exact():
+    corners = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1.0]])
+    for level in (0.1, 0.5, 0.9):
+        polygons, element = cut_tetrahedra(corners, np.array([[0, 1, 2, 3]]), level)
+        assert element.tolist() == [0]
+        assert area(polygons[0]) == pytest.approx(0.5 * (1 - level) ** 2, rel=1e-5)
+    polygons, _ = cut_tetrahedra(corners, np.array([[0, 1, 2, 3]]), 1.5)
+    assert polygons == []
+
+
+def test_a_quadrilateral_section_does_not_cross_itself():
+    corners = np.array([[0, 0, 0], [1, 1, 0], [1, 0, 1], [0, 1, 1.0]])
+    polygons, _ = cut_tetrahedra(corners, np.array([[0, 1, 2, 3]]), 0.5)
+    (square,) = polygons
+    assert square.shape == (4, 2)
+    assert area(square) == pytest.approx(0.5, rel=1e-5)
+
+
+@pytest.mark.parametrize("level", [0.0, 1.3, 4.05])
+def test_sections_tile_the_plane_of_a_block(level, potential):
+    crystal = fcc("Al", 4.05)
+    block = LatticeBlock((-8, -8, -8), (8, 8, 8))
+    model = QuasiContinuum(
+        crystal, potential, core=5.0, blend=6.0, outer=block,
+        far_field=HomogeneousStrain(np.diag([1.01, 1.0, 1.0])),
+    )  # fmt: skip
+    cut = section(model, level)
+    total = sum(area(p) for p in cut.polygons)
+    # Area of the block's section: the change of the volume below the plane with its height.
+    low, high = level - 1e-3, level + 1e-3
+    y = (model.predictor() + model.U)[: model.mesh.n_vertices]
+    hull = [volume_below(y, model.mesh.elements, z) for z in (low, high)]
+    assert total == pytest.approx((hull[1] - hull[0]) / (high - low), rel=1e-3)
+
+
+def volume_below(y, elements, level):
+    """Volume of a convex body below a plane, by its hull."""
+    from scipy.spatial import ConvexHull
+
+    corners = y[ConvexHull(y).vertices]
+    below = corners[corners[:, 2] <= level]
+    i, j = np.meshgrid(np.arange(len(corners)), np.arange(len(corners)))
+    p, q = corners[i.ravel()], corners[j.ravel()]
+    crossing = (p[:, 2] < level) & (q[:, 2] > level)
+    share = (level - p[crossing, 2]) / (q[crossing, 2] - p[crossing, 2])
+    edge = p[crossing] + share[:, None] * (q[crossing] - p[crossing])
+    return ConvexHull(np.vstack([below, edge])).volume
