@@ -51,9 +51,13 @@ class LomerDipole:
 
         elastic = CauchyBorn(self.crystal, self.potential).elastic_constants()
         self.far_field = _dislocations(self.data["far_field"]["dislocations"], elastic)
-        self.start = _dislocations(
-            self.data["start"]["dislocations"], elastic, self_consistent=False
-        )
+        # The strips' cuts run along {111} planes through atoms; a hair off them no atom is on both
+        # sides at once.
+        strips = [
+            {**d, "position": [d["position"][0] + 0.02, d["position"][1]]}
+            for d in self.data["start"]["dislocations"]
+        ]
+        self.start = _dislocations(strips, elastic, self_consistent=False)
         bounds = tuple(self.data["geometry"]["bounds"])
         self.block = LatticeBlock(tuple(-b for b in bounds), bounds)
         self.shears = [s["shear"] for s in self.data["steps"]]
