@@ -196,8 +196,18 @@ def test_slipped_elements_are_ordinary_away_from_the_core():
     # Every edge of a slipped element is a lattice vector still.
     m = edges[cut & away].reshape(-1, 3) @ crystal.inverse_cell
     assert np.abs(m - np.rint(m)).max() < 1e-9
+    # Volumes and gradients are those of the slipped edges.
+    own = ContinuumTerm(mesh, rule, field, away.astype(float), mesh.n_vertices)
+    which, e = own.active, edges[own.active]
+    height = crystal.cell[2, 2]
+    np.testing.assert_allclose(
+        own.element_volumes, 0.5 * height * np.linalg.det(e[:, 1:, :2]), rtol=1e-10
+    )
+    one = np.einsum("eai,eaj->eij", e[..., :2], own.gradients[..., :2])
+    np.testing.assert_allclose(one, np.broadcast_to(np.eye(2), one.shape), atol=1e-12)
+    assert np.abs(ratio[which][cut[which]] - 1.0).max() > 0.3
     # In the wake the deformation is elastic: nothing is left of the whole Burgers vector.
-    t = ContinuumTerm(mesh, rule, field, away.astype(float), mesh.n_vertices)
+    t = own
     far = cut[t.active] & (np.linalg.norm(centre[t.active][:, :2], axis=1) > 18.0)
     far = far[t.point_element]
     f = t.deformation(np.zeros_like(mesh.positions))
