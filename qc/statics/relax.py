@@ -43,8 +43,9 @@ def relax(
     fmax : float, eV/Angstrom
         Largest force component allowed on a free unknown.
     method : {"auto", "lbfgs", "newton"}
-        Quasi-Newton needs a conservative scheme; "auto" takes it there and Newton-Krylov for
-        blended forces.
+        "auto" takes quasi-Newton. Blended forces are the gradient of no energy, but nearly so, and
+        the line search looks at forces only: "auto" tries it there too and turns to Newton-Krylov
+        where it finds no descent. Asked for by name, it is refused for them.
     max_steps : int
         Accepted steps, over all refreshes of a self-consistent ghost force.
     longest : float, Angstrom
@@ -81,7 +82,7 @@ def relax(
         raise CapabilityError(
             f"scheme '{model.scheme.name}' has no energy: use method='newton' or 'auto'"
         )
-    quasi = method == "lbfgs" or (method == "auto" and coupling.conservative)
+    quasi = method != "newton"
     start = coupling.evaluations
     history: list[Iteration] = []
     warnings: list[str] = []
@@ -104,7 +105,7 @@ def relax(
 
         def run(u: Array, tolerance: float, steps: int) -> tuple[Array, Array, str]:
             if quasi:
-                return lbfgs(
+                u, f, reason = lbfgs(
                     coupling.forces,
                     u,
                     solve,
@@ -113,6 +114,9 @@ def relax(
                     longest=longest,
                     report=report,
                 )
+                if reason != "no descent" or coupling.conservative:
+                    return u, f, reason
+                warn("quasi-Newton found no descent: fell back to Newton-Krylov")
             return newton(
                 coupling.forces,
                 coupling.hessian_product,
