@@ -11,12 +11,16 @@ from types import ModuleType
 import numpy as np
 import pytest
 
+from qc.io.case import load_case
+from qc.io.setup import set_up
+
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
 NAMES = (
     "ase_calculator",
     "edge_dislocation",
     "from_ase_atoms",
+    "lomer_dipole",
     "screw_dislocation",
     "vacancy_3d",
 )
@@ -95,6 +99,38 @@ def test_screw_dislocation_has_its_elastic_energy():
     assert found.errors[cores[-1]] < found.errors[cores[0]] < 0.015
     for core in cores:
         assert found.gains[core] == pytest.approx(found.gains[None], rel=2e-3)
+
+
+def test_lomer_dipole_follows_the_full_lattice(tmp_path):
+    module = load("lomer_dipole")
+    stored = json.loads((ROOT / "tests/reference/lomer_dipole_Al.json").read_text())
+    for step in stored["steps"]:
+        energy = module.FULL_LATTICE[round(step["shear"], 3)]
+        assert energy == pytest.approx(step["block_energy"], abs=1e-5)
+    assert len(stored["steps"]) == len(module.FULL_LATTICE)
+
+    rows = module.main(["--small", "--output", str(tmp_path / "out")])
+    assert len(rows) == 2
+    for row in rows:
+        assert row.converged
+        assert row.error < 0.005
+        # Both dislocations have split, and both are still there.
+        assert all(5.0 < s < 20.0 for s in row.split)
+    assert rows[1].energy > rows[0].energy + 0.05
+    names = {p.name for p in (tmp_path / "out").iterdir()}
+    assert {"shear_0.vtu", "shear_6.vtu", "shear_6.extxyz", "nonaffinity.png"} <= names
+
+
+def test_lomer_case_file_and_script_are_the_same_model():
+    case = set_up(load_case(EXAMPLES / "lomer_dipole.toml"))
+    module = load("lomer_dipole")
+    model = module.lomer_model(module.FULL)
+    assert case.loads == tuple(module.FULL_LATTICE)
+    np.testing.assert_array_equal(case.model.mesh.lattice, model.mesh.lattice)
+    np.testing.assert_array_equal(case.model.mesh.elements, model.mesh.elements)
+    np.testing.assert_allclose(case.model.layout.beta_nodes, model.layout.beta_nodes, atol=1e-9)
+    np.testing.assert_allclose(case.model.predictor(), model.predictor(), atol=1e-6)
+    np.testing.assert_allclose(case.model.U, model.U, atol=1e-6)
 
 
 def test_defects_are_found_in_atoms_and_relaxed():

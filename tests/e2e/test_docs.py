@@ -1,0 +1,94 @@
+"""What README.md and docs/ show must run as it stands there."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+import qc
+from qc.io.case import parse_case
+from qc.io.setup import set_up
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+
+
+def test_readme_example(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    first, second = blocks(ROOT / "README.md", "python")
+    exec(first, {})
+    shown = capsys.readouterr().out
+    assert "1 vacant site" in shown
+    # Against LAMMPS on the full lattice, tests/reference/vacancy_3d_Cu.json.
+    energy = float(re.search(r"formation energy ([0-9.]+) eV", shown)[1])
+    assert energy == pytest.approx(1.2753, abs=1e-3)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["vacancy.extxyz", "vacancy.vtu"]
+    exec(second, {})
+    assert float(capsys.readouterr().out) < 0.0
+
+
+def test_readme_has_the_two_commands():
+    lines = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
+    assert "python -m pip install . && qc run examples/lomer_dipole.toml" in lines
+    assert "python -m pip install '.[test]' && python -m pytest" in lines
+
+
+def test_potential_of_your_own():
+    (code,) = blocks(ROOT / "docs" / "potentials.md", "python")
+    made: dict = {}
+    exec(code, made)
+    assert qc.verify.check_potential(made["Born"]("Ar", 1000.0, 0.3, 6.0))
+
+
+def test_case_file_of_the_docs():
+    (text,) = blocks(ROOT / "docs" / "case-files.md", "toml")
+    setup = set_up(parse_case(text.encode()))
+    assert setup.loads == (0.0, 0.01)
+    assert setup.model.layout.vacant.sum() == 1
+
+
+def keys(cls: type) -> set[str]:
+    from qc.io.schema import _readers
+
+    return set(_readers(cls))
+
+
+def test_every_key_of_a_case_file_is_documented():
+    from qc.io import case
+
+    text = (ROOT / "docs" / "case-files.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`\[*([a-z_]+)\]*`", text))
+    for cls in (
+        case.Case, case.CrystalCase, case.PotentialCase, case.DislocationCase, case.PartialCase,
+        case.DefectsCase, case.InterstitialCase, case.SubstitutionCase, case.ModelCase,
+        case.BlockCase, case.LoadCase, case.SolverCase, case.OutputCase,
+    ):  # fmt: skip
+        assert keys(cls) <= named, f"{cls.__name__}: {sorted(keys(cls) - named)} not documented"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_links_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)]+)\)", page.read_text(encoding="utf-8")):
+        path, _, anchor = target.partition("#")
+        if path.startswith("http"):
+            continue
+        other = page.parent / path if path else page
+        assert other.exists(), f"{page.name} links to {target}"
+        if anchor:
+            heads = re.findall(r"^#+ (.*)$", other.read_text(encoding="utf-8"), re.MULTILINE)
+            slugs = {re.sub(r"[^a-z0-9 -]", "", h.lower()).replace(" ", "-") for h in heads}
+            assert anchor in slugs, f"{page.name} links to {target}"
+
+
+def test_named_files_exist():
+    for page in PAGES:
+        for name in re.findall(
+            r"`((?:qc|potentials|tests|examples)/[\w/.]+\.\w+)`", page.read_text(encoding="utf-8")
+        ):
+            assert (ROOT / name).exists(), f"{page.name} names {name}"
