@@ -29,6 +29,7 @@ class Finding:
     atoms: int
     sites: float
     unknowns: int
+    stretches: tuple[float, ...]
     energy: float
     evaluations: int
     converged: bool
@@ -88,21 +89,22 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Finding]:
         atoms = make(size)
         model = qc.QuasiContinuum.from_atoms(atoms, potential, **regions)
         result = qc.relax(model)
+        stretches = np.linalg.svd(model.far_field.mean_deformation, compute_uv=False)
         findings[name] = Finding(
             model.found.summary,
             len(atoms),
             model.n_sites,
             model.n_unknowns,
+            tuple(float(s) for s in stretches),
             result.defect_energy,
             result.evaluations,
             result.converged,
         )
         f = findings[name]
         print(f"{name}: {f.defect}, found in {f.atoms} atoms")
+        print("  principal stretches " + " ".join(f"{s:.4f}" for s in f.stretches))
         print(f"  embedded in {f.sites:,.0f} sites with {f.unknowns:,} unknowns")
         print(f"  defect energy {f.energy:.4f} eV after {f.evaluations} evaluations")
-        stretch = np.linalg.svd(model.far_field.mean_deformation, compute_uv=False)
-        print("  principal stretches " + " ".join(f"{s:.4f}" for s in stretch))
         for warning in result.warnings:
             print(f"  {warning}")
         if args.output is not None:

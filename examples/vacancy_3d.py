@@ -1,8 +1,8 @@
 """A vacancy in copper: its formation energy against the radius of the atomistic core.
 
-The crystal is a ball of a quarter of a million sites; only those near the vacancy are atoms, the
-rest is a continuum of the same potential. The energy is compared with that of the full lattice,
-every atom relaxed by LAMMPS on the same potential.
+The crystal is a ball of 20 lattice constants; only sites near the vacancy are atoms, the rest is a
+continuum of the same potential. The energy is compared with that of the full lattice, every atom
+relaxed by LAMMPS on the same potential.
 
     python examples/vacancy_3d.py [--small] [--output DIR]
 """
