@@ -1,6 +1,7 @@
 """The Lomer dipole in Al under shear, against the full lattice relaxed by LAMMPS."""
 
 import importlib.util
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,8 @@ def load_dipole():
     path = Path(__file__).parents[1] / "bench" / "lomer_reference.py"
     spec = importlib.util.spec_from_file_location("lomer_reference", path)
     module = importlib.util.module_from_spec(spec)
+    # Dataclasses look their module up by name.
+    sys.modules[spec.name] = module
     spec.loader.exec_module(module)
     return module.LomerDipole.load()
 

@@ -30,6 +30,9 @@ class Reference:
         self.potential = qc.potentials.zhou2004(self.symbol)
         assert self.data["potential"]["fingerprint"] == self.potential.fingerprint()
         self.energy = self.data["defect_energy"]
+        shaken = self.data["check"].get("defect_energy_after_noise_of_0.03", self.energy)
+        #: The symmetric full lattice is a saddle point: shaken, it relaxes further.
+        self.is_saddle = shaken < self.energy - 5e-5
         rows = np.array(self.data["displacements"])
         sites, u = np.rint(rows[:, :3]).astype(int), rows[:, 3:6]
         centre = np.array([1, 1, 0]) if self.kind == "divacancy" else np.zeros(3, int)
@@ -97,14 +100,14 @@ class Reference:
 
 
 def test_references_are_there():
-    assert {"vacancy_3d_Cu", "dumbbell_3d_Cu", "divacancy_3d_Cu"} <= set(CASES)
+    kinds = ("vacancy", "dumbbell", "divacancy")
+    assert {f"{k}_3d_{s}" for k in kinds for s in ("Cu", "Al")} == set(CASES)
 
 
-@pytest.mark.parametrize(("radius", "strain"), [(2.0, 0.05), (4.0, 0.015)])
-@pytest.mark.parametrize("symbol", ["Cu", "Al"])
+@pytest.mark.parametrize(
+    ("symbol", "radius", "strain"), [("Cu", 2.0, 0.05), ("Al", 2.0, 0.05), ("Cu", 4.0, 0.015)]
+)
 def test_vacancy_at_given_radii(symbol, radius, strain):
-    if f"vacancy_3d_{symbol}" not in CASES:
-        pytest.fail(f"no reference for {symbol}")
     reference = Reference(f"vacancy_3d_{symbol}")
     a = reference.a
     model = qc.QuasiContinuum(
@@ -135,6 +138,10 @@ def test_from_nothing_but_the_atoms(name):
     result = qc.relax(model)
     assert result.converged
     assert result.defect_energy == pytest.approx(reference.energy, abs=1e-3)
+    if reference.is_saddle:
+        # The model breaks the symmetry too and ends below it; the stored positions do not.
+        assert result.defect_energy < reference.energy
+        return
     found = model.all_atoms(10 * a)
     assert reference.errors(found, turn, turn @ origin) < 0.05
 
