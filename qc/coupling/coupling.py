@@ -249,7 +249,7 @@ def blended_weights(layout: Layout, beta_nodes: Array, site_weights: Array) -> A
 
     ``sum w_i + sum omega_e v_e / Omega`` must count every site of the perfect crystal once. The
     mean of ``beta`` does that where every vertex owns the volume of one site. In a bisection mesh
-    the vertex volumes alternate around it, which leaves an error of about 1e-5 of the blend; it is
+    the vertex volumes alternate around it, which leaves an error of about 1e-4 of the blend; it is
     spread over the elements with ``0 < omega < 1``.
 
     Parameters

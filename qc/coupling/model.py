@@ -101,6 +101,7 @@ class QuasiContinuum:
         planar = crystal.dim == 2
         points = _centres(crystal, self.far_field, self.defects, centres)
         core_set = CoreSet(points, planar=planar)
+        self.centre: Array = points.mean(axis=0)
         reach = potential.cutoff
         defective = bool(
             self.defects.vacant or self.defects.extra or self.defects.substitutions
@@ -290,8 +291,8 @@ class QuasiContinuum:
         Parameters
         ----------
         region : Region or float, optional
-            Part of the reference crystal; a number is a radius around the first centre. Default:
-            the patch of atoms.
+            Part of the reference crystal; a number is a radius around the middle of the centres.
+            Default: the patch of atoms.
 
         Raises
         ------
@@ -303,7 +304,7 @@ class QuasiContinuum:
             sites, keep_extra = layout.lattice[~layout.extra], True
         else:
             if isinstance(region, int | float):
-                centre = layout.blend.centres.points[0]
+                centre = self.centre
                 region = Ball(float(region), tuple(centre), planar=self.crystal.dim == 2)
             shape = region.bind(self.crystal) if isinstance(region, LatticeBlock) else region
             sites = _sites_in(self.crystal, shape)

@@ -75,6 +75,8 @@ def relax(
     for name, value in (("fmax", fmax), ("longest", longest)):
         if not (np.isfinite(value) and value > 0):
             raise InputError(f"{name} must be positive and finite, got {value}")
+    if max_steps < 1:
+        raise InputError(f"max_steps must be at least 1, got {max_steps}")
     coupling = model.coupling
     if method == "lbfgs" and not coupling.conservative:
         from qc.errors import CapabilityError

@@ -178,6 +178,23 @@ def test_nothing_is_written_that_was_not_asked_for(work):
     assert names == ["case.toml", "checkpoint.npz", "result.json"]
 
 
+@pytest.mark.parametrize("scheme", ["atomistic", "cauchy-born", "qce", "bqce", "bqcf", "scgfc"])
+def test_every_scheme_runs_from_a_case(scheme, work, capsys):
+    text = CASE.replace("core = 7.5", f'core = 7.5\nscheme = "{scheme}"')
+    text = text.replace("values = [0.0, 0.01, 0.02]", "values = [0.0, 0.01]")
+    if scheme == "cauchy-born":
+        text = text.replace("vacancies = [[0, 0, 0]]", "")
+    Path("case.toml").write_text(text)
+    assert main(["run", "case.toml"]) == 0
+    content = result("runs/case")
+    assert content["scheme"]["name"] == scheme
+    for step in content["steps"]:
+        assert (step["energy"] is None) == (scheme == "bqcf")
+    if scheme == "cauchy-born":
+        assert abs(content["steps"][1]["defect_energy"]) < 1e-8
+    assert scheme in capsys.readouterr().out
+
+
 # -- progress ---------------------------------------------------------------------------------
 
 

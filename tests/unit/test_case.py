@@ -577,3 +577,34 @@ def test_a_file_in_the_place_of_the_folder_is_refused(tmp_path, monkeypatch):
     Path("taken").write_text("")
     with pytest.raises(CaseError.__mro__[1], match="'taken' is a file"):
         output_folder(None, "taken", "lomer")
+
+
+# -- documentation ----------------------------------------------------------------------------
+
+DOCS = Path(__file__).resolve().parents[2] / "docs" / "case-files.md"
+
+
+def keys(cls):
+    """Every key of a section and of the sections in it."""
+    import typing
+
+    for name, hint in typing.get_type_hints(cls, include_extras=True).items():
+        if hasattr(hint, "__metadata__"):
+            yield name
+            for inner in (hint.__origin__, *typing.get_args(hint.__origin__)):
+                if dataclasses.is_dataclass(inner) and inner is not Length:
+                    yield from keys(inner)
+
+
+def test_every_key_is_documented():
+    documented = DOCS.read_text()
+    found = set(keys(Case))
+    assert {"burgers", "vacancies", "rectangle", "distance", "upper", "fmax"} <= found
+    assert [k for k in sorted(found) if f"`{k}`" not in documented] == []
+
+
+def test_the_documented_example_is_built():
+    text = DOCS.read_text().split("```toml")[1].split("```")[0]
+    setup = set_up(parse(text))
+    assert setup.loads == (0.0, 0.01)
+    assert setup.model.layout.vacant.sum() == 1
