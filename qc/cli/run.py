@@ -12,7 +12,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from qc.errors import InputError, NonFiniteError
+from qc.errors import CheckpointError, InputError, NonFiniteError
 
 if TYPE_CHECKING:
     from qc.io.rundir import RunDirectory
@@ -104,7 +104,26 @@ def resume(setup: Setup, path: Path, force: bool) -> tuple[int, list[dict[str, A
     found = read_checkpoint(path, force=force)
     check_path(found, setup.deformations, force=force)
     restore(found, setup.model, force=force)
-    return found.next_step, [dict(r) for r in found.records]
+    records = [dict(r) for r in found.records]
+    if len(records) != found.next_step or not all(map(_is_record, records)):
+        raise CheckpointError(
+            f"checkpoint {path} holds {len(records)} records that do not fit its "
+            f"{found.next_step} finished steps: it was not written by a run"
+        )
+    return found.next_step, records
+
+
+def _is_record(record: dict[str, Any]) -> bool:
+    """Whether a record of a step has what the closing table and the collection read from it."""
+    numbers = ("index", "load", "max_force", "evaluations", "seconds")
+    return (
+        all(isinstance(record.get(k), int | float) for k in numbers)
+        and all(isinstance(record.get(k), int | float | None) for k in ("defect_energy", "energy"))
+        and isinstance(record.get("converged"), bool)
+        and isinstance(record.get("files"), dict)
+        and isinstance(record.get("warnings"), list)
+        and all(isinstance(w, str) for w in record["warnings"])
+    )
 
 
 class _Runner:

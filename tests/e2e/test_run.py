@@ -369,6 +369,24 @@ def test_a_bad_checkpoint_is_one_line(content, work, capsys):
     assert err.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    "records", [[], [{}] * 3, [{"index": 0}] * 3, "two more"], ids=["none", "empty", "poor", "more"]
+)
+def test_records_that_no_run_wrote_are_refused(records, work, finished, capsys):
+    from qc.io import set_up, write_checkpoint
+    from qc.io.case import load_case
+
+    setup = set_up(load_case("case.toml"))
+    if records == "two more":
+        records = [*read_checkpoint(finished / "checkpoint.npz").records] * 2
+    path = Path("runs/case/checkpoint.npz")
+    write_checkpoint(path, setup.model, setup.deformations, records=records)
+    assert main(["run", "case.toml", "--resume"]) == 2
+    err = capsys.readouterr().err
+    assert "it was not written by a run" in err
+    assert err.count("\n") == 1
+
+
 # -- faults -----------------------------------------------------------------------------------
 
 
