@@ -17,7 +17,7 @@ from qc.coupling import PointDefects
 pytestmark = pytest.mark.physics
 
 REFERENCE = Path(__file__).parents[1] / "reference"
-CASES = sorted(p.stem for p in REFERENCE.glob("*_3d_*.json"))
+CASES = [f"{k}_3d_{s}" for s in ("Cu", "Al") for k in ("vacancy", "dumbbell", "divacancy")]
 
 
 class Reference:
@@ -97,11 +97,6 @@ class Reference:
             wrong += ((ours[j[i]] - ours[i] - true) ** 2).sum()
             right += (true**2).sum()
         return float(np.sqrt(wrong / right))
-
-
-def test_references_are_there():
-    kinds = ("vacancy", "dumbbell", "divacancy")
-    assert {f"{k}_3d_{s}" for k in kinds for s in ("Cu", "Al")} == set(CASES)
 
 
 @pytest.mark.parametrize(
