@@ -15,7 +15,7 @@ if __name__ != "qc.potentials":
     )
 
 if TYPE_CHECKING:
-    from .base import BondHessians, Bonds, Potential
+    from .base import BondHessians, Bonds, Pairs, Potential
     from .central import CentralPotential, Jet
     from .eam import EAM
     from .pair import LennardJones, Morse
@@ -31,6 +31,7 @@ _HOME = {
     "Jet": "central",
     "LennardJones": "pair",
     "Morse": "pair",
+    "Pairs": "base",
     "Potential": "base",
     "ToyEAM": "toy",
     "write_setfl": "setfl",
@@ -45,6 +46,7 @@ __all__ = [
     "Jet",
     "LennardJones",
     "Morse",
+    "Pairs",
     "Potential",
     "ToyEAM",
     "write_setfl",

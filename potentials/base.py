@@ -9,7 +9,7 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,6 +52,38 @@ class Bonds:
         return np.repeat(np.arange(self.n_sites, dtype=np.int64), np.diff(self.start))
 
 
+@dataclass(frozen=True)
+class Pairs:
+    """Neighbour rows of ``n`` atoms for the fused kernels; periodic images are atoms of their own.
+
+    Positions, types and weights that go with it have ``n_all`` rows: the ``n`` owned atoms, then
+    their images.
+
+    Parameters
+    ----------
+    start : (n + 1,) int64
+        Pairs of owned atom ``i`` are ``start[i]:start[i + 1]``.
+    neighbours : (nb,) int32
+        Row of the other atom, an owned one or an image. Pairs beyond the cutoff are allowed and
+        ignored (skin).
+    owners : (n_all,) int32
+        The owned atom that each row is an image of; ``owners[i] = i`` for owned ones.
+    half : bool
+        Whether a pair stands in one row only (in either), or in the rows of both atoms. Pairs of
+        two atoms without weight may be missing.
+    """
+
+    start: IntArray
+    neighbours: NDArray[np.int32]
+    owners: NDArray[np.int32]
+    half: bool
+
+    @property
+    def n_sites(self) -> int:
+        """Number of owned atoms."""
+        return len(self.start) - 1
+
+
 class BondHessians(NamedTuple):
     """Second derivatives of site energies, blocks over ordered pairs of bonds of one site.
 
@@ -84,6 +116,9 @@ class Potential(ABC):
 
     #: Whether the total energy is a sum of site energies this object can give one by one.
     has_site_energies: ClassVar[bool] = True
+
+    #: Which list the fused kernel `energy_forces` takes; "none" if the family has no such kernel.
+    pair_list: ClassVar[Literal["none", "half", "full"]] = "none"
 
     @abstractmethod
     def site_energies(self, bonds: Bonds) -> Array:
@@ -124,6 +159,25 @@ class Potential(ABC):
         return BondHessians(
             np.concatenate(first), np.concatenate(second), np.concatenate(blocks)
         )
+
+    def energy_forces(
+        self, positions: Array, types: IntArray, weights: Array, pairs: Pairs
+    ) -> tuple[Array, Array]:
+        """Return site energies (n,) eV and forces (n, 3) eV/Angstrom of a weighted sum.
+
+        Forces are ``-d/dy sum_i w_i V_i``, those on images folded back onto their owners; energies
+        are not weighted, and zero where the weight is zero. Families with `pair_list` set
+        implement it; for one number of threads the result is the same to the last bit.
+
+        Parameters
+        ----------
+        positions : (n_all, 3) float64, Angstrom
+        types : (n_all,) int64
+        weights : (n_all,) float64
+        pairs : Pairs
+            Of the kind that `pair_list` names.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no fused kernel")
 
     @abstractmethod
     def parameters(self) -> tuple[Array | float | str, ...]:
