@@ -9,7 +9,7 @@ import numpy as np
 
 from qc.errors import InputError, PotentialError
 
-from . import eam_kernels, star
+from . import eam_kernels, eam_star_kernels, star
 from .base import Array, Bonds, IntArray, Potential
 from .checks import check_bonds, check_distinct, check_positions, check_star
 from .splines import cubic_coefficients
@@ -256,7 +256,7 @@ def _deformed_star(
     n = len(gradients)
     energies, second = np.empty(n), np.empty((n, 6))
     fourth, rank_one, curvature = np.empty((n, 15)), np.empty((n, 6)), np.empty(n)
-    eam_kernels.deformed_star(
+    eam_star_kernels.deformed_star(
         gradients, star.quadratic_monomials(bonds), site_type, types,
         *potential._kernel_tables,
         tangent, energies, second, fourth, rank_one, curvature,
