@@ -15,6 +15,7 @@ if __name__ != "qc.potentials":
     )
 
 if TYPE_CHECKING:
+    from .ase_potential import ASEPotential
     from .base import BondHessians, Bonds, Pairs, Potential
     from .central import CentralPotential, Jet
     from .eam import EAM
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from .zhou import zhou2004
 
 _HOME = {
+    "ASEPotential": "ase_potential",
     "BondHessians": "base",
     "Bonds": "base",
     "CentralPotential": "central",
@@ -39,6 +41,7 @@ _HOME = {
 }
 
 __all__ = [
+    "ASEPotential",
     "EAM",
     "BondHessians",
     "Bonds",

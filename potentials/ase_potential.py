@@ -1,0 +1,697 @@
+"""Any ASE calculator as a potential: total forces of patches, responses of primitive cells.
+
+A calculator gives one energy for all atoms, so there are no site energies here. Forces can be
+blended with it and the Cauchy-Born rule works on strained primitive cells; an energy cannot be
+blended.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Any, ClassVar, NoReturn
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from qc.errors import CapabilityError, InputError, NonFiniteError, PotentialError
+
+from .base import Array, Bonds, IntArray, Potential
+from .checks import check_types
+
+#: Responses of cells that are kept, the oldest go first; about 2 kB each with a Hessian.
+CACHE_SIZE = 10_000
+
+#: States are rounded to this before they are evaluated, so that a kept response is exactly the
+#: response of every state it is given for.
+ROUNDING = 1e-12
+
+#: Energy per atom, eV, that a cell and its repetition may differ by (single precision included).
+THIN_CELL_TOLERANCE = 1e-4
+
+#: Asymmetry of the Hessian, relative to its largest entry, that is taken for noise.
+ASYMMETRY = 0.02
+
+
+class ASEPotential(Potential):
+    """An ASE calculator as a potential without site energies.
+
+    Parameters
+    ----------
+    calculator : ASE calculator
+        An instance with ``get_potential_energy``, ``get_forces`` and, for `cell_response`,
+        ``get_stress``. Energies are the force-consistent ones (``free_energy``) where it has them.
+    species : str or sequence of str
+        Chemical symbols that the calculator may be asked about; their order gives type indices.
+    cutoff : float, Angstrom
+        How far the energy that belongs to one atom reaches: beyond twice this an atom's force
+        does not change when another atom moves. For a network that passes messages, number of
+        layers times the radius of its graph; for EAM or EMT the range of the functions.
+    min_width : float, Angstrom
+        Cells are repeated along their periodic directions until they are this wide. The default
+        hands over cells as they are, thinner than the cutoff mostly, which calculators with
+        complete neighbour lists take; ``2 * cutoff`` suits those that know nearest images only.
+    step : float
+        Step of the strains in the Hessian of `cell_response`; shifts are stepped by as much times
+        the cube root of the cell's volume.
+    label : str
+        Goes into the fingerprint; tells calculators apart whose parameters cannot be read, such
+        as files of weights.
+
+    Notes
+    -----
+    The calculator is reset before every evaluation and sees a new `ase.Atoms` each time, so that
+    results of other positions cannot come back. Responses of cells are kept in memory; after a
+    change of the calculator's parameters call `forget`.
+
+    Raises
+    ------
+    InputError
+        Something that is no calculator; a cutoff, width or step that is missing, not finite or of
+        the wrong sign.
+    UnknownSpeciesError
+        A species that is no chemical symbol.
+    CapabilityError
+        The calculator declares that it has no energy or no forces.
+    """
+
+    has_site_energies: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        calculator: Any,
+        species: str | Sequence[str],
+        cutoff: float | None = None,
+        *,
+        min_width: float = 0.0,
+        step: float = 1e-3,
+        label: str = "",
+    ) -> None:
+        _check_calculator(calculator)
+        self.calculator = calculator
+        self.species = (species,) if isinstance(species, str) else tuple(species)
+        self._numbers = _atomic_numbers(self.species)
+        if cutoff is None:
+            raise InputError(
+                "ASEPotential needs a cutoff: the distance in Angstrom over which the energy of "
+                "one atom depends on the others"
+            )
+        self.cutoff = _number(cutoff, "cutoff", low=0.0)
+        self.min_width = _number(min_width, "min_width", low=None)
+        self.step = _number(step, "step", low=0.0)
+        if self.step > 0.1:
+            raise InputError(f"step is a strain and must not exceed 0.1, got {self.step}")
+        self.label = str(label)
+        self._kept: OrderedDict[bytes, list[Any]] = OrderedDict()
+        self._trusted: set[bytes] = set()
+
+    # -- what a calculator cannot give --------------------------------------------------------
+
+    def site_energies(self, bonds: Bonds) -> Array:
+        """Raise `CapabilityError`: a calculator has no site energies."""
+        self._refuse("site energies")
+
+    def bond_gradients(self, bonds: Bonds) -> tuple[Array, Array]:
+        """Raise `CapabilityError`: a calculator has no site energies."""
+        self._refuse("gradients of site energies")
+
+    def bond_hessian_product(self, bonds: Bonds, dvectors: Array) -> Array:
+        """Raise `CapabilityError`: a calculator has no site energies."""
+        self._refuse("Hessians of site energies")
+
+    def _refuse(self, what: str) -> NoReturn:
+        raise CapabilityError(
+            f"{type(self).__name__} of {self._name} has no {what}, only total energies and "
+            "forces; use scheme 'bqcf', which blends forces, or a potential of qc.potentials"
+        )
+
+    # -- identity -----------------------------------------------------------------------------
+
+    @property
+    def _name(self) -> str:
+        return type(self.calculator).__name__
+
+    def parameters(self) -> tuple[Array | float | str, ...]:
+        """Return class and readable parameters of the calculator, and the label."""
+        kind = type(self.calculator)
+        found = getattr(self.calculator, "parameters", None)
+        if not isinstance(found, dict):
+            try:
+                found = self.calculator.todict()
+            except Exception:  # some calculators' todict needs a finished run
+                found = {}
+        inner = getattr(getattr(self.calculator, "potential", None), "fingerprint", None)
+        text = json.dumps(_plain(found), sort_keys=True)
+        return (
+            f"{kind.__module__}.{kind.__qualname__}",
+            text,
+            str(inner()) if callable(inner) else "",
+            self.label,
+        )
+
+    def forget(self) -> None:
+        """Drop every response kept in memory."""
+        self._kept.clear()
+        self._trusted.clear()
+
+    # -- patches ------------------------------------------------------------------------------
+
+    def cluster_forces(
+        self,
+        positions: ArrayLike,
+        types: ArrayLike,
+        cell: ArrayLike | None = None,
+        pbc: Sequence[bool] = (False, False, False),
+    ) -> tuple[float, Array]:
+        """Return the total energy of a patch of atoms and the force on each of them.
+
+        The force on an atom that is two cutoffs away from the surface of the patch is that in the
+        infinite crystal; forces nearer to the surface belong to the patch.
+
+        Parameters
+        ----------
+        positions : (n, 3) float, Angstrom
+        types : (n,) int
+            Indices into `species`.
+        cell : (3, 3) float, Angstrom, optional
+            Rows; only those of periodic directions count.
+        pbc : three bool
+
+        Returns
+        -------
+        energy : float, eV
+        forces : (n, 3) float64, eV/Angstrom
+
+        Raises
+        ------
+        InputError
+            Shapes that do not fit, a position or cell that is not finite, a singular cell.
+        UnknownSpeciesError
+            A type index outside `species`.
+        PotentialError
+            The calculator raised (its exception is the cause), moved atoms, or returned something
+            of the wrong shape.
+        CapabilityError
+            The calculator has no energy or no forces.
+        NonFiniteError
+            The calculator returned NaN or infinity.
+        """
+        y, t, h, periodic = self._checked_cluster(positions, types, cell, pbc)
+        if len(y) == 0:
+            return 0.0, np.zeros((0, 3))
+        times = self._repeats(h, periodic)
+        energy, forces, _ = self._evaluate(y, t, h, periodic, times, stress=False)
+        return energy, forces
+
+    def cluster_hessian_product(
+        self,
+        positions: ArrayLike,
+        types: ArrayLike,
+        cell: ArrayLike | None,
+        pbc: Sequence[bool],
+        directions: ArrayLike,
+        step: float = 1e-3,
+    ) -> Array:
+        """Return ``d2E/dy2`` of a patch times displacements, by central differences of forces.
+
+        Parameters
+        ----------
+        positions, types, cell, pbc
+            As in `cluster_forces`.
+        directions : (n, 3) float
+            Displacements of any length.
+        step : float, Angstrom
+            By how much the atom that moves most is displaced, to either side.
+
+        Returns
+        -------
+        (n, 3) float64, eV/Angstrom^2 times the unit of the directions
+        """
+        y, t, h, periodic = self._checked_cluster(positions, types, cell, pbc)
+        d = _array(directions, "directions", (len(y), 3))
+        size = float(np.abs(d).max(initial=0.0))
+        if size == 0.0:
+            return np.zeros_like(y)
+        move = d * (_number(step, "step", low=0.0) / size)
+        times = self._repeats(h, periodic)
+        ahead, back = (
+            self._evaluate(y + s * move, t, h, periodic, times, stress=False)[1] for s in (1, -1)
+        )
+        return (back - ahead) * (0.5 * size / step)
+
+    def _checked_cluster(
+        self, positions: ArrayLike, types: ArrayLike, cell: ArrayLike | None, pbc: Sequence[bool]
+    ) -> tuple[Array, IntArray, Array, tuple[bool, bool, bool]]:
+        y = _array(positions, "positions", (None, 3))
+        t = np.asarray(types)
+        if t.shape != (len(y),) or (len(t) and t.dtype.kind not in "iu"):
+            raise InputError(f"types must be {len(y)} integers, got {t.dtype} {t.shape}")
+        t = t.astype(np.int64)
+        check_types(self, t, "atom")
+        periodic = _periodic(pbc)
+        if cell is None and any(periodic):
+            raise InputError("periodic directions need a cell")
+        h = np.zeros((3, 3)) if cell is None else _array(cell, "cell", (3, 3))
+        return y, t, self._boxed(y, h, periodic), periodic
+
+    # -- primitive cells ----------------------------------------------------------------------
+
+    def cell_response(
+        self,
+        F: ArrayLike,
+        shifts: ArrayLike,
+        cell: ArrayLike,
+        basis: ArrayLike,
+        types: ArrayLike,
+        second: bool = False,
+        pbc: Sequence[bool] = (True, True, True),
+    ) -> tuple[Array, Array, Array, Array | None]:
+        """Return energy and derivatives of homogeneously deformed primitive cells.
+
+        Sites are ``F (m @ cell + basis[s]) + p_s``, energies are per primitive cell.
+
+        Parameters
+        ----------
+        F : (n, 3, 3) float
+            Deformation gradients.
+        shifts : (n, n_s, 3) float, Angstrom
+            ``p``, Cartesian and in the deformed crystal.
+        cell : (3, 3) float, Angstrom
+            Rows are primitive vectors of the undeformed crystal.
+        basis : (n_s, 3) float, Angstrom
+            Offsets of the sublattices.
+        types : (n_s,) int
+            Indices into `species`.
+        second : bool
+            Whether the Hessian is wanted: 4 (6 + 3 (n_s - 1)) further evaluations a state.
+        pbc : three bool
+            ``(True, True, False)`` for a monolayer, whose ``cell[2]`` is a normalisation.
+
+        Returns
+        -------
+        energy : (n,) float64, eV
+        dF : (n, 3, 3) float64, eV
+            ``dE/dF`` at fixed ``p``.
+        dp : (n, n_s, 3) float64, eV/Angstrom
+            ``dE/dp``: minus the forces.
+        hessian : (n, 9 + 3 n_s, 9 + 3 n_s) float64, or None
+            Second derivatives over F, row by row, then p; symmetric.
+
+        Raises
+        ------
+        InputError, UnknownSpeciesError, PotentialError, CapabilityError, NonFiniteError
+            As in `cluster_forces`. Also: a deformation that is not finite or turns the cell inside
+            out, by row; a calculator without a stress; one for which a thin cell and its
+            repetition differ; stress and forces whose derivatives are not symmetric.
+
+        Notes
+        -----
+        ASE's stress ``s`` moves atoms with the cell: ``F -> (1 + e) F`` and ``p -> (1 + e) p``,
+        ``V s : e = dE/dF : eF + sum_s dE/dp_s . e p_s``. With forces ``f_s = -dE/dp_s``
+
+            dE/dF = (V s + sum_s f_s (x) p_s) F^-T .
+
+        The Hessian is a central difference of fourth order of these along six strains ``F -> (1 +
+        e) F`` and the shifts. Along a rotation ``(WF, Wp)`` it is ``(W dE/dF, W dE/dp)``, and
+        along a translation of all sublattices zero.
+        """
+        h = _array(cell, "cell", (3, 3))
+        b = _array(basis, "basis", (None, 3))
+        n_s = len(b)
+        if n_s == 0:
+            raise InputError("the basis is empty")
+        t = np.asarray(types)
+        if t.shape != (n_s,) or t.dtype.kind not in "iu":
+            raise InputError(f"types must be {n_s} integers, got {t.dtype} {t.shape}")
+        t = t.astype(np.int64)
+        check_types(self, t, "sublattice")
+        periodic = _periodic(pbc)
+        if periodic[:2] != (True, True):
+            raise InputError(f"pbc must be three times True, or False in z only; got {periodic}")
+        f = _array(F, "F", (None, 3, 3))
+        p = _array(shifts, "shifts", (len(f), n_s, 3))
+        determinants = np.linalg.det(f)
+        if not (determinants > 0.0).all():
+            row = int(np.argmin(determinants > 0.0))
+            raise InputError(f"F of row {row} turns the cell inside out (det {determinants[row]})")
+        unit = _Cell(self, h, b, t, periodic)
+        n, size = len(f), 9 + 3 * n_s
+        energy, gradient = np.empty(n), np.empty((n, size))
+        hessian = np.empty((n, size, size)) if second else None
+        for k in range(n):
+            energy[k], gradient[k], tangent = self._response(unit, f[k], p[k], second)
+            if hessian is not None:
+                hessian[k] = tangent
+        stress = gradient[:, :9].reshape(n, 3, 3).copy()
+        return energy, stress, gradient[:, 9:].reshape(n, n_s, 3).copy(), hessian
+
+    def _response(self, unit: _Cell, f: Array, p: Array, second: bool) -> tuple[float, Array, Any]:
+        """Return energy, gradient and Hessian of one state, from memory if they are there."""
+        state = np.rint(np.concatenate([f.ravel(), p.ravel()]) / ROUNDING)
+        key = unit.key + state.astype(np.int64).tobytes()
+        state *= ROUNDING
+        entry = self._kept.get(key)
+        if entry is None:
+            if unit.key not in self._trusted:
+                unit.check_thin(state)
+                self._trusted.add(unit.key)
+            entry = [*unit.gradient(state), None]
+        if second and entry[2] is None:
+            entry[2] = unit.hessian(state, entry[1])
+        self._kept[key] = entry
+        self._kept.move_to_end(key)
+        if len(self._kept) > CACHE_SIZE:
+            self._kept.popitem(last=False)
+        return entry[0], entry[1], entry[2]
+
+    # -- the calculator -----------------------------------------------------------------------
+
+    def _boxed(self, y: Array, cell: Array, periodic: tuple[bool, bool, bool]) -> Array:
+        """Return the cell with a box around the atoms in the directions that do not repeat.
+
+        The box leaves a gap of two cutoffs, so that a calculator which takes every cell for
+        periodic gives the same forces.
+        """
+        h = cell.copy()
+        on = np.flatnonzero(periodic)
+        off = np.flatnonzero(np.logical_not(periodic))
+        if len(on):
+            values = np.linalg.svd(h[on], compute_uv=False)
+            if values[-1] <= 1e-9 * values[0] or values[0] == 0.0:
+                raise InputError("the cell is singular")
+        if len(off):
+            # Orthonormal complement of the periodic vectors; Cartesian axes if there are none.
+            normal = np.linalg.svd(h[on])[2][len(on) :] if len(on) else np.eye(3)
+            for axis, row in zip(normal, off, strict=True):
+                extent = float(np.ptp(y @ axis)) if len(y) else 0.0
+                h[row] = (extent + 2.0 * self.cutoff + 1.0) * axis
+            if np.linalg.det(h) < 0:
+                h[off[-1]] *= -1.0
+        return h
+
+    def _repeats(self, cell: Array, periodic: Sequence[bool]) -> tuple[int, int, int]:
+        """Return how often to repeat a cell along each vector for the least width."""
+        widths = 1.0 / np.linalg.norm(np.linalg.inv(cell), axis=0)
+        wanted = np.where(periodic, np.ceil(self.min_width / widths - 1e-9), 1.0)
+        a, b, c = (int(max(1, k)) for k in wanted)
+        return a, b, c
+
+    def _evaluate(
+        self,
+        y: Array,
+        types: IntArray,
+        cell: Array,
+        periodic: tuple[bool, bool, bool],
+        times: tuple[int, int, int],
+        stress: bool,
+    ) -> tuple[float, Array, Array]:
+        """Return energy and forces (n, 3) of one cell, and its volume times stress (3, 3)."""
+        # potentials/ depends on numpy and numba only; ASE is needed once a calculator is.
+        from ase import Atoms
+
+        copies = int(np.prod(times))
+        grid = np.stack(np.meshgrid(*map(np.arange, times), indexing="ij"), -1).reshape(-1, 3)
+        places = ((grid @ cell)[:, None] + y[None]).reshape(-1, 3)
+        numbers = np.tile(self._numbers[types], copies)
+        big = cell * np.array(times)[:, None]
+        atoms = Atoms(numbers, positions=places, cell=big, pbc=periodic)
+        reset = getattr(self.calculator, "reset", None)
+        if callable(reset):
+            self._ask("reset", reset)
+        virial = np.zeros((3, 3))
+        if stress:
+            # First, because a calculation of the stress has energy and forces on the way.
+            virial = _stress(self._ask("stress", self.calculator.get_stress, atoms), self._name)
+            virial = virial * (abs(np.linalg.det(big)) / copies)
+        forces = _result(
+            self._ask("forces", self.calculator.get_forces, atoms),
+            "forces",
+            (len(places), 3),
+            self._name,
+        )
+        energy = self._energy(atoms)
+        changed = (
+            len(atoms) != len(places)
+            or not np.array_equal(atoms.positions, places)
+            or not np.array_equal(atoms.numbers, numbers)
+            or not np.array_equal(atoms.cell[:], big)
+        )
+        if changed:
+            raise PotentialError(
+                f"{self._name} changed the atoms it was given; its forces belong to others"
+            )
+        return energy / copies, forces.reshape(copies, -1, 3).mean(axis=0), virial
+
+    def _energy(self, atoms: Any) -> float:
+        calculator = self.calculator
+        value = None
+        if "free_energy" in (getattr(calculator, "implemented_properties", None) or ()):
+            try:
+                value = self._ask(
+                    "free energy", calculator.get_potential_energy, atoms, force_consistent=True
+                )
+            except CapabilityError:
+                value = None
+        if value is None:
+            value = self._ask("energy", calculator.get_potential_energy, atoms)
+        return float(_result(value, "energy", None, self._name).item())
+
+    def _ask(self, what: str, method: Any, *arguments: Any, **options: Any) -> Any:
+        from ase.calculators.calculator import PropertyNotImplementedError
+
+        try:
+            return method(*arguments, **options)
+        except PropertyNotImplementedError as fault:
+            raise CapabilityError(
+                f"{self._name} has no {what}; ase.calculators.fd.FiniteDifferenceCalculator adds "
+                "forces and stress to a calculator that has an energy"
+            ) from fault
+        except Exception as fault:
+            count = f" of {len(arguments[0])} atoms" if arguments else ""
+            raise PotentialError(
+                f"{self._name} failed at {what}{count}: {type(fault).__name__}: {fault}"
+            ) from fault
+
+
+class _Cell:
+    """A primitive cell, the derivatives of whose energy are taken over ``state = (F, p)``."""
+
+    def __init__(
+        self,
+        potential: ASEPotential,
+        cell: Array,
+        basis: Array,
+        types: IntArray,
+        periodic: tuple[bool, bool, bool],
+    ) -> None:
+        self.potential, self.cell, self.basis, self.types = potential, cell, basis, types
+        self.periodic = periodic
+        used = cell[: 3 if periodic[2] else 2]
+        if np.linalg.svd(used, compute_uv=False)[-1] <= 1e-9 * np.abs(used).max(initial=0.0):
+            raise InputError("the cell is singular")
+        self.box = potential._boxed(basis, cell, periodic)
+        self.times = potential._repeats(self.box, periodic)
+        digest = hashlib.sha256(repr(periodic).encode())
+        for array in (cell, basis, types):
+            digest.update(array.tobytes())
+        self.key = digest.digest()
+
+    def _evaluate(
+        self, state: Array, times: tuple[int, int, int], stress: bool
+    ) -> tuple[float, Array, Array]:
+        f, p = state[:9].reshape(3, 3), state[9:].reshape(-1, 3)
+        y = self.basis @ f.T + p
+        # A monolayer may leave the plane, its box then stands on the deformed one.
+        cell = self.potential._boxed(y, self.cell @ f.T, self.periodic)
+        return self.potential._evaluate(y, self.types, cell, self.periodic, times, stress)
+
+    def gradient(self, state: Array) -> tuple[float, Array]:
+        """Return energy and gradient (9 + 3 n_s,); see `ASEPotential.cell_response`."""
+        f, p = state[:9].reshape(3, 3), state[9:].reshape(-1, 3)
+        energy, forces, virial = self._evaluate(state, self.times, stress=True)
+        stress = np.linalg.solve(f, (virial + forces.T @ p).T).T
+        if not self.periodic[2]:
+            # Sites have no third coordinate for the third column of F to act on.
+            stress[:, 2] = 0.0
+        return energy, np.concatenate([stress.ravel(), -forces.ravel()])
+
+    def hessian(self, state: Array, gradient: Array) -> Array:
+        """Return the symmetric Hessian (9 + 3 n_s, 9 + 3 n_s) from differences of gradients."""
+        size = len(state)
+        f, p = state[:9].reshape(3, 3), state[9:].reshape(-1, 3)
+        area = self.cell[:2] if not self.periodic[2] else None
+        length = (
+            abs(np.linalg.det(self.cell)) ** (1 / 3)
+            if area is None
+            else float(np.linalg.norm(np.cross(*area))) ** 0.5
+        )
+        steps, along, products = [], [], []
+        for i in range(3):
+            for j in range(i, 3):
+                strain = np.zeros((3, 3))
+                strain[i, j] += 0.5
+                strain[j, i] += 0.5
+                direction = np.zeros(size)
+                direction[:9] = (strain @ f).ravel()
+                steps.append(direction)
+        for k in range(12, size):
+            direction = np.zeros(size)
+            direction[k] = length
+            steps.append(direction)
+        for direction in steps:
+            along.append(direction)
+            products.append(self._difference(state, direction))
+        for c in range(3):
+            spin = np.cross(np.eye(3), np.eye(3)[c])
+            along.append(np.concatenate([(spin @ f).ravel(), (p @ spin.T).ravel()]))
+            turned = (spin @ gradient[:9].reshape(3, 3)).ravel()
+            products.append(
+                np.concatenate([turned, (gradient[9:].reshape(-1, 3) @ spin.T).ravel()])
+            )
+        for c in range(3):
+            direction = np.zeros(size)
+            direction[9 + c :: 3] = length
+            along.append(direction)
+            products.append(np.zeros(size))
+        tangent = np.linalg.solve(np.array(along), np.array(products)).T
+        gap = float(np.abs(tangent - tangent.T).max())
+        if gap > ASYMMETRY * float(np.abs(tangent).max()):
+            raise PotentialError(
+                f"{self.potential._name}: the second derivatives of a cell are asymmetric by "
+                f"{gap:.3g}: its stress and forces do not derive from one energy, or the step "
+                f"{self.potential.step:g} is too small for its noise"
+            )
+        return 0.5 * (tangent + tangent.T)
+
+    def _difference(self, state: Array, direction: Array) -> Array:
+        h = self.potential.step
+        near, far = (
+            self.gradient(state + s * direction)[1] - self.gradient(state - s * direction)[1]
+            for s in (h, 2.0 * h)
+        )
+        return (8.0 * near - far) / (12.0 * h)
+
+    def check_thin(self, state: Array) -> None:
+        """Raise `PotentialError` if the calculator overlooks images in a thin cell."""
+        widths = 1.0 / np.linalg.norm(np.linalg.inv(self.box), axis=0) * np.array(self.times)
+        thin = np.array(self.periodic) & (widths < 2.0 * self.potential.cutoff)
+        if not thin.any():
+            return
+        a, b, c = (int(k) for k in np.where(thin, 2 * np.array(self.times), self.times))
+        one = self._evaluate(state, self.times, stress=False)[0]
+        many = self._evaluate(state, (a, b, c), stress=False)[0]
+        if not abs(one - many) <= THIN_CELL_TOLERANCE * len(self.basis):
+            raise PotentialError(
+                f"{self.potential._name} gives {one:.6f} eV for a primitive cell and {many:.6f} eV "
+                f"for the same cell out of {a} x {b} x {c}: it overlooks images in a cell "
+                f"thinner than its cutoff; set min_width={2.0 * self.potential.cutoff:g}"
+            )
+
+
+def _check_calculator(calculator: Any) -> None:
+    from ase import Atoms
+
+    what = type(calculator).__name__
+    if isinstance(calculator, type):
+        raise InputError(f"pass an instance of {calculator.__name__}, not the class itself")
+    if isinstance(calculator, Atoms):
+        raise InputError("expected an ASE calculator, got Atoms; pass atoms.calc")
+    for method in ("get_potential_energy", "get_forces", "get_stress"):
+        if not callable(getattr(calculator, method, None)):
+            raise InputError(f"expected an ASE calculator, but {what} has no method {method}")
+    has = getattr(calculator, "implemented_properties", None)
+    if isinstance(has, list | tuple | set) and has:
+        for name, enough in (("energy", {"energy", "free_energy"}), ("forces", {"forces"})):
+            if not enough & set(has):
+                raise CapabilityError(f"{what} has no {name}; it has {', '.join(sorted(has))}")
+
+
+def _atomic_numbers(species: tuple[str, ...]) -> IntArray:
+    from ase.data import atomic_numbers
+
+    from qc.errors import UnknownSpeciesError
+
+    if not species or len(set(species)) != len(species):
+        raise InputError(f"species must be distinct chemical symbols, got {species!r}")
+    for symbol in species:
+        if not isinstance(symbol, str) or symbol not in atomic_numbers:
+            raise UnknownSpeciesError(f"{symbol!r} is no chemical symbol")
+    return np.array([atomic_numbers[s] for s in species], dtype=np.int64)
+
+
+def _number(value: Any, what: str, low: float | None) -> float:
+    """Return a finite float, above ``low``, or not negative where ``low`` is None."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        raise InputError(f"{what} must be a number, got {value!r}") from None
+    if not np.isfinite(number) or number < 0 or (low is not None and number <= low):
+        sign = "not negative" if low is None else "positive"
+        raise InputError(f"{what} must be finite and {sign}, got {number}")
+    return number
+
+
+def _periodic(pbc: Sequence[bool]) -> tuple[bool, bool, bool]:
+    flags = np.asarray(pbc)
+    if flags.shape != (3,) or flags.dtype.kind != "b":
+        raise InputError(f"pbc must be three booleans, got {pbc!r}")
+    return bool(flags[0]), bool(flags[1]), bool(flags[2])
+
+
+def _array(values: ArrayLike, what: str, shape: tuple[int | None, ...]) -> Array:
+    """Return a finite float64 array of the shape, None standing for any number of rows."""
+    try:
+        array = np.ascontiguousarray(values, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise InputError(f"{what} must be an array of numbers") from None
+    wanted = tuple(got if k is None else k for k, got in zip(shape, array.shape, strict=False))
+    if array.ndim != len(shape) or array.shape != wanted:
+        text = ", ".join("n" if k is None else str(k) for k in shape)
+        raise InputError(f"{what} must have shape ({text}), not {array.shape}")
+    if not np.isfinite(array).all():
+        row = int(np.argmin(np.isfinite(array).reshape(len(array), -1).all(axis=1)))
+        raise InputError(f"{what}: row {row} is not finite")
+    return array
+
+
+def _result(value: Any, what: str, shape: tuple[int, ...] | None, name: str) -> Array:
+    """Return a calculator's result as float64; a copy, because it may be a buffer it reuses."""
+    try:
+        array: NDArray[np.float64] = np.array(value, dtype=np.float64)
+    except (TypeError, ValueError) as fault:
+        raise PotentialError(f"{name} returned {what} that are no numbers") from fault
+    if (array.size != 1) if shape is None else (array.shape != shape):
+        wanted = "one number" if shape is None else f"shape {shape}"
+        raise PotentialError(f"{name} returned {what} of shape {array.shape}, not {wanted}")
+    if not np.isfinite(array).all():
+        where = ""
+        if what == "forces":
+            where = f" on atom {int(np.argmin(np.isfinite(array).all(axis=1)))}"
+        raise NonFiniteError(f"{name} returned {what}{where} that are not finite")
+    return array
+
+
+def _stress(value: Any, name: str) -> Array:
+    """Return the stress (3, 3) from ASE's order xx, yy, zz, yz, xz, xy or from a matrix."""
+    if np.shape(value) == (3, 3):
+        matrix = _result(value, "stress", (3, 3), name)
+        return 0.5 * (matrix + matrix.T)
+    xx, yy, zz, yz, xz, xy = _result(value, "stress", (6,), name)
+    return np.array([[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]])
+
+
+def _plain(value: Any) -> Any:
+    """Return parameters as JSON can write them; of objects only the class is left."""
+    if isinstance(value, dict):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    if isinstance(value, np.ndarray):
+        return _plain(value.tolist())
+    if isinstance(value, np.generic):
+        return _plain(value.item())
+    if value is None or isinstance(value, str | int | float | bool):
+        return value
+    return f"{type(value).__module__}.{type(value).__qualname__}"
