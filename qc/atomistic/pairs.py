@@ -1,0 +1,291 @@
+"""Pair lists for fused kernels: atoms sorted in space, periodic images as atoms of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.spatial import cKDTree
+
+from qc.atomistic import pair_kernels
+from qc.atomistic.neighbours import COINCIDENT, MOST_POINTS, check_cell, check_positions
+from qc.errors import InputError
+from qc.potentials import Pairs
+
+Array = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+
+#: Entries, of 4 bytes each, above which a list is refused instead of filling the memory.
+MOST_PAIRS = 4_000_000_000
+
+#: Bins per point above which space is so empty that a tree finds the pairs.
+MOST_BINS = 64
+
+#: Bins in the reach of the list, along x, y and z; finer along z, where bins need no loop.
+_DEPTH = np.array([2, 2, 6], dtype=np.int64)
+
+
+class PairList:
+    """A `Pairs` list with skin, rebuilt only when an atom has moved more than half of it.
+
+    Positions come and results go in the caller's order of atoms; inside, atoms are sorted in
+    space. Cells may have any shape, thickness and periodicity, and atoms may lie outside. An atom
+    that is moved by whole periods is where it was, and costs no rebuild.
+
+    Parameters
+    ----------
+    kind : {"half", "full"}
+        As `Potential.pair_list` names it.
+    cutoff : float, Angstrom
+        Pairs up to this distance are always in the list.
+    skin : float, Angstrom
+        Extra reach of the list; 0 rebuilds it at every change.
+    cell : (3, 3) float, Angstrom, optional
+        Rows are the cell vectors; only those of periodic directions matter.
+    pbc : bool or three bools
+    weighted : (n,) bool, optional
+        Which atoms have weight; pairs of two others are left out, and in a full list the rows of
+        the others. All by default.
+
+    Attributes
+    ----------
+    pairs : Pairs
+        The list now, out to ``cutoff + skin``; set by `update`, valid until the next one.
+    order : (n,) int64
+        The caller's atom in each row of the list.
+    positions : (n_all, 3) float64, Angstrom
+        Of the sorted atoms and their images; owned by the list.
+    rebuilds : int
+        Number of times the list was made.
+
+    Raises
+    ------
+    InputError
+        A cutoff that is not positive and finite, a negative skin, a singular cell.
+    """
+
+    pairs: Pairs
+    order: IntArray
+    positions: Array
+
+    def __init__(
+        self,
+        kind: Literal["half", "full"],
+        cutoff: float,
+        skin: float = 0.5,
+        cell: ArrayLike | None = None,
+        pbc: bool | Sequence[bool] | NDArray[np.bool_] = False,
+        weighted: NDArray[np.bool_] | None = None,
+    ) -> None:
+        if not (np.isfinite(cutoff) and cutoff > 0):
+            raise InputError(f"cutoff must be positive and finite, got {cutoff}")
+        if not (np.isfinite(skin) and skin >= 0):
+            raise InputError(f"skin must be zero or positive, got {skin}")
+        if kind not in ("half", "full"):
+            raise InputError(f"a pair list is half or full, not {kind!r}")
+        self.half = kind == "half"
+        self.cutoff, self.skin = float(cutoff), float(skin)
+        self.rebuilds = 0
+        self._pbc = np.array(np.broadcast_to(np.asarray(pbc, dtype=bool), (3,)))
+        self._cell = check_cell(cell, self._pbc)
+        self._weighted = None if weighted is None else np.array(weighted, dtype=bool)
+        self._buffer = np.empty(0, dtype=np.int32)
+        self._n = -1
+
+    def update(
+        self,
+        positions: ArrayLike,
+        cell: ArrayLike | None = None,
+        pbc: bool | Sequence[bool] | NDArray[np.bool_] | None = None,
+    ) -> bool:
+        """Bring list and `positions` to these positions (n, 3); return whether it was rebuilt.
+
+        A new cell, periodicity or number of atoms always rebuilds; None keeps what was there.
+
+        Raises
+        ------
+        InputError
+            A coordinate or cell that is not finite, a singular cell, two atoms at one place (the
+            message names the pair), a number of atoms that does not fit the weights, or a cutoff
+            so long that the list would not fit in memory.
+        """
+        y = np.ascontiguousarray(positions, dtype=np.float64)
+        if cell is not None or pbc is not None:
+            new_pbc = self._pbc if pbc is None else np.array(np.broadcast_to(pbc, (3,)), dtype=bool)
+            new_cell = check_cell(self._cell if cell is None else cell, new_pbc)
+            if not (np.array_equal(new_cell, self._cell) and np.array_equal(new_pbc, self._pbc)):
+                self._cell, self._pbc, self._n = new_cell, new_pbc, -1
+        if y.shape == (self._n, 3) and not self._gather(y):
+            return False
+        self._n = -1
+        y = check_positions(y)
+        if self._weighted is not None and len(self._weighted) != len(y):
+            raise InputError(f"{len(y)} positions for {len(self._weighted)} weights")
+        self._build(y)
+        self._n = len(y)
+        self.rebuilds += 1
+        return True
+
+    def _gather(self, y: Array) -> bool:
+        """Fill `positions`; return whether an atom has moved too far for the list."""
+        periodic = np.where(self._pbc[:, None], self._cell, 0.0)
+        inverse = np.where(self._pbc, np.linalg.inv(self._cell), 0.0)
+        limit = (0.5 * self.skin) ** 2
+        stale: int = pair_kernels.gather(
+            y, self.order, self.pairs.owners, self._shifts, self._reference, limit,
+            periodic, inverse, self._base, self.positions,
+        )  # fmt: skip
+        return stale != 0
+
+    def _build(self, y: Array) -> None:
+        n = len(y)
+        inverse = np.linalg.inv(self._cell)
+        wraps = np.where(self._pbc, np.floor(y @ inverse), 0.0)
+        base = -(wraps @ self._cell)
+        inside = y + base
+        extent = float(np.abs(inside).max(initial=0.0)) + float(np.abs(self._cell).max())
+        reach = self.cutoff + self.skin
+        reach += 1e-9 * reach + 1e-14 * extent
+        images, shifts = _images(
+            inside @ inverse, self._pbc, reach * np.linalg.norm(inverse, axis=0), self.half
+        )
+        translations = shifts @ self._cell
+        weighted = np.ones(n, dtype=bool) if self._weighted is None else self._weighted
+        points = np.concatenate([inside, inside[images] + translations])
+        _check_size(points, n, reach)
+        if n == 0:
+            order = rows = np.empty(0, dtype=np.int64)
+            start, neighbours = np.zeros(1, dtype=np.int64), np.empty(0, dtype=np.int32)
+        else:
+            order, rows, start, neighbours = self._search(
+                points, n, np.concatenate([weighted, weighted[images]]), reach, images
+            )
+        # Rows of sorted atoms, then of sorted images.
+        place = np.empty(n, dtype=np.int64)
+        place[order] = np.arange(n)
+        sorted_images = rows[n:] - n
+        owners = np.concatenate([np.arange(n), place[images[sorted_images]]]).astype(np.int32)
+        self.pairs = Pairs(start, neighbours, owners, self.half)
+        self.order = order
+        self.positions = points[rows]
+        self._base = base[order]
+        self._shifts = translations[sorted_images]
+        self._reference = self.positions[:n].copy()
+
+    def _search(
+        self, points: Array, n: int, weighted: NDArray[np.bool_], reach: float, images: IntArray
+    ) -> tuple[IntArray, IntArray, IntArray, NDArray[np.int32]]:
+        """Return the caller's atoms and all points in sorted order, and the rows."""
+        low, high = points.min(axis=0), points.max(axis=0)
+        per_length = _DEPTH / reach
+        sizes = np.floor((high - low) * per_length) + 1.0
+        if np.prod(sizes) > MOST_BINS * len(points) + 4096:
+            return self._search_tree(points, n, weighted, reach, images)
+        dims = sizes.astype(np.int64)
+        bins = np.empty(len(points), dtype=np.int64)
+        first, first_image = np.zeros((2, int(np.prod(dims)) + 1), dtype=np.int64)
+        rows = np.empty(len(points), dtype=np.int64)
+        for part, begins in ((slice(0, n), first), (slice(n, None), first_image)):
+            pair_kernels.bin_points(
+                points[part], low, per_length, dims, bins[part], begins, rows[part]
+            )
+        rows[n:] += n
+        points, weighted = points[rows], weighted[rows]
+        start, nearest = np.empty(n + 1, dtype=np.int64), np.empty(1)
+        while True:
+            room = len(self._buffer)
+            found: int = pair_kernels.fill(
+                points, weighted, n, low, per_length, dims, _DEPTH, first, first_image,
+                reach, self.half, nearest, start, self._buffer,
+            )  # fmt: skip
+            if nearest[0] < COINCIDENT**2:
+                raise _coincident(points, rows, images, n)
+            # A run of candidates is as long as the number of points at most.
+            if found + len(points) <= room:
+                return rows[:n].copy(), rows, start, self._buffer[:found]
+            if found > MOST_PAIRS:
+                raise InputError(f"the cutoff reaches {found:.3g} pairs: too many")
+            self._buffer = np.empty(found + found // 50 + len(points), dtype=np.int32)
+
+    def _search_tree(
+        self, points: Array, n: int, weighted: NDArray[np.bool_], reach: float, images: IntArray
+    ) -> tuple[IntArray, IntArray, IntArray, NDArray[np.int32]]:
+        """Find the pairs where bins would be empty; atoms stay in the caller's order."""
+        found = cKDTree(points).query_pairs(reach, output_type="ndarray")
+        i, j = found.min(axis=1), found.max(axis=1)
+        keep = (i < n) & (weighted[i] | weighted[j])
+        i, j = i[keep], j[keep]
+        rows = np.arange(len(points))
+        if len(i) and ((points[i] - points[j]) ** 2).sum(axis=1).min() < COINCIDENT**2:
+            raise _coincident(points, rows, images, n)
+        if not self.half:
+            owned = j < n
+            i, j = np.concatenate([i, j[owned]]), np.concatenate([j, i[owned]])
+            keep = weighted[i]
+            i, j = i[keep], j[keep]
+        by_row = np.lexsort((j, i))
+        start = np.zeros(n + 1, dtype=np.int64)
+        np.cumsum(np.bincount(i, minlength=n), out=start[1:])
+        return rows[:n].copy(), rows, start, j[by_row].astype(np.int32)
+
+
+def _images(
+    fractional: Array, periodic: NDArray[np.bool_], margins: Array, half: bool
+) -> tuple[IntArray, Array]:
+    """Return owner (m,) and lattice shift (m, 3) of every image within the margins of the atoms.
+
+    The margins are the reach in fractions of the cell's height along each direction. For a half
+    list only shifts whose first component that is not zero is positive: each pair of an atom and
+    an image has a mirror image of the opposite shift.
+    """
+    n = len(fractional)
+    expected = n * np.prod(1 + 2 * margins[periodic])
+    if expected > MOST_POINTS:
+        raise InputError(
+            f"the cutoff needs about {expected:.3g} images of the atoms: the cell is too thin "
+            "for it"
+        )
+    owners, shifts = np.arange(n, dtype=np.int64), np.zeros((n, 3))
+    if n == 0:
+        return owners, shifts
+    low, high = fractional.min(axis=0) - margins, fractional.max(axis=0) + margins
+    for axis in np.nonzero(periodic)[0]:
+        deep = int(np.ceil(margins[axis] + 1.0))
+        parts = []
+        for k in range(-deep, deep + 1):
+            s = fractional[owners, axis] + k
+            inside = (s >= low[axis]) & (s <= high[axis])
+            if half and k < 0:
+                inside &= shifts[:, :axis].any(axis=1)
+            kept = np.nonzero(inside)[0]
+            moved = shifts[kept]
+            moved[:, axis] = k
+            parts.append((owners[kept], moved))
+        owners = np.concatenate([part[0] for part in parts])
+        shifts = np.concatenate([part[1] for part in parts])
+    away = shifts.any(axis=1)
+    return owners[away], shifts[away]
+
+
+def _check_size(points: Array, n: int, reach: float) -> None:
+    """Refuse a list that would not fit, before any of it is made."""
+    if len(points) == 0:
+        return
+    box = np.prod(np.maximum(points.max(axis=0) - points.min(axis=0), reach))
+    expected = n * len(points) * min(1.0, 4.2 * reach**3 / box)
+    if expected > 8 * MOST_PAIRS or len(points) > np.iinfo(np.int32).max:
+        raise InputError(
+            f"the cutoff {reach:.3g} reaches about {expected:.3g} pairs of {n} atoms: too many"
+        )
+
+
+def _coincident(points: Array, rows: IntArray, images: IntArray, n: int) -> InputError:
+    """Return the error that names two atoms at one place, in the caller's numbers."""
+    i, j = cKDTree(points).query_pairs(COINCIDENT, output_type="ndarray").T
+    distance = np.sqrt(((points[i] - points[j]) ** 2).sum(axis=1))
+    caller = np.concatenate([np.arange(n), images])[rows]
+    b = int(distance.argmin())
+    one, two = sorted((int(caller[i[b]]), int(caller[j[b]])))
+    return InputError(f"atoms {one} and {two} coincide: they are {distance[b]:.3g} Angstrom apart")
