@@ -19,8 +19,10 @@ if TYPE_CHECKING:
     from .base import BondHessians, Bonds, Pairs, Potential
     from .central import CentralPotential, Jet
     from .eam import EAM
+    from .manybody_published import balamane1992, holland1998, stillinger1985
     from .pair import LennardJones, Morse
     from .setfl import write_setfl
+    from .stillinger_weber import StillingerWeber
     from .toy import ToyEAM
     from .zhou import zhou2004
 
@@ -35,7 +37,11 @@ _HOME = {
     "Morse": "pair",
     "Pairs": "base",
     "Potential": "base",
+    "StillingerWeber": "stillinger_weber",
     "ToyEAM": "toy",
+    "balamane1992": "manybody_published",
+    "holland1998": "manybody_published",
+    "stillinger1985": "manybody_published",
     "write_setfl": "setfl",
     "zhou2004": "zhou",
 }
@@ -51,7 +57,11 @@ __all__ = [
     "Morse",
     "Pairs",
     "Potential",
+    "StillingerWeber",
     "ToyEAM",
+    "balamane1992",
+    "holland1998",
+    "stillinger1985",
     "write_setfl",
     "zhou2004",
 ]
