@@ -47,8 +47,8 @@ _HOME = {
 }
 
 __all__ = [
-    "ASEPotential",
     "EAM",
+    "ASEPotential",
     "BondHessians",
     "Bonds",
     "CentralPotential",
