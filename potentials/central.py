@@ -304,8 +304,7 @@ class CentralPotential(Potential):
         """
         gradients, bonds, types = check_star(self, F, star, site_type, star_types)
         n = len(gradients)
-        q = stars.quadratic_monomials(bonds)
-        quartic = np.stack([q[:, a] * q[:, b] for a, b in stars.QUARTIC], axis=1)
+        q, quartic, types, times = stars.fold(bonds, types)
         energies, second, fourth = np.empty(n), np.empty((n, 6)), np.empty((n, 15))
         rank_one, curvature = np.zeros((n, 6)), np.zeros(n)
         doubled = np.array([1.0 if a == b else 2.0 for a, b in stars.QUADRATIC])
@@ -316,7 +315,7 @@ class CentralPotential(Potential):
         for first in range(0, n, step):
             block = slice(first, first + step)
             r = np.sqrt(metric[block] @ q.T)
-            inside = (r < self.cutoff).astype(np.float64)
+            inside = (r < self.cutoff) * times
             # Beyond the cutoff a function is evaluated where it is harmless, then dropped.
             r = np.minimum(r, self.cutoff)
             phi = Jet(*(inside * f for f in self.truncated_pair(r, site, types)))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 
+import numba
 import numpy as np
 
 from qc.errors import InputError, PotentialError
@@ -132,7 +134,7 @@ class EAM(Potential):
 
         return read_eam(path, format)
 
-    def _build(self) -> tuple[Array | float, ...]:
+    def _build(self) -> tuple[float, float, Array, float, Array]:
         """Return the table arguments that every kernel takes, in their order."""
         ns, nr = len(self.species), self.rphi.shape[-1]
         radial = np.empty((ns, ns, nr, 8))
@@ -146,6 +148,12 @@ class EAM(Potential):
         embed = np.array([cubic_coefficients(f) for f in self.embedding])
         rows = radial.reshape(ns * ns, nr, 8)
         return (self.cutoff**2, 1.0 / self.dr, rows, 1.0 / self.drho, embed)
+
+    @cached_property
+    def _star_rows(self) -> Array:
+        """The radial tables with one more interval, of zeros, for bonds beyond the cutoff."""
+        rows = self._kernel_tables[2]
+        return np.concatenate([rows, np.zeros((len(rows), 1, 8))], axis=1)
 
     def site_energies(self, bonds: Bonds) -> Array:
         """Return site energies, (n,) eV."""
@@ -253,16 +261,22 @@ def _deformed_star(
     tangent: bool,
 ) -> tuple[Array, Array, Array | None]:
     gradients, bonds, types = check_star(potential, F, bonds, site_type, star_types)
-    n = len(gradients)
-    energies, second = np.empty(n), np.empty((n, 6))
-    fourth, rank_one, curvature = np.empty((n, 15)), np.empty((n, 6)), np.empty(n)
+    reach, rdr, _, rdrho, embed = potential._kernel_tables
+    ns, n, threads = len(potential.species), len(gradients), numba.get_num_threads()
+    folded = star.fold(bonds, types)
+    k, lanes = len(folded.weights), eam_star_kernels.LANES
+    energies, stresses = np.empty(n), np.empty((n, 9))
+    tangents = np.empty((n if tangent else 0, 81))
     eam_star_kernels.deformed_star(
-        gradients, star.quadratic_monomials(bonds), site_type, types,
-        *potential._kernel_tables,
-        tangent, energies, second, fourth, rank_one, curvature,
+        gradients, folded.quadratic, folded.quartic, folded.weights, site_type * ns + folded.types,
+        reach, rdr, potential._star_rows, rdrho, embed[site_type],
+        tangent, star.SECOND_OF, star.FOURTH_OF, star.TRIPLES, star.TRIPLE_OF, star.UPPER,
+        star.PLACE, np.empty((threads, eam_star_kernels.ROWS, lanes)),
+        np.empty((threads, lanes), dtype=np.int32), np.empty((threads, k, 4, lanes)),
+        energies, stresses, tangents,
     )  # fmt: skip
-    moments = (fourth, rank_one, curvature) if tangent else ()
-    return energies, *star.stress_and_tangent(gradients, second, *moments)
+    moduli = tangents.reshape(n, 3, 3, 3, 3) if tangent else None
+    return energies, stresses.reshape(n, 3, 3), moduli
 
 
 def _positive(value: float, name: str) -> float:

@@ -1,7 +1,9 @@
-"""Kernel of embedded-atom stars under many deformation gradients; helpers are copies.
+"""Kernel of embedded-atom stars under many deformation gradients, several elements at a time.
 
-A kernel and every helper it calls live in one file. The table arguments are those of
-`eam_kernels`: ``reach``, ``rdr``, ``radial``, ``rdrho``, ``embed``.
+Elements are taken in batches whose arrays have one element per column, so that every step but the
+look-up in the tables is one operation on a short contiguous row, which compilers turn into vector
+instructions without reordering a sum. A batch's columns never meet: neither the number of threads
+nor the place of an element in the batch changes a bit of the result.
 """
 
 from __future__ import annotations
@@ -11,100 +13,257 @@ import numpy as np
 
 from qc.numerics.jit import kernel
 
-#: Columns where the coefficients of r phi(r) and of the density begin.
-PAIR, RHO = 0, 4
+#: Elements in a batch: its scratch should stay in the first two levels of cache.
+LANES = 64
+
+#: Rows of scratch besides four per bond.
+ROWS = 160
+
+# Rows of scratch: F, F^T F, lengths, table values, sums over bonds, moments, tangent.
+_F, _METRIC = 0, 9
+_FRAC, _INVERSE, _VALUE, _SLOPE, _BEND = 15, 16, 17, 19, 21
+_DENSITY, _PAIR, _D_EMBED, _DD_EMBED = 23, 24, 25, 26
+_SECOND, _RANK_ONE, _FOURTH, _STRESS, _DRAG = 27, 33, 39, 54, 63
+_HALF, _TANGENT = 72, 102
 
 
 @kernel()
-def _value(table, q, k, c, t):
-    return table[q, k, c] + t * (
-        table[q, k, c + 1] + t * (table[q, k, c + 2] + t * table[q, k, c + 3])
-    )
+def _set_up(gradients, first, n, work):
+    """Transpose F into columns and form the metric, off-diagonal entries doubled."""
+    for e in range(n):
+        for i in range(3):
+            for j in range(3):
+                work[_F + 3 * i + j, e] = gradients[first + e, i, j]
+    for a in range(6):
+        if a < 3:
+            i, j, factor = a, a, 1.0
+        elif a == 3:
+            i, j, factor = 1, 2, 2.0
+        elif a == 4:
+            i, j, factor = 0, 2, 2.0
+        else:
+            i, j, factor = 0, 1, 2.0
+        for e in range(n):
+            work[_METRIC + a, e] = factor * (
+                work[_F + i, e] * work[_F + j, e]
+                + work[_F + 3 + i, e] * work[_F + 3 + j, e]
+                + work[_F + 6 + i, e] * work[_F + 6 + j, e]
+            )
 
 
 @kernel()
-def _slope(table, q, k, c, t):
-    return table[q, k, c + 1] + t * (2.0 * table[q, k, c + 2] + t * 3.0 * table[q, k, c + 3])
+def _find(monomials, n, reach, rdr, outside, work, interval):
+    """Place of one bond in the tables for every column; beyond the cutoff the row of zeros."""
+    m0, m1, m2 = monomials[0], monomials[1], monomials[2]
+    m3, m4, m5 = monomials[3], monomials[4], monomials[5]
+    c0, c1, c2 = work[_METRIC], work[_METRIC + 1], work[_METRIC + 2]
+    c3, c4, c5 = work[_METRIC + 3], work[_METRIC + 4], work[_METRIC + 5]
+    frac, inverse = work[_FRAC], work[_INVERSE]
+    for e in range(n):
+        r2 = c0[e] * m0 + c1[e] * m1 + c2[e] * m2 + c3[e] * m3 + c4[e] * m4 + c5[e] * m5
+        r = np.sqrt(r2)
+        x = r * rdr if r2 < reach else outside
+        k = np.int32(x)
+        interval[e] = k
+        frac[e] = x - k
+        inverse[e] = 1.0 / r
 
 
 @kernel()
-def _curvature(table, q, k, c, t):
-    return 2.0 * table[q, k, c + 2] + t * 6.0 * table[q, k, c + 3]
+def _look_up(table, n, bend, work, interval):
+    """Values, slopes and, if asked for, halved second derivatives of r phi and rho, by Horner."""
+    frac = work[_FRAC]
+    for e in range(n):
+        t = frac[e]
+        c = table[np.uint32(interval[e])]
+        pair_2 = c[2] + t * c[3]
+        pair_1 = c[1] + t * pair_2
+        rho_2 = c[6] + t * c[7]
+        rho_1 = c[5] + t * rho_2
+        work[_VALUE, e] = c[0] + t * pair_1
+        work[_VALUE + 1, e] = c[4] + t * rho_1
+        pair_d = pair_2 + t * c[3]
+        rho_d = rho_2 + t * c[7]
+        work[_SLOPE, e] = pair_1 + t * pair_d
+        work[_SLOPE + 1, e] = rho_1 + t * rho_d
+        if bend:
+            work[_BEND, e] = pair_d + t * c[3]
+            work[_BEND + 1, e] = rho_d + t * c[7]
 
 
 @kernel()
-def _interval(p, n):
-    """Interval of a density in units of the spacing; the first and last are open."""
-    if p >= n - 1:
-        return n - 1
-    return max(0, int(p))
+def _bond_terms(weight, n, rdr, bend, work, terms):
+    """Add a bond to density and pair energy; keep its pulls and bends, pair and density apart."""
+    inverse = work[_INVERSE]
+    value_pair, value_rho = work[_VALUE], work[_VALUE + 1]
+    slope_pair, slope_rho = work[_SLOPE], work[_SLOPE + 1]
+    bend_pair, bend_rho = work[_BEND], work[_BEND + 1]
+    density, pair = work[_DENSITY], work[_PAIR]
+    pull_pair, pull_rho = terms[0], terms[1]
+    half = 0.5 * weight
+    for e in range(n):
+        i = inverse[e]
+        phi = value_pair[e] * i
+        d_pair = (slope_pair[e] * rdr - phi) * i
+        density[e] += weight * value_rho[e]
+        pair[e] += half * phi
+        pull_pair[e] = half * d_pair * i
+        pull_rho[e] = weight * slope_rho[e] * rdr * i
+    if bend:
+        out_pair, out_rho = terms[2], terms[3]
+        twice = 2.0 * rdr * rdr
+        for e in range(n):
+            i = inverse[e]
+            d_pair = (slope_pair[e] * rdr - value_pair[e] * i) * i
+            dd_pair = (bend_pair[e] * twice - 2.0 * d_pair) * i
+            out_pair[e] = (half * dd_pair - pull_pair[e]) * i * i
+            out_rho[e] = (weight * bend_rho[e] * twice - pull_rho[e]) * i * i
+
+
+@kernel()
+def _embed(table, n, rdrho, work):
+    """Embedding energy into the place of the density, and its two derivatives."""
+    last = len(table) - 1
+    for e in range(n):
+        p = work[_DENSITY, e] * rdrho
+        k = last
+        if p < last:
+            k = max(0, int(p))
+        t = p - k
+        c = table[k]
+        work[_DENSITY, e] = c[0] + t * (c[1] + t * (c[2] + t * c[3]))
+        work[_D_EMBED, e] = (c[1] + t * (2.0 * c[2] + t * 3.0 * c[3])) * rdrho
+        work[_DD_EMBED, e] = (2.0 * c[2] + t * 6.0 * c[3]) * rdrho * rdrho
+
+
+@kernel()
+def _weigh(terms, which, n, work):
+    """Let the embedding function's slope weigh the density parts of all pulls or bends."""
+    d_embed = work[_D_EMBED]
+    for b in range(len(terms)):
+        pair, rho = terms[b, which], terms[b, which + 1]
+        for e in range(n):
+            pair[e] += d_embed[e] * rho[e]
+
+
+@kernel()
+def _moments(monomials, terms, which, n, work, row):
+    """Sum terms times monomials over bonds, four at a time to spare loads and stores."""
+    for a in range(monomials.shape[1]):
+        out = work[row + a]
+        for e in range(n):
+            out[e] = 0.0
+        for b in range(0, len(terms), 4):
+            q0, q1 = monomials[b, a], monomials[b + 1, a]
+            q2, q3 = monomials[b + 2, a], monomials[b + 3, a]
+            t0, t1 = terms[b, which], terms[b + 1, which]
+            t2, t3 = terms[b + 2, which], terms[b + 3, which]
+            for e in range(n):
+                out[e] += (q0 * t0[e] + q1 * t1[e]) + (q2 * t2[e] + q3 * t3[e])
+
+
+@kernel()
+def _rotate(n, second_of, work, moment, row):
+    """F times a symmetric moment, nine rows."""
+    for i in range(3):
+        f0, f1, f2 = work[_F + 3 * i], work[_F + 3 * i + 1], work[_F + 3 * i + 2]
+        for j in range(3):
+            m0, m1 = work[moment + second_of[0, j]], work[moment + second_of[1, j]]
+            m2 = work[moment + second_of[2, j]]
+            out = work[row + 3 * i + j]
+            for e in range(n):
+                out[e] = f0[e] * m0[e] + f1[e] * m1[e] + f2[e] * m2[e]
+
+
+@kernel()
+def _tangent(n, second_of, fourth_of, triple, triple_of, upper, work):
+    """Form the 45 entries of d2E/dF2 that its symmetry leaves, in the order of ``upper``."""
+    for i in range(3):
+        f0, f1, f2 = work[_F + 3 * i], work[_F + 3 * i + 1], work[_F + 3 * i + 2]
+        for a in range(10):
+            j, p, q = triple[a, 0], triple[a, 1], triple[a, 2]
+            q0 = work[_FOURTH + fourth_of[0, j, p, q]]
+            q1 = work[_FOURTH + fourth_of[1, j, p, q]]
+            q2 = work[_FOURTH + fourth_of[2, j, p, q]]
+            out = work[_HALF + 10 * i + a]
+            for e in range(n):
+                out[e] = f0[e] * q0[e] + f1[e] * q1[e] + f2[e] * q2[e]
+    curvature = work[_DD_EMBED]
+    for u in range(45):
+        i, j, k, q = upper[u, 0], upper[u, 1], upper[u, 2], upper[u, 3]
+        f0, f1, f2 = work[_F + 3 * k], work[_F + 3 * k + 1], work[_F + 3 * k + 2]
+        t0 = work[_HALF + 10 * i + triple_of[j, 0, q]]
+        t1 = work[_HALF + 10 * i + triple_of[j, 1, q]]
+        t2 = work[_HALF + 10 * i + triple_of[j, 2, q]]
+        d0, d1 = work[_DRAG + 3 * i + j], work[_DRAG + 3 * k + q]
+        out = work[_TANGENT + u]
+        for e in range(n):
+            out[e] = f0[e] * t0[e] + f1[e] * t1[e] + f2[e] * t2[e] + curvature[e] * d0[e] * d1[e]
+        if i == k:
+            m = work[_SECOND + second_of[j, q]]
+            for e in range(n):
+                out[e] += m[e]
+
+
+@kernel()
+def _batch(
+    gradients, first, n, quadratic, quartic, weights, table_rows,
+    reach, rdr, radial, rdrho, embed,
+    with_tangent, second_of, fourth_of, triple, triple_of, upper, place,
+    work, interval, terms, energies, stresses, tangents,
+):  # fmt: skip
+    """Elements ``first`` to ``first + n``, at most `LANES`."""
+    _set_up(gradients, first, n, work)
+    for e in range(n):
+        work[_DENSITY, e] = 0.0
+        work[_PAIR, e] = 0.0
+    outside = float(radial.shape[1] - 1)
+    for b in range(len(quadratic)):
+        _find(quadratic[b], n, reach, rdr, outside, work, interval)
+        _look_up(radial[table_rows[b]], n, with_tangent, work, interval)
+        _bond_terms(weights[b], n, rdr, with_tangent, work, terms[b])
+    _embed(embed, n, rdrho, work)
+    _weigh(terms, 0, n, work)
+    _moments(quadratic, terms, 0, n, work, _SECOND)
+    _rotate(n, second_of, work, _SECOND, _STRESS)
+    for e in range(n):
+        energies[first + e] = work[_DENSITY, e] + work[_PAIR, e]
+        for a in range(9):
+            stresses[first + e, a] = work[_STRESS + a, e]
+    if with_tangent:
+        _weigh(terms, 2, n, work)
+        _moments(quadratic, terms, 1, n, work, _RANK_ONE)
+        _moments(quartic, terms, 2, n, work, _FOURTH)
+        _rotate(n, second_of, work, _RANK_ONE, _DRAG)
+        _tangent(n, second_of, fourth_of, triple, triple_of, upper, work)
+        for e in range(n):
+            for a in range(81):
+                tangents[first + e, a] = work[_TANGENT + place[a], e]
 
 
 @kernel(parallel=True)
 def deformed_star(
-    gradients, quadratic, site_type, star_types,
+    gradients, quadratic, quartic, weights, table_rows,
     reach, rdr, radial, rdrho, embed,
-    with_tangent, energies, second, fourth, rank_one, embed_curvature,
+    with_tangent, second_of, fourth_of, triple, triple_of, upper, place,
+    work, interval, terms, energies, stresses, tangents,
 ):  # fmt: skip
-    """Energies of a star under many F, and the moments its stress and tangent are made of.
+    """Energies (n,), dE/dF (n, 9) and, if asked for, d2E/dF2 (n, 81) of a star under many F.
 
-    ``quadratic`` (k, 6) holds the monomials of `star.QUADRATIC` of the reference star, so that a
-    deformed length costs six products. The moments are those of `star.stress_and_tangent`.
+    ``quadratic`` (k, 6) and ``quartic`` (k, 15) hold the monomials of the reference bonds,
+    ``weights`` (k,) how often each counts and ``table_rows`` (k,) its row of ``radial`` (pairs of
+    species, nr + 1, 8), whose last interval is zero; k is a multiple of four. ``work`` (threads,
+    ROWS, LANES), ``interval`` (threads, LANES) and ``terms`` (threads, k, 4, LANES) are scratch.
     """
-    s = site_type
-    ns = len(embed)
-    for e in numba.prange(len(gradients)):
-        f = gradients[e]
-        c0 = f[0, 0] * f[0, 0] + f[1, 0] * f[1, 0] + f[2, 0] * f[2, 0]
-        c1 = f[0, 1] * f[0, 1] + f[1, 1] * f[1, 1] + f[2, 1] * f[2, 1]
-        c2 = f[0, 2] * f[0, 2] + f[1, 2] * f[1, 2] + f[2, 2] * f[2, 2]
-        c3 = 2.0 * (f[0, 1] * f[0, 2] + f[1, 1] * f[1, 2] + f[2, 1] * f[2, 2])
-        c4 = 2.0 * (f[0, 0] * f[0, 2] + f[1, 0] * f[1, 2] + f[2, 0] * f[2, 2])
-        c5 = 2.0 * (f[0, 0] * f[0, 1] + f[1, 0] * f[1, 1] + f[2, 0] * f[2, 1])
-        density = 0.0
-        twice_pair = 0.0
-        for b in range(len(quadratic)):
-            m = quadratic[b]
-            r2 = c0 * m[0] + c1 * m[1] + c2 * m[2] + c3 * m[3] + c4 * m[4] + c5 * m[5]
-            if r2 < reach:
-                r = np.sqrt(r2)
-                k = int(r * rdr)
-                t = r * rdr - k
-                q = s * ns + star_types[b]
-                density += _value(radial, q, k, RHO, t)
-                twice_pair += _value(radial, q, k, PAIR, t) / r
-        k = _interval(density * rdrho, embed.shape[1])
-        t = density * rdrho - k
-        energies[e] = _value(embed, s, k, 0, t) + 0.5 * twice_pair
-        d_embed = _slope(embed, s, k, 0, t) * rdrho
-        embed_curvature[e] = _curvature(embed, s, k, 0, t) * rdrho * rdrho
-        for a in range(6):
-            second[e, a] = 0.0
-            rank_one[e, a] = 0.0
-        for a in range(15):
-            fourth[e, a] = 0.0
-        for b in range(len(quadratic)):
-            m = quadratic[b]
-            r2 = c0 * m[0] + c1 * m[1] + c2 * m[2] + c3 * m[3] + c4 * m[4] + c5 * m[5]
-            if r2 < reach:
-                r = np.sqrt(r2)
-                k = int(r * rdr)
-                t = r * rdr - k
-                q = s * ns + star_types[b]
-                d_rho = _slope(radial, q, k, RHO, t) * rdr
-                phi = _value(radial, q, k, PAIR, t) / r
-                d_pair = (_slope(radial, q, k, PAIR, t) * rdr - phi) / r
-                across = (0.5 * d_pair + d_embed * d_rho) / r
-                for a in range(6):
-                    second[e, a] += across * m[a]
-                if with_tangent:
-                    dd_pair = (_curvature(radial, q, k, PAIR, t) * rdr * rdr - 2.0 * d_pair) / r
-                    dd_rho = _curvature(radial, q, k, RHO, t) * rdr * rdr
-                    along = (0.5 * dd_pair + d_embed * dd_rho - across) / r2
-                    place = 0
-                    for a in range(3):
-                        rank_one[e, a] += d_rho / r * m[a]
-                        rank_one[e, a + 3] += d_rho / r * m[a + 3]
-                        for other in range(a, 6):
-                            fourth[e, place] += along * m[a] * m[other]
-                            place += 1
+    n = len(gradients)
+    threads = len(work)
+    batches = (n + LANES - 1) // LANES
+    for thread in numba.prange(threads):
+        for batch in range(thread * batches // threads, (thread + 1) * batches // threads):
+            first = batch * LANES
+            _batch(
+                gradients, first, min(LANES, n - first), quadratic, quartic, weights, table_rows,
+                reach, rdr, radial, rdrho, embed,
+                with_tangent, second_of, fourth_of, triple, triple_of, upper, place,
+                work[thread], interval[thread], terms[thread], energies, stresses, tangents,
+            )  # fmt: skip

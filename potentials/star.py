@@ -7,12 +7,15 @@ own second derivative,
     d2E/dF_ij dF_kl     = F_im F_kp Q_mjpl + delta_ik M_jl           Q = sum (t - s/r)/r^2 R R R R
                           + c (F_im D_mj) (F_kp D_pl)                D = sum (rho'/r) R R, c = F''
 
-so a bond adds to 6, 15 and 6 numbers, whatever the deformation.
+so a bond adds to 6, 15 and 6 numbers, whatever the deformation. R and -R add the same, so in a
+Bravais lattice half of the star is enough. Of the 81 entries of d2E/dF2 45 differ.
 """
 
 from __future__ import annotations
 
-from itertools import product
+from functools import lru_cache
+from itertools import combinations_with_replacement, product
+from typing import NamedTuple
 
 import numba
 import numpy as np
@@ -44,9 +47,63 @@ def _tables() -> tuple[NDArray[np.int64], NDArray[np.int64]]:
 SECOND_OF, FOURTH_OF = _tables()
 
 
-def quadratic_monomials(star: Array) -> Array:
-    """Return the six monomials of each bond of a star, (k, 6), in the order of `QUADRATIC`."""
-    return np.ascontiguousarray(np.stack([star[:, i] * star[:, j] for i, j in QUADRATIC], axis=1))
+def _symmetry() -> tuple[NDArray[np.int64], ...]:
+    """Return the sorted index triples and pairs of index pairs, and where each is stored."""
+    triples = list(combinations_with_replacement(range(3), 3))
+    triple_of = np.empty((3, 3, 3), dtype=np.int64)
+    for index in product(range(3), repeat=3):
+        i, j, k = sorted(index)
+        triple_of[index] = triples.index((i, j, k))
+    pairs = list(combinations_with_replacement(range(9), 2))
+    upper = np.array([(*divmod(a, 3), *divmod(b, 3)) for a, b in pairs], dtype=np.int64)
+    place = np.array([pairs.index((min(p), max(p))) for p in product(range(9), repeat=2)])
+    return np.array(triples, dtype=np.int64), triple_of, upper, place.astype(np.int64)
+
+
+#: Sorted triples (10, 3) and where a triple is stored; the entries ijkl (45, 4) of a tensor with
+#: major symmetry and where each of its 81 entries is stored among them.
+TRIPLES, TRIPLE_OF, UPPER, PLACE = _symmetry()
+
+
+class FoldedStar(NamedTuple):
+    """The bonds of a star up to their sign, each with how often it occurs.
+
+    ``quadratic`` (k, 6) and ``quartic`` (k, 15) are monomials in the orders of `QUADRATIC` and
+    `QUARTIC`; ``types`` (k,) are species, ``weights`` (k,) numbers of bonds. k is a multiple of
+    four: bonds that occur no times fill the rest.
+    """
+
+    quadratic: Array
+    quartic: Array
+    types: NDArray[np.int64]
+    weights: Array
+
+
+def fold(star: Array, types: NDArray[np.int64]) -> FoldedStar:
+    """Return a star, bonds (k, 3) and species (k,), with R and -R of one species made one."""
+    return _folded(star.tobytes(), types.tobytes())
+
+
+# A solver asks for the same few stars again and again.
+@lru_cache(maxsize=16)
+def _folded(star: bytes, types: bytes) -> FoldedStar:
+    bonds = np.frombuffer(star).reshape(-1, 3)
+    species = np.frombuffer(types, dtype=np.int64)
+    # The six products tell a bond but for its sign; adding zero makes negative zeros positive.
+    rows = np.column_stack([species, *(bonds[:, i] * bonds[:, j] for i, j in QUADRATIC)]) + 0.0
+    rows, counts = np.unique(rows, axis=0, return_counts=True)
+    fill = -len(rows) % 4
+    rows = np.concatenate([rows, np.repeat(rows[:1], fill, axis=0)])
+    q = np.ascontiguousarray(rows[:, 1:])
+    folded = FoldedStar(
+        q,
+        np.ascontiguousarray(np.stack([q[:, a] * q[:, b] for a, b in QUARTIC], axis=1)),
+        rows[:, 0].astype(np.int64),
+        np.concatenate([counts, np.zeros(fill)]),
+    )
+    for array in folded:
+        array.flags.writeable = False
+    return folded
 
 
 @kernel(parallel=True)
