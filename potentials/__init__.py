@@ -19,10 +19,17 @@ if TYPE_CHECKING:
     from .base import BondHessians, Bonds, Pairs, Potential
     from .central import CentralPotential, Jet
     from .eam import EAM
-    from .manybody_published import balamane1992, holland1998, stillinger1985
+    from .manybody_published import (
+        balamane1992,
+        holland1998,
+        stillinger1985,
+        tersoff1988,
+        tersoff1989,
+    )
     from .pair import LennardJones, Morse
     from .setfl import write_setfl
     from .stillinger_weber import StillingerWeber
+    from .tersoff import Tersoff
     from .toy import ToyEAM
     from .zhou import zhou2004
 
@@ -38,10 +45,13 @@ _HOME = {
     "Pairs": "base",
     "Potential": "base",
     "StillingerWeber": "stillinger_weber",
+    "Tersoff": "tersoff",
     "ToyEAM": "toy",
     "balamane1992": "manybody_published",
     "holland1998": "manybody_published",
     "stillinger1985": "manybody_published",
+    "tersoff1988": "manybody_published",
+    "tersoff1989": "manybody_published",
     "write_setfl": "setfl",
     "zhou2004": "zhou",
 }
@@ -58,10 +68,13 @@ __all__ = [
     "Pairs",
     "Potential",
     "StillingerWeber",
+    "Tersoff",
     "ToyEAM",
     "balamane1992",
     "holland1998",
     "stillinger1985",
+    "tersoff1988",
+    "tersoff1989",
     "write_setfl",
     "zhou2004",
 ]

@@ -80,9 +80,7 @@ def check_cutoff(cutoff: float) -> float:
     return float(cutoff)
 
 
-def find_asymmetry(
-    values: Array, species: Sequence[str], swap: tuple[int, int, int]
-) -> str | None:
+def find_asymmetry(values: Array, species: Sequence[str], swap: tuple[int, int, int]) -> str | None:
     """Return a triple whose value changes when its indices are permuted by ``swap``, or None."""
     other = values.transpose(swap)
     size = np.maximum(np.abs(values), np.abs(other))
