@@ -11,9 +11,10 @@ import numpy as np
 
 from qc.errors import InputError, PotentialError
 
-from . import eam_kernels, eam_star_kernels, star
-from .base import Array, Bonds, IntArray, Potential
+from . import eam_kernels, eam_pair_kernels, eam_star_kernels, star
+from .base import Array, Bonds, IntArray, Pairs, Potential
 from .checks import check_bonds, check_distinct, check_positions, check_star
+from .pair_checks import Scratch, aligned, check_apart, check_pairs, shares
 from .splines import cubic_coefficients
 
 #: LAMMPS differences five neighbouring values of a table, so a shorter one is not portable.
@@ -66,6 +67,8 @@ class EAM(Potential):
     Source: Daw & Baskes, Phys. Rev. B 29 (1984) 6443; Finnis & Sinclair, Phil. Mag. A 50 (1984)
     45.
     """
+
+    pair_list = "half"
 
     def __init__(
         self,
@@ -155,6 +158,14 @@ class EAM(Potential):
         rows = self._kernel_tables[2]
         return np.concatenate([rows, np.zeros((len(rows), 1, 8))], axis=1)
 
+    @cached_property
+    def _pair_rows(self) -> Array:
+        """The radial tables with pair and density coefficients by turns, in whole cache lines."""
+        rows = self._kernel_tables[2]
+        out = aligned(rows.shape)
+        out[..., 0::2], out[..., 1::2] = rows[..., :4], rows[..., 4:]
+        return out
+
     def site_energies(self, bonds: Bonds) -> Array:
         """Return site energies, (n,) eV."""
         return self._bond_terms(bonds, gradients=False)[0]
@@ -181,6 +192,41 @@ class EAM(Potential):
             start, vectors, changes, site_types, bond_types, *self._kernel_tables, products
         )
         return products
+
+    def energy_forces(
+        self, positions: Array, types: IntArray, weights: Array, pairs: Pairs
+    ) -> tuple[Array, Array]:
+        """Return site energies (n,) eV and forces (n, 3) eV/Angstrom of a weighted sum.
+
+        See `Potential.energy_forces`; takes a half list.
+
+        Raises
+        ------
+        InputError
+            Arrays that do not fit the list, a value that is not finite, two atoms at one place;
+            the message names the row.
+        """
+        y, t, w = check_pairs(self, positions, types, weights, pairs)
+        reach, rdr, _, rdrho, embed = self._kernel_tables
+        n, n_all, ns = pairs.n_sites, len(y), len(self.species)
+        bounds = shares(pairs.start, numba.get_num_threads())
+        parts, nb = len(bounds) - 1, len(pairs.neighbours)
+        longest = int(np.diff(pairs.start).max(initial=0))
+        scratch = Scratch.take(self)
+        energies, forces = np.empty(n), np.empty((n, 3))
+        eam_pair_kernels.energy_forces(
+            y, t, w, pairs.start, pairs.neighbours, pairs.owners, bounds,
+            reach, rdr, self._pair_rows, rdrho, embed,
+            scratch.ints("inside", n), scratch.ints("partner", nb),
+            scratch.floats("slopes", nb, 3 if ns > 1 else 2),
+            scratch.floats("rows", parts, 2, longest), scratch.floats("sums", parts, n_all, 2),
+            scratch.floats("loads", n_all, 2), scratch.floats("pulls", parts, n_all, 3),
+            energies, forces,
+        )  # fmt: skip
+        scratch.give_back(self)
+        if not np.isfinite(forces.sum()):
+            check_apart(y, pairs)
+        return energies, forces
 
     def weighted_energy_forces(
         self,

@@ -128,6 +128,16 @@ class PairList:
         self.rebuilds += 1
         return True
 
+    def check_distinct(self) -> None:
+        """Raise `InputError` naming the pair if two atoms of a pair are at one place now."""
+        rows = np.repeat(np.arange(self.pairs.n_sites), np.diff(self.pairs.start))
+        apart = self.positions[self.pairs.neighbours] - self.positions[rows]
+        squared = (apart**2).sum(axis=1)
+        b = int(squared.argmin()) if len(squared) else 0
+        if len(squared) and squared[b] < COINCIDENT**2:
+            ends = self.order[[rows[b], self.pairs.owners[self.pairs.neighbours[b]]]]
+            raise _coincident(int(ends[0]), int(ends[1]), float(np.sqrt(squared[b])))
+
     def _gather(self, y: Array) -> bool:
         """Fill `positions`; return whether an atom has moved too far for the list."""
         periodic = np.where(self._pbc[:, None], self._cell, 0.0)
@@ -201,7 +211,7 @@ class PairList:
                 reach, self.half, nearest, start, self._buffer,
             )  # fmt: skip
             if nearest[0] < COINCIDENT**2:
-                raise _coincident(points, rows, images, n)
+                raise _coincident_among(points, rows, images, n)
             # A run of candidates is as long as the number of points at most.
             if found + len(points) <= room:
                 return rows[:n].copy(), rows, start, self._buffer[:found]
@@ -219,7 +229,7 @@ class PairList:
         i, j = i[keep], j[keep]
         rows = np.arange(len(points))
         if len(i) and ((points[i] - points[j]) ** 2).sum(axis=1).min() < COINCIDENT**2:
-            raise _coincident(points, rows, images, n)
+            raise _coincident_among(points, rows, images, n)
         if not self.half:
             owned = j < n
             i, j = np.concatenate([i, j[owned]]), np.concatenate([j, i[owned]])
@@ -281,11 +291,17 @@ def _check_size(points: Array, n: int, reach: float) -> None:
         )
 
 
-def _coincident(points: Array, rows: IntArray, images: IntArray, n: int) -> InputError:
+def _coincident_among(points: Array, rows: IntArray, images: IntArray, n: int) -> InputError:
     """Return the error that names two atoms at one place, in the caller's numbers."""
     i, j = cKDTree(points).query_pairs(COINCIDENT, output_type="ndarray").T
     distance = np.sqrt(((points[i] - points[j]) ** 2).sum(axis=1))
     caller = np.concatenate([np.arange(n), images])[rows]
     b = int(distance.argmin())
-    one, two = sorted((int(caller[i[b]]), int(caller[j[b]])))
-    return InputError(f"atoms {one} and {two} coincide: they are {distance[b]:.3g} Angstrom apart")
+    return _coincident(int(caller[i[b]]), int(caller[j[b]]), float(distance[b]))
+
+
+def _coincident(one: int, two: int, distance: float) -> InputError:
+    return InputError(
+        f"atoms {min(one, two)} and {max(one, two)} coincide: they are {distance:.3g} Angstrom "
+        "apart"
+    )
