@@ -86,7 +86,7 @@ class ASEPotential(Potential):
         cutoff: float | None = None,
         *,
         min_width: float = 0.0,
-        step: float = 1e-3,
+        step: float = 5e-4,
         label: str = "",
     ) -> None:
         _check_calculator(calculator)
@@ -212,7 +212,7 @@ class ASEPotential(Potential):
         cell: ArrayLike | None,
         pbc: Sequence[bool],
         directions: ArrayLike,
-        step: float = 1e-3,
+        step: float = 3e-4,
     ) -> Array:
         """Return ``d2E/dy2`` of a patch times displacements, by central differences of forces.
 
