@@ -26,7 +26,8 @@ def published() -> dict[str, Any]:
 def stillinger1985(symbol: str = "Si") -> StillingerWeber:
     """Return the potential of Stillinger & Weber for silicon, as published.
 
-    Diamond lattice constant 5.431 Angstrom, cohesive energy 2 epsilon = 4.3366 eV.
+    Diamond lattice constant 5.431 Angstrom, cohesive energy 2 epsilon = 4.3364 eV. LAMMPS's
+    Si.sw rounds epsilon the other way, to 2.1683 eV: energies there are 5e-5 higher.
 
     Raises
     ------
