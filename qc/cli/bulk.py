@@ -4,72 +4,119 @@ from __future__ import annotations
 
 import argparse
 import json
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING
 
+from qc.cli.potential_names import HELP, load_potential
 from qc.errors import InputError, suggest
 
 if TYPE_CHECKING:
-    from qc.atomistic.bulk import BulkProperties
+    from qc.crystal import Crystal
     from qc.potentials import Potential
 
+__all__ = ["add_arguments", "load_potential", "run"]
+
 STRUCTURES = ("fcc", "bcc", "hcp", "diamond")
+
+GROUPS = ("elastic", "phonons", "vacancy", "surfaces", "faults")
+
+PICTURES = (".png", ".pdf", ".svg")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of ``qc bulk``."""
     parser.description = (
-        "Lattice constant, cohesive energy, elastic constants, vacancy and stacking-fault energy\n"
-        "of a potential. Cells are relaxed to zero stress first; x, y, z are the cube axes."
+        "Lattice constants, cohesive energy, elastic constants, phonons at the zone boundary,\n"
+        "vacancy, surface and stacking-fault energies of a potential. The crystal is relaxed to\n"
+        "zero stress first; x, y, z are the cube axes (hcp: x along a, z along c)."
     )
-    parser.epilog = "examples:\n  qc bulk zhou2004:Cu\n  qc bulk Ni.eam.alloy --element Ni --json"
-    parser.add_argument(
-        "potential",
-        metavar="POTENTIAL",
-        help="a setfl or funcfl file, or zhou2004:ELEMENT for an embedded one",
+    parser.epilog = (
+        "examples:\n"
+        "  qc bulk zhou2004:Cu\n"
+        "  qc bulk stillinger1985:Si --only elastic,phonons\n"
+        "  qc bulk Ni.eam.alloy --element Ni --json\n"
+        "  qc bulk zhou2004:Mg --gamma-plot gamma.png\n"
+        "  qc bulk zhou2004:Ni,Al --cell B2.extxyz"
     )
+    parser.add_argument("potential", metavar="POTENTIAL", help=HELP)
     parser.add_argument("--element", help="which element of a potential for several")
     parser.add_argument(
         "--structure", choices=STRUCTURES, help="crystal structure (default: the potential's own)"
+    )
+    parser.add_argument(
+        "--cell", metavar="FILE", help="a periodic cell to start from, instead of a structure"
+    )
+    groups = ", ".join(GROUPS)
+    parser.add_argument("--only", metavar="GROUPS", help=f"of {groups}: compute these only")
+    parser.add_argument("--skip", metavar="GROUPS", help="leave these out; separate by commas")
+    parser.add_argument(
+        "--gamma-plot", metavar="FILE", help="draw the gamma lines (.png, .pdf or .svg)"
     )
     parser.add_argument("--json", action="store_true", help="print JSON, in eV and Angstrom")
 
 
 def run(args: argparse.Namespace) -> int:
     """Compute and print the properties."""
-    from qc.atomistic.bulk import bulk_properties
+    picture = None if args.gamma_plot is None else Path(args.gamma_plot)
+    if picture is not None and picture.suffix.lower() not in PICTURES:
+        raise InputError(f"--gamma-plot {picture}: the name must end in {', '.join(PICTURES)}")
+    only = None if args.only is None else _words(args.only)
+    skip = () if args.skip is None else _words(args.skip)
+
+    from qc.atomistic.bulk import bulk_properties, chosen_groups
+    from qc.cli.bulk_text import as_json, as_text, gamma_plot
     from qc.numerics.progress import Progress
 
+    if picture is not None and "faults" not in chosen_groups(only, skip):
+        raise InputError("--gamma-plot needs the group 'faults'")
     potential = load_potential(args.potential)
-    element = choose_element(potential, args.element)
-    structure = args.structure or choose_structure(potential, element)
+    crystal = choose_crystal(potential, args.element, args.structure, args.cell)
     with Progress("bulk") as progress:
-        properties = bulk_properties(potential, element, structure, progress.update)
+        found = bulk_properties(crystal, potential, only, skip, progress.update)
+    if picture is not None:
+        from qc.io.files import write_atomically
+
+        if not found.gamma_lines:
+            reason = found.not_applicable.get("faults", "no gamma line converged")
+            raise InputError(f"--gamma-plot {picture}: {reason}")
+        write_atomically(picture, gamma_plot(found, picture.suffix.lower()[1:]))
     if args.json:
-        print(json.dumps(as_json(properties, potential), indent=2))
+        print(json.dumps(as_json(found, potential), indent=2, allow_nan=False))
     else:
-        print(as_text(properties))
-    return 0
+        print(as_text(found))
+    return 1 if found.failures else 0
 
 
-def load_potential(name: str) -> Potential:
-    """Return the potential that a word on the command line names.
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(word.strip() for word in text.split(","))
 
-    Parameters
-    ----------
-    name : str
-        ``zhou2004:Cu``, ``zhou2004:Cu,Ni`` for several elements, or the path of a file.
+
+def choose_crystal(
+    potential: Potential, element: str | None, structure: str | None, cell: str | None
+) -> Crystal:
+    """Return the crystal that the options ask for.
 
     Raises
     ------
-    PotentialError
-        An unknown element, or a file that cannot be read as a potential.
+    InputError
+        Options that contradict each other, or that the potential does not fit.
+    CrystalError
+        A cell that is no crystal.
     """
-    from qc.potentials import EAM, zhou2004
+    if cell is not None:
+        for option, value in (("--element", element), ("--structure", structure)):
+            if value is not None:
+                raise InputError(f"{option} and --cell exclude each other")
+        from qc.crystal import from_ase
+        from qc.io.structures import read_structure
 
-    family, colon, elements = name.partition(":")
-    if colon and family == "zhou2004":
-        return zhou2004(*elements.split(","))
-    return EAM.from_file(name)
+        crystal = from_ase(read_structure(cell))
+        potential.types_of(crystal.symbols)
+        return crystal
+    from qc.atomistic.bulk_lattice import standard_crystal
+
+    chosen = choose_element(potential, element)
+    return standard_crystal(chosen, structure or choose_structure(potential, chosen), 1.0)
 
 
 def choose_element(potential: Potential, wanted: str | None) -> str:
@@ -111,66 +158,3 @@ def choose_structure(potential: Potential, element: str) -> str:
     if natural in STRUCTURES:
         return str(natural)
     raise InputError(f"the structure of {element} is not known: choose one with --structure")
-
-
-def as_json(properties: BulkProperties, potential: Potential) -> dict[str, Any]:
-    """Return the properties in eV and Angstrom, ready for JSON."""
-    p = properties
-    fault = p.stacking_fault
-    return {
-        "element": p.element,
-        "structure": p.structure,
-        "potential": {"family": type(potential).__name__, "fingerprint": potential.fingerprint()},
-        "units": {"length": "Angstrom", "energy": "eV"},
-        "a": p.a,
-        "c_over_a": p.c_over_a,
-        "cohesive_energy": p.cohesive_energy,
-        "bulk_modulus": p.bulk_modulus,
-        "elastic_constants": p.elastic.tolist(),
-        "vacancy": {
-            "unrelaxed": p.vacancy.unrelaxed,
-            "relaxed": p.vacancy.relaxed,
-            "sites": p.vacancy_sites,
-        },
-        "stacking_fault": None
-        if fault is None
-        else {"unrelaxed": fault.unrelaxed, "relaxed": fault.relaxed},
-    }
-
-
-def as_text(properties: BulkProperties) -> str:
-    """Return the properties as a table in GPa and mJ/m^2."""
-    from ase import units
-
-    p = properties
-    surface = units.m**2 / (1e-3 * units.J)
-    rows = [("lattice constant", f"{p.a:.5f} Angstrom")]
-    if p.c_over_a is not None:
-        rows.append(("c/a", f"{p.c_over_a:.5f}"))
-    rows.append(("cohesive energy", f"{p.cohesive_energy:.4f} eV/atom"))
-    rows.append(("bulk modulus", f"{p.bulk_modulus / units.GPa:.2f} GPa"))
-    indices = ["11", "12", "44"]
-    if p.structure == "hcp":
-        indices = ["11", "12", "13", "33", "44", "66"]
-    for index in indices:
-        value = p.elastic[int(index[0]) - 1, int(index[1]) - 1] / units.GPa
-        rows.append((f"C{index}", f"{value:.2f} GPa"))
-    rows.append(
-        (
-            "vacancy formation",
-            f"{p.vacancy.relaxed:.4f} eV ({p.vacancy.unrelaxed:.4f} unrelaxed, "
-            f"{p.vacancy_sites} sites)",
-        )
-    )
-    if p.stacking_fault is not None:
-        rows.append(
-            (
-                "stacking fault",
-                f"{p.stacking_fault.relaxed * surface:.2f} mJ/m^2 "
-                f"({p.stacking_fault.unrelaxed * surface:.2f} unrelaxed)",
-            )
-        )
-    width = max(len(name) for name, _ in rows) + 2
-    return "\n".join(
-        [f"{p.element} {p.structure}", *(f"  {name:<{width}}{text}" for name, text in rows)]
-    )

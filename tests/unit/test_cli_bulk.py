@@ -1,282 +1,201 @@
-"""Bulk properties against analytic models, published values and independent calculations."""
+"""The command qc bulk: its options, its output and what it says about bad input."""
 
 import json
 
 import numpy as np
 import pytest
-from ase import Atoms, units
-from ase.filters import FrechetCellFilter
-from ase.optimize import LBFGS
+from ase import Atoms
+from ase.build import bulk as ase_bulk
 
-from qc.adapters.ase import PotentialCalculator
-from qc.atomistic import bulk
-from qc.cli.bulk import choose_element, choose_structure, load_potential
+from qc.atomistic.bulk import BulkProperties, ZonePoint, elasticity, standard_crystal
+from qc.cli.bulk import choose_crystal, choose_element, choose_structure, load_potential
+from qc.cli.bulk_text import as_text, branches
 from qc.cli.main import main
-from qc.errors import CapabilityError, ConvergenceError, CrystalError, InputError
-from qc.potentials import Potential, zhou2004
+from qc.errors import InputError
+from qc.potentials import LennardJones, StillingerWeber, write_setfl, zhou2004
 
-pytestmark = pytest.mark.physics
-
-
-class NearestNeighbour(Potential):
-    """A pair well -D (1 - ((r - r0)/w)^2)^3 that ends before the second shell."""
-
-    species = ("Cu",)
-
-    def __init__(self, depth=0.3, r0=2.5, width=0.4):
-        self.depth, self.r0, self.width, self.cutoff = depth, r0, width, r0 + width
-
-    def _pair(self, vectors):
-        r = np.sqrt((vectors**2).sum(1))
-        u = np.minimum((r - self.r0) / self.width, 1.0)
-        value = -self.depth * (1 - u**2) ** 3
-        return value, 6 * self.depth * u * (1 - u**2) ** 2 / self.width / r
-
-    def site_energies(self, bonds):
-        return np.bincount(bonds.sites, 0.5 * self._pair(bonds.vectors)[0], bonds.n_sites)
-
-    def bond_gradients(self, bonds):
-        slope = 0.5 * self._pair(bonds.vectors)[1]
-        return self.site_energies(bonds), slope[:, None] * bonds.vectors
-
-    def bond_hessian_product(self, bonds, dvectors):
-        raise NotImplementedError
-
-    def parameters(self):
-        return (self.depth, self.r0, self.width)
+TOP = {
+    "element", "structure", "potential", "units", "a", "c", "c_over_a", "cell", "basis", "symbols",
+    "volume_per_atom", "cohesive_energy", "bulk_modulus", "elastic_constants",
+    "elastic_constants_clamped", "inner_displacements", "kleinman", "phonons", "vacancy",
+    "surfaces", "faults", "growth_fault", "unstable", "not_applicable", "failures",
+}  # fmt: skip
 
 
-class TestNearestNeighbourModel:
-    """Sums over twelve bonds can be done by hand."""
-
-    potential = NearestNeighbour()
-    a = 2.5 * np.sqrt(2)
-    stiffness = 6 * 0.3 / 0.4**2
-
-    def test_lattice_and_cohesion(self):
-        a, ratio = bulk.lattice_constants(self.potential, "Cu", "fcc")
-        assert a == pytest.approx(self.a, rel=1e-10)
-        assert ratio is None
-        assert bulk._energy_per_atom(
-            self.potential, bulk.unit_cell("Cu", "fcc", a)
-        ) == pytest.approx(-6 * 0.3)
-
-    def test_elastic_constants(self):
-        elastic = bulk.elastic_constants(self.potential, bulk.unit_cell("Cu", "fcc", self.a))
-        expected = np.zeros((6, 6))
-        expected[:3, :3] = self.stiffness / self.a * (1 + np.eye(3))
-        expected[3:, 3:] = self.stiffness / self.a * np.eye(3)
-        np.testing.assert_allclose(elastic, expected, rtol=1e-6, atol=1e-6)
-        modulus = bulk.bulk_modulus(elastic)
-        assert modulus == pytest.approx(4 / 3 * self.stiffness / self.a, rel=1e-6)
-
-    def test_defects(self):
-        """A vacancy costs its twelve bonds once; a fault costs no nearest neighbour."""
-        cell = bulk.vacancy_supercell(self.potential, "Cu", "fcc", self.a)
-        vacancy = bulk.vacancy_energy(self.potential, cell)
-        assert vacancy.unrelaxed == pytest.approx(6 * 0.3, rel=1e-12)
-        assert vacancy.relaxed == pytest.approx(6 * 0.3, rel=1e-9)
-        fault = bulk.stacking_fault_energy(self.potential, "Cu", self.a)
-        assert abs(fault.unrelaxed) < 1e-12
-        assert abs(fault.relaxed) < 1e-12
-
-    def test_a_hexagonal_crystal_of_touching_spheres(self):
-        a, ratio = bulk.lattice_constants(self.potential, "Cu", "hcp")
-        assert a == pytest.approx(2.5, rel=1e-9)
-        assert ratio == pytest.approx(np.sqrt(8 / 3), rel=1e-9)
+def test_a_whole_run_with_a_picture(tmp_path, capsys):
+    target = tmp_path / "new" / "gamma.png"
+    assert main(["bulk", "zhou2004:Cu", "--gamma-plot", str(target)]) == 0
+    captured = capsys.readouterr()
+    assert captured.err == ""
+    assert captured.out.startswith("Cu fcc\n")
+    rows = dict(line.strip().split("  ", 1) for line in captured.out.splitlines()[1:])
+    assert set(rows) >= {
+        "lattice constant", "cohesive energy", "bulk modulus", "C11", "C12", "C44",
+        "inner displacement", "vacancy formation", "surface (100)", "surface (110)",
+        "surface (111)", "{111}<112> unstable", "{111}<112> intrinsic", "{111}<110> unstable",
+        "phonons X", "phonons L", "phonons W", "phonons K",
+    }  # fmt: skip
+    assert "not applicable: one atom" in rows["inner displacement"]
+    for name, unit in (("C44", "GPa"), ("surface (111)", "mJ/m^2"), ("phonons X", "THz")):
+        assert unit in rows[name]
+    assert target.read_bytes().startswith(b"\x89PNG")
 
 
-class TestZhou:
-    @pytest.mark.parametrize(
-        ("element", "structure", "a", "cohesive"),
-        [
-            ("Cu", "fcc", 3.615, 3.54),
-            ("Al", "fcc", 4.05, 3.58),
-            ("Ni", "fcc", 3.52, 4.45),
-            ("Ag", "fcc", 4.09, 2.85),
-            ("W", "bcc", 3.165, 8.76),
-        ],
-    )
-    def test_fitted_lattice_and_cohesion(self, element, structure, a, cohesive):
-        """What the potentials were fitted to.
-
-        Source: R. A. Johnson, Phys. Rev. B 37 (1988) 3924, Table I (fcc metals); R. A. Johnson
-        and D. J. Oh, J. Mater. Res. 4 (1989) 1195 (bcc metals); Al: experiment.
-        """
-        potential = zhou2004(element)
-        found, _ = bulk.lattice_constants(potential, element, structure)
-        assert found == pytest.approx(a, abs=2e-3)
-        energy = bulk._energy_per_atom(potential, bulk.unit_cell(element, structure, found))
-        assert energy == pytest.approx(-cohesive, abs=5e-3)
-
-    def test_elastic_constants_of_copper(self):
-        """The fit's targets are the measured constants.
-
-        Source: G. Simmons and H. Wang, Single Crystal Elastic Constants (1971): 170, 122.5, 75.8.
-        """
-        potential = zhou2004("Cu")
-        a, _ = bulk.lattice_constants(potential, "Cu", "fcc")
-        elastic = bulk.elastic_constants(potential, bulk.unit_cell("Cu", "fcc", a)) / units.GPa
-        assert elastic[0, 0] == pytest.approx(170.0, rel=0.01)
-        assert elastic[0, 1] == pytest.approx(122.5, rel=0.01)
-        assert elastic[3, 3] == pytest.approx(75.8, rel=0.01)
-
-    def test_bulk_modulus_from_energies_alone(self):
-        potential = zhou2004("Al")
-        a, _ = bulk.lattice_constants(potential, "Al", "fcc")
-        elastic = bulk.elastic_constants(potential, bulk.unit_cell("Al", "fcc", a))
-
-        def energy(dilation):
-            atoms = bulk.unit_cell("Al", "fcc", a * np.exp(dilation / 3))
-            atoms.calc = PotentialCalculator(potential)
-            return atoms.get_potential_energy()
-
-        h = 1e-3
-        modulus = (energy(h) - 2 * energy(0) + energy(-h)) / h**2 / (a**3 / 4)
-        assert bulk.bulk_modulus(elastic) == pytest.approx(modulus, rel=1e-4)
-
-    def test_elasticity_of_a_crystal_with_a_basis(self):
-        """Energies of strained hcp cells with relaxed atoms, against the eliminated shuffles."""
-        potential = zhou2004("Mg")
-        a, ratio = bulk.lattice_constants(potential, "Mg", "hcp")
-        cell = bulk.unit_cell("Mg", "hcp", a, ratio)
-        elastic = bulk.elastic_constants(potential, cell)
-
-        def energy(h, relax=True):
-            atoms = cell.copy()
-            strain = np.diag([1 + h, 1 - h, 1.0])
-            atoms.set_cell(cell.cell[:] @ strain, scale_atoms=True)
-            atoms.calc = PotentialCalculator(potential)
-            if relax:
-                LBFGS(atoms, logfile=None).run(fmax=1e-7, steps=100)
-            return atoms.get_potential_energy()
-
-        h = 2e-3
-        curvature = (energy(h) - 2 * energy(0) + energy(-h)) / h**2 / cell.get_volume()
-        combination = elastic[0, 0] + elastic[1, 1] - 2 * elastic[0, 1]
-        assert combination == pytest.approx(curvature, rel=1e-3)
-        frozen = (energy(h, False) - 2 * energy(0) + energy(-h, False)) / h**2 / cell.get_volume()
-        assert frozen > 1.02 * combination
-        assert elastic[5, 5] == pytest.approx(0.5 * (elastic[0, 0] - elastic[0, 1]), rel=1e-4)
-
-    def test_a_vacancy_relaxed_by_ase(self):
-        potential = zhou2004("Cu")
-        a, _ = bulk.lattice_constants(potential, "Cu", "fcc")
-        cell = bulk.unit_cell("Cu", "fcc", a, primitive=False) * (3, 3, 3)
-        found = bulk.vacancy_energy(potential, cell)
-        atoms = cell.copy()
-        atoms.calc = PotentialCalculator(potential)
-        perfect = atoms.get_potential_energy()
-        del atoms[50]
-        unrelaxed = atoms.get_potential_energy()
-        LBFGS(atoms, logfile=None).run(fmax=1e-5, steps=300)
-        relaxed = atoms.get_potential_energy()
-        assert found.unrelaxed == pytest.approx(unrelaxed - 107 / 108 * perfect, abs=1e-9)
-        assert found.relaxed == pytest.approx(relaxed - 107 / 108 * perfect, abs=1e-6)
-        assert found.relaxed < found.unrelaxed - 0.05
-
-    def test_a_stacking_fault_does_not_depend_on_the_period(self):
-        potential = zhou2004("Cu")
-        energies = [
-            bulk.stacking_fault_energy(potential, "Cu", 3.61496, layers=n).relaxed for n in (12, 48)
-        ]
-        assert energies[0] == pytest.approx(energies[1], rel=1e-5)
-
-    def test_a_stacking_fault_as_a_missing_layer(self):
-        """Layers ABC...ABC|BCABC...: one removed from a perfect stack, which is then closed."""
-        potential = zhou2004("Al")
-        a, _ = bulk.lattice_constants(potential, "Al", "fcc")
-        found = bulk.stacking_fault_energy(potential, "Al", a)
-        edge, spacing, count = a / np.sqrt(2), a / np.sqrt(3), 27
-        plane = np.array([[edge, 0, 0], [edge / 2, edge * np.sqrt(0.75), 0]])
-        letters = [k % 3 for k in range(count)]
-        del letters[13]
-        at = [[*(s * plane.sum(0) / 3)[:2], k * spacing] for k, s in enumerate(letters)]
-        atoms = Atoms(f"Al{len(at)}", at, cell=[*plane, [0, 0, len(at) * spacing]], pbc=True)
-        atoms.calc = PotentialCalculator(potential)
-        perfect = bulk._energy_per_atom(potential, bulk.unit_cell("Al", "fcc", a))
-        area = np.linalg.norm(np.cross(*plane))
-
-        def per_area():
-            return (atoms.get_potential_energy() - len(at) * perfect) / area
-
-        assert per_area() == pytest.approx(found.unrelaxed, abs=1e-9)
-        height_only = FrechetCellFilter(atoms, mask=[0, 0, 1, 0, 0, 0])
-        assert LBFGS(height_only, logfile=None).run(fmax=1e-5, steps=300)
-        assert per_area() == pytest.approx(found.relaxed, abs=2e-6)
-        assert 0 < found.relaxed < found.unrelaxed
+def test_json_is_complete_and_names_its_units(tmp_path, capsys):
+    path = tmp_path / "MgTi.eam.alloy"
+    write_setfl(zhou2004("Mg", "Ti"), path)
+    assert main(["bulk", str(path), "--element", "Mg", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert set(found) == TOP
+    assert found["structure"] == "hcp"
+    assert found["c_over_a"] == pytest.approx(1.63, abs=0.02)
+    assert found["c"] == pytest.approx(found["c_over_a"] * found["a"], rel=1e-12)
+    assert np.array(found["elastic_constants"]).shape == (6, 6)
+    assert np.array(found["inner_displacements"]).shape == (2, 3, 6)
+    assert found["vacancy"]["relaxed"] < found["vacancy"]["unrelaxed"]
+    assert [s["name"] for s in found["surfaces"]] == [
+        "basal (0001)", "prismatic (10-10)", "prismatic (11-20)",
+    ]  # fmt: skip
+    basal = found["faults"][0]
+    assert basal["stable"]["name"] == "intrinsic I2"
+    assert len(basal["fractions"]) == len(basal["relaxed"]) == len(basal["unrelaxed"])
+    assert [p["name"] for p in found["phonons"]] == ["Gamma", "A", "M", "K"]
+    assert found["phonons"][0]["longitudinal"] is None
+    assert found["kleinman"] is None
+    assert found["failures"] == found["not_applicable"] == {}
+    assert set(found["units"]) <= TOP | {"displacement", "q", "frequencies"}
 
 
-class TestFaults:
-    def test_a_structure_that_is_not_supported(self):
-        with pytest.raises(CrystalError, match="fcc, bcc, hcp, diamond"):
-            bulk.lattice_constants(zhou2004("Cu"), "Cu", "sc")
-
-    def test_a_potential_that_does_not_bind(self):
-        with pytest.raises(CrystalError, match="binds no fcc Cu"):
-            bulk.lattice_constants(NearestNeighbour(depth=-0.3), "Cu", "fcc")
-
-    def test_a_stack_too_thin(self):
-        with pytest.raises(CapabilityError, match="too thin"):
-            bulk.stacking_fault_energy(zhou2004("Cu"), "Cu", 3.615, layers=6)
-        with pytest.raises(CapabilityError, match="whole number"):
-            bulk.stacking_fault_energy(zhou2004("Cu"), "Cu", 3.615, layers=25)
-
-    def test_a_relaxation_that_does_not_converge(self, monkeypatch):
-        monkeypatch.setattr(bulk, "FORCE_TOLERANCE", 1e-30)
-        with pytest.raises(ConvergenceError, match="vacancy did not relax"):
-            bulk.vacancy_energy(
-                zhou2004("Cu"), bulk.unit_cell("Cu", "fcc", 3.615, primitive=False) * 2
-            )
+@pytest.mark.parametrize(
+    ("options", "present", "absent"),
+    [
+        (["--only", "elastic"], "C44", "vacancy"),
+        (["--only", "elastic, phonons"], "phonons X", "surface"),
+        (["--skip", "vacancy,faults,surfaces,phonons"], "C44", "vacancy"),
+    ],
+)
+def test_groups_can_be_chosen(options, present, absent, capsys):
+    assert main(["bulk", "zhou2004:Ag", *options]) == 0
+    out = capsys.readouterr().out
+    assert present in out
+    assert absent not in out
+    assert "lattice constant" in out
 
 
-class TestCommand:
-    def test_for_people(self, capsys):
-        assert main(["bulk", "zhou2004:Cu"]) == 0
+def test_a_compound_from_a_file(tmp_path, capsys):
+    cell = Atoms("NiAl", scaled_positions=[[0, 0, 0], [0.5, 0.5, 0.5]], cell=[3.1] * 3, pbc=True)
+    cell.write(tmp_path / "B2.extxyz")
+    arguments = ["bulk", "zhou2004:Ni,Al", "--cell", str(tmp_path / "B2.extxyz")]
+    assert main(arguments) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("NiAl multilattice\n")
+    for text in ("C row 6", "chemical potentials", "planes are known", "phonons b1/2", "Al at"):
+        assert text in out
+    # The cell has moved to zero stress.
+    assert f"{3.1:10.5f}" not in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["zhou2004:Xx"], "no parameters for 'Xx'"),
+        (["zhou2004:"], "no parameters for ''"),
+        (["zhou2004"], "name at least one of Cu"),
+        (["zhuo2004:Cu"], "no built-in potential and no file 'zhuo2004:Cu'; did you mean 'zhou"),
+        (["stillinger1958"], "did you mean 'stillinger1985'?"),
+        (["stillinger1985:Ge"], "no parameters for 'Ge'; it supports Si"),
+        (["stillinger1985:Si,Ge"], "takes one element, not 2"),
+        (["nowhere.eam.alloy"], "nowhere.eam.alloy"),
+        (["nowhere.sw"], "nowhere.sw"),
+        (["zhou2004:Cu,Ni"], "choose one of Cu, Ni with --element"),
+        (["zhou2004:Cu", "--element", "Cuu"], "no element 'Cuu', only Cu; did you mean 'Cu'?"),
+        (["zhou2004:Cu", "--structure", "fc"], "invalid choice: 'fc'"),
+        (["zhou2004:Cu", "--structrue", "fcc"], "did you mean '--structure'?"),
+        (["zhou2004:Cu", "--only", "elastics"], "unknown group 'elastics'; did you mean 'elastic'"),
+        (["zhou2004:Cu", "--skip", ""], "unknown group ''"),
+        (["zhou2004:Cu", "--gamma-plot", "g.txt"], "must end in .png, .pdf, .svg"),
+        (["zhou2004:Cu", "--gamma-plot", "g.png", "--skip", "faults"], "needs the group 'faults'"),
+        (["zhou2004:Cu", "--cell", "nowhere.cif"], "nowhere.cif"),
+        (["zhou2004:Cu", "--cell", "x", "--structure", "fcc"], "exclude each other"),
+        ([], "POTENTIAL"),
+    ],
+)
+def test_bad_input_is_one_line(arguments, message, capsys):
+    assert main(["bulk", *arguments]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert message in captured.err
+    assert captured.err.count("\n") == 1
+    assert captured.err.startswith("qc bulk: error: ")
+
+
+def test_bad_cells_are_one_line(tmp_path, capsys):
+    ase_bulk("Cu", cubic=True).write(tmp_path / "Cu.extxyz")
+    Atoms("Ni", positions=[[0, 0, 0]]).write(tmp_path / "open.extxyz")
+    (tmp_path / "empty.sw").write_text("")
+    for arguments, message in (
+        (["zhou2004:Ni", "--cell", "Cu.extxyz"], "no parameters for 'Cu'"),
+        (["zhou2004:Ni", "--cell", "open.extxyz"], "pbc"),
+        (["empty.sw"], "empty.sw"),
+    ):
+        named = [str(tmp_path / a) if "." in a else a for a in arguments]
+        assert main(["bulk", *named]) == 2
         captured = capsys.readouterr()
-        assert captured.err == ""
-        assert captured.out.startswith("Cu fcc\n")
-        for text in ("3.61", "-3.54", "GPa", "C44", "eV/atom", "mJ/m^2"):
-            assert text in captured.out
-
-    def test_as_json_from_a_file(self, tmp_path, capsys):
-        from qc.potentials import write_setfl
-
-        write_setfl(zhou2004("Mg", "Ti"), tmp_path / "MgTi.eam.alloy")
-        path = str(tmp_path / "MgTi.eam.alloy")
-        assert main(["bulk", path, "--element", "Mg", "--json"]) == 0
-        found = json.loads(capsys.readouterr().out)
-        assert found["structure"] == "hcp"
-        assert found["c_over_a"] == pytest.approx(1.63, abs=0.02)
-        assert found["stacking_fault"] is None
-        assert np.array(found["elastic_constants"]).shape == (6, 6)
-        assert found["vacancy"]["relaxed"] < found["vacancy"]["unrelaxed"]
-
-    @pytest.mark.parametrize(
-        ("arguments", "message"),
-        [
-            (["zhou2004:Xx"], "no parameters for 'Xx'"),
-            (["zhou2004:"], "no parameters for ''"),
-            (["nowhere.eam.alloy"], "nowhere.eam.alloy"),
-            (["zhou2004:Cu,Ni"], "choose one of Cu, Ni with --element"),
-            (["zhou2004:Cu", "--element", "Cuu"], "no element 'Cuu', only Cu; did you mean 'Cu'?"),
-            (["zhou2004:Cu", "--structure", "fc"], "invalid choice: 'fc'"),
-            (["zhou2004:Cu", "--structrue", "fcc"], "did you mean '--structure'?"),
-            ([], "POTENTIAL"),
-        ],
-    )
-    def test_bad_input_is_one_line(self, arguments, message, capsys):
-        assert main(["bulk", *arguments]) == 2
-        captured = capsys.readouterr()
-        assert captured.out == ""
         assert message in captured.err
         assert captured.err.count("\n") == 1
-        assert captured.err.startswith("qc bulk: error: ")
 
-    def test_choices(self):
-        assert load_potential("zhou2004:Cu,Ni").species == ("Cu", "Ni")
-        assert choose_element(zhou2004("Fe"), None) == "Fe"
-        assert choose_structure(zhou2004("Fe", "Cu"), "Cu") == "fcc"
-        assert choose_structure(NearestNeighbour(), "Cu") == "fcc"
-        with pytest.raises(InputError, match="choose one with --structure"):
-            choose_structure(NearestNeighbour(), "In")
+
+def test_what_fails_is_said_and_the_rest_is_printed(monkeypatch, capsys):
+    monkeypatch.setattr("qc.atomistic.bulk_cell.FORCE_TOLERANCE", 1e-30)
+    assert main(["bulk", "zhou2004:Cu", "--only", "elastic,surfaces"]) == 1
+    out = capsys.readouterr().out
+    assert "C44" in out
+    assert out.count("FAILED: ") == 3
+    assert "surface (110) did not relax" in out
+
+
+def test_an_unstable_crystal_is_called_so(capsys):
+    assert main(["bulk", "zhou2004:Cu", "--structure", "bcc", "--only", "elastic,phonons"]) == 0
+    out = capsys.readouterr().out
+    assert "unstable crystal" in out
+    assert "the stiffness has an eigenvalue -" in out
+
+
+def test_a_file_of_another_suffix_is_read_by_its_family(tmp_path):
+    line = "Si Si Si 2.1683 2.0951 1.80 21.0 1.20 -0.333333333333 7.049556277 0.6022245584 4 0 0\n"
+    (tmp_path / "Si.SW").write_text(line)
+    assert isinstance(load_potential(str(tmp_path / "Si.SW")), StillingerWeber)
+
+
+def test_choices():
+    assert load_potential("zhou2004:Cu,Ni").species == ("Cu", "Ni")
+    assert load_potential("stillinger1985").species == ("Si",)
+    assert choose_element(zhou2004("Fe"), None) == "Fe"
+    assert choose_structure(zhou2004("Fe", "Cu"), "Cu") == "fcc"
+    argon = LennardJones(("Ar", "In"), epsilon=0.01, sigma=3.4, cutoff=8.0)
+    assert choose_structure(argon, "Ar") == "fcc"
+    assert choose_crystal(argon, "Ar", None, None).name == "fcc"
+    with pytest.raises(InputError, match="choose one with --structure"):
+        choose_structure(argon, "In")
+
+
+def test_branches_of_phonons():
+    point = ZonePoint(
+        "X",
+        np.array([0.0, 0.0, 1.0]),
+        np.array([-1.25, -1e-9, 2.0, 2.0, 3.0, 4.0]),
+        np.array([0.0, 0.0, 1.0, 1.0, 0.4, np.nan]),
+    )
+    assert branches(point) == "1.250i T, 0.000 T, 2.000 L x2, 3.000, 4.000"
+
+
+def test_a_table_without_groups():
+    crystal = standard_crystal("Cu", "fcc", 3.6)
+    text = as_text(BulkProperties(crystal, -3.5))
+    assert text.splitlines() == [
+        "Cu fcc",
+        "  lattice constant  3.60000 Angstrom",
+        "  cohesive energy   -3.5000 eV/atom",
+    ]
+    bare = BulkProperties(crystal, -3.5, elasticity=elasticity(crystal, zhou2004("Cu")))
+    assert "C44" in as_text(bare)

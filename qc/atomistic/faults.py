@@ -1,0 +1,323 @@
+"""Generalised stacking-fault energies: gamma lines, stable and unstable faults."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import optimize
+
+from qc.atomistic.bulk_cell import Cell, CellEnergy, DefectEnergy, Relaxed, Report, relax, silent
+from qc.atomistic.bulk_lattice import site_energies
+from qc.atomistic.bulk_layers import layers_of, reduced
+from qc.crystal import Crystal
+from qc.errors import CrystalError
+from qc.potentials import Potential
+
+Array = NDArray[np.float64]
+
+#: Height of a stack in cutoffs: a fault does not feel its own image.
+THICKNESS = 4.0
+
+#: Points of a gamma line, both ends included.
+POINTS = 21
+
+
+@dataclass(frozen=True)
+class SlipSystem:
+    """A plane to cut a crystal on and a displacement of the upper half.
+
+    Parameters
+    ----------
+    name : str
+    plane : tuple of int
+        Miller indices of the conventional cell.
+    direction : tuple of int
+        Miller indices; the full displacement is ``fraction`` times this vector.
+    fraction : Fraction
+    stable : str or None
+        Name of the stable fault at the full displacement; None if that is a lattice vector.
+    gap : {"widest", "narrowest"}
+        Between which planes of atoms to cut, where they are not evenly spaced.
+    """
+
+    name: str
+    plane: tuple[int, ...]
+    direction: tuple[int, ...]
+    fraction: Fraction
+    stable: str | None = None
+    gap: str = "widest"
+
+
+#: Gamma lines of each structure.
+SYSTEMS: dict[str, tuple[SlipSystem, ...]] = {
+    "fcc": (
+        SlipSystem("{111}<112>", (1, 1, 1), (1, 1, -2), Fraction(1, 6), "intrinsic"),
+        SlipSystem("{111}<110>", (1, 1, 1), (1, -1, 0), Fraction(1, 2)),
+    ),
+    "bcc": (
+        SlipSystem("{110}<111>", (1, 1, 0), (1, -1, 1), Fraction(1, 2)),
+        SlipSystem("{112}<111>", (1, 1, 2), (1, 1, -1), Fraction(1, 2)),
+    ),
+    "hcp": (
+        SlipSystem("basal <10-10>", (0, 0, 0, 1), (1, 0, -1, 0), Fraction(1, 3), "intrinsic I2"),
+        SlipSystem("basal <11-20>", (0, 0, 0, 1), (1, 1, -2, 0), Fraction(1, 3)),
+        SlipSystem("prismatic <11-20>", (1, 0, -1, 0), (1, -2, 1, 0), Fraction(1, 3)),
+    ),
+    "diamond": (
+        SlipSystem(
+            "glide {111}<112>", (1, 1, 1), (1, 1, -2), Fraction(1, 6), "intrinsic", "narrowest"
+        ),
+        SlipSystem("shuffle {111}<110>", (1, 1, 1), (1, -1, 0), Fraction(1, 2)),
+    ),
+}
+
+
+@dataclass(frozen=True)
+class GammaLine:
+    """Energy of a crystal cut on a plane, its upper half displaced, relaxed along the normal.
+
+    Parameters
+    ----------
+    system : SlipSystem
+    vector : (3,) float64, Angstrom
+        The full displacement, in the crystal's axes.
+    fractions : (n,) float64
+        Displacements from 0 to 1 times the vector.
+    unrelaxed, relaxed : (n,) float64, eV/Angstrom^2
+    unstable : DefectEnergy, eV/Angstrom^2
+        The maxima of the two lines.
+    unstable_at : float
+        Fraction of the relaxed maximum.
+    stable : DefectEnergy or None, eV/Angstrom^2
+        The fault at the full displacement, where that is one.
+    layers : int
+        Atoms in the stack.
+    """
+
+    system: SlipSystem
+    vector: Array
+    fractions: Array
+    unrelaxed: Array
+    relaxed: Array
+    unstable: DefectEnergy
+    unstable_at: float
+    stable: DefectEnergy | None
+    layers: int
+
+
+class Stack:
+    """A periodic stack of layers with one fault per period: at the joint to the next period.
+
+    Layers keep their places in the plane; their heights relax and so does that of the period. At
+    a fixed height the energy would converge as slowly as one over the number of layers.
+
+    Parameters
+    ----------
+    crystal : Crystal
+        At zero stress.
+    potential : Potential
+    system : SlipSystem
+    thickness : float
+        Height of the stack in cutoffs.
+
+    Raises
+    ------
+    CrystalError
+        Indices that are no lattice plane, a displacement out of the plane, or a stack so thin
+        that the fault would see its own image.
+
+    Source: V. Vitek, Philos. Mag. 18 (1968) 773.
+    """
+
+    def __init__(
+        self,
+        crystal: Crystal,
+        potential: Potential,
+        system: SlipSystem,
+        thickness: float = THICKNESS,
+    ) -> None:
+        if thickness < 2.0:
+            raise CrystalError(
+                f"a stack {thickness} cutoffs high is too thin: a fault would see its own image"
+            )
+        layers = layers_of(crystal, system.plane, potential)
+        gap = int(np.argmax(layers.gaps if system.gap == "widest" else -layers.gaps))
+        self.cell = layers.stack(thickness * potential.cutoff, gap)
+        self.potential, self.system, self.area = potential, system, layers.area
+        self.per_atom = float(site_energies(crystal, potential).mean())
+        self.vector = float(system.fraction) * crystal.vector(system.direction)
+        self._shift = layers.rotation @ self.vector
+        if abs(self._shift[2]) > 1e-6 * crystal.a:
+            raise CrystalError(f"{system.name}: the displacement does not lie in the plane")
+        if self._hard_sense():
+            self._shift, self.vector = -self._shift, -self.vector
+
+    def _hard_sense(self) -> bool:
+        """Say whether the opposite displacement is the one that is meant.
+
+        Of the two senses of a line without mirror symmetry that is the soft one: towards the
+        stable fault, and where both ends are perfect crystals that of twinning.
+        """
+        ahead, back = (self.unrelaxed(t) for t in (1.0, -1.0))
+        if abs(ahead - back) < 1e-9:
+            ahead, back = (self.relaxed(t / 3).energy.relaxed for t in (1.0, -1.0))
+        return back < ahead - 1e-9
+
+    def shifted(self, fraction: float) -> Cell:
+        """Return the stack with its joint displaced."""
+        cell = self.cell.cell.copy()
+        cell[2] += fraction * self._shift
+        return dataclasses.replace(self.cell, cell=reduced(cell))
+
+    def unrelaxed(self, fraction: float) -> float:
+        """Return the energy of the fault as displaced, eV/Angstrom^2."""
+        cell = self.shifted(fraction)
+        energy = CellEnergy(self.potential, cell, self.per_atom)
+        return energy.stretched(cell.positions, 1.0)[0] / self.area
+
+    def relaxed(
+        self, fraction: float, start: Relaxed | None = None, report: Report = silent
+    ) -> Relaxed:
+        """Return the relaxed fault; energies are of the whole cell, eV."""
+        name = f"{self.system.name} fault at {fraction:.3f}"
+        return relax(
+            self.potential,
+            self.shifted(fraction),
+            self.per_atom,
+            name,
+            report,
+            stretch=True,
+            start=None if start is None else start.state,
+        )
+
+    def slope(self, relaxed: Relaxed) -> float:
+        """Return the derivative of the relaxed energy with the fraction, eV."""
+        return float(relaxed.joint @ self._shift)
+
+
+def gamma_line(
+    crystal: Crystal,
+    potential: Potential,
+    system: SlipSystem,
+    report: Report = silent,
+    points: int = POINTS,
+    thickness: float = THICKNESS,
+) -> GammaLine:
+    """Return a gamma line with its unstable and stable faults.
+
+    The maximum of the relaxed line is where the shear traction of the relaxed stack vanishes, so
+    it does not depend on the sampling.
+
+    Parameters
+    ----------
+    crystal : Crystal
+        At zero stress.
+    potential : Potential
+    system : SlipSystem
+    report : callable
+        Called with a line of text as the work goes on.
+    points : int
+        Samples, both ends included.
+    thickness : float
+        Height of the stack in cutoffs.
+
+    Raises
+    ------
+    CrystalError
+        As `Stack`.
+    ConvergenceError
+        A relaxation did not converge.
+
+    Source: J. P. Hirth and J. Lothe, Theory of Dislocations (1982), section 10-2.
+    """
+    stack = Stack(crystal, potential, system, thickness)
+    fractions = np.linspace(0.0, 1.0, max(5, points))
+    states: list[Relaxed] = []
+    for t in fractions:
+        states.append(stack.relaxed(float(t), states[-1] if states else None, report))
+    area = stack.area
+    unrelaxed = np.array([state.energy.unrelaxed for state in states]) / area
+    relaxed = np.array([state.energy.relaxed for state in states]) / area
+    where, top = _summit(stack, fractions, states, report)
+    raw = optimize.minimize_scalar(
+        lambda t: -stack.unrelaxed(t),
+        bounds=_around(fractions, int(unrelaxed.argmax())),
+        method="bounded",
+        options={"xatol": 1e-5},
+    )
+    last = states[-1].energy
+    return GammaLine(
+        system=system,
+        vector=stack.vector,
+        fractions=fractions,
+        unrelaxed=unrelaxed,
+        relaxed=relaxed,
+        unstable=DefectEnergy(float(max(-raw.fun, unrelaxed.max())), top / area),
+        unstable_at=where,
+        stable=None
+        if system.stable is None
+        else DefectEnergy(last.unrelaxed / area, last.relaxed / area),
+        layers=len(stack.cell.positions),
+    )
+
+
+def _around(fractions: Array, k: int) -> tuple[float, float]:
+    return float(fractions[max(k - 1, 0)]), float(fractions[min(k + 1, len(fractions) - 1)])
+
+
+def _summit(
+    stack: Stack, fractions: Array, states: list[Relaxed], report: Report
+) -> tuple[float, float]:
+    """Return place and energy, eV, of the relaxed maximum."""
+    energies = np.array([state.energy.relaxed for state in states])
+    k = int(energies.argmax())
+    low, high = _around(fractions, k)
+    best = float(fractions[k]), float(energies[k])
+    state = states[k]
+    slopes = [stack.slope(states[j]) for j in (max(k - 1, 0), min(k + 1, len(states) - 1))]
+    if not slopes[0] > 0.0 > slopes[1]:
+        # A line that is not smooth, or that climbs to its end: the samples have to do.
+        return best
+
+    def slope(t: float) -> float:
+        nonlocal best, state
+        state = stack.relaxed(t, state, report)
+        if state.energy.relaxed > best[1]:
+            best = t, state.energy.relaxed
+        return stack.slope(state)
+
+    optimize.brentq(slope, low, high, xtol=1e-4)
+    return best
+
+
+def growth_fault_energy(
+    crystal: Crystal,
+    potential: Potential,
+    report: Report = silent,
+    thickness: float = THICKNESS,
+) -> DefectEnergy:
+    """Return the energy of the intrinsic fault I1 of hcp, ABABACAC, eV/Angstrom^2.
+
+    A layer is missing and one half has slipped: slip alone does not make this fault.
+
+    Raises
+    ------
+    CrystalError
+        The crystal is not hcp.
+    ConvergenceError
+        The relaxation did not converge.
+
+    Source: J. P. Hirth and J. Lothe, Theory of Dislocations (1982), section 11-2.
+    """
+    if crystal.name != "hcp":
+        raise CrystalError(f"the fault I1 belongs to hcp, not to {crystal.name}")
+    layers = layers_of(crystal, (0, 0, 0, 1), potential)
+    cell = layers.stack(thickness * potential.cutoff, odd=True)
+    per_atom = float(site_energies(crystal, potential).mean())
+    report("fault I1")
+    found = relax(potential, cell, per_atom, "fault I1", report, stretch=True)
+    return DefectEnergy(found.energy.unrelaxed / layers.area, found.energy.relaxed / layers.area)
