@@ -13,7 +13,7 @@ from qc.errors import InputError, PotentialError
 
 from . import eam_kernels, eam_pair_kernels, eam_star_kernels, star
 from .base import Array, Bonds, IntArray, Pairs, Potential
-from .checks import check_bonds, check_distinct, check_positions, check_star
+from .checks import check_bonds, check_star
 from .pair_checks import Scratch, aligned, check_apart, check_pairs, shares
 from .splines import cubic_coefficients
 
@@ -226,41 +226,6 @@ class EAM(Potential):
         scratch.give_back(self)
         if not np.isfinite(forces.sum()):
             check_apart(y, pairs)
-        return energies, forces
-
-    def weighted_energy_forces(
-        self,
-        positions: Array,
-        types: IntArray,
-        weights: Array,
-        start: IntArray,
-        neighbours: IntArray,
-        offsets: Array,
-    ) -> tuple[Array, Array]:
-        """Return site energies and the forces of the weighted sum of site energies.
-
-        Parameters
-        ----------
-        positions : (n, 3) float64, Angstrom
-        types : (n,) int64
-        weights : (n,) float64
-        start, neighbours, offsets : (n + 1,) int64, (nb,) int64, (nb, 3) float64
-            Full symmetric neighbour list; ``R_b = y[j] + offset_b - y[i]``. Rows of sites
-            without weight and without a weighted neighbour may be empty.
-
-        Returns
-        -------
-        site_energies : (n,) float64, eV
-            Zero where the weight is zero.
-        forces : (n, 3) float64, eV/Angstrom
-            ``-d/dy sum_i w_i V_i``, the same for any number of threads.
-        """
-        arrays = check_positions(self, positions, types, weights, start, neighbours, offsets)
-        n = len(arrays[0])
-        energies, forces = np.empty(n), np.empty((n, 3))
-        eam_kernels.weighted(*arrays, *self._kernel_tables, np.empty(n), energies, forces)
-        if not np.isfinite(forces.sum()):
-            check_distinct(arrays[0], arrays[3], arrays[4], arrays[5])
         return energies, forces
 
     def deformed_star(

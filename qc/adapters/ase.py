@@ -20,10 +20,12 @@ from ase.stress import full_3x3_to_voigt_6_stress
 from numpy.typing import NDArray
 
 from qc.atomistic.energy import energy_forces, virial
-from qc.atomistic.neighbours import VerletList, check_positions
+from qc.atomistic.field import ForceField
+from qc.atomistic.neighbours import NeighbourList, VerletList, check_positions
 from qc.errors import InputError, suggest
 from qc.potentials import Potential
 
+Array = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
 
@@ -69,6 +71,7 @@ class PotentialCalculator(Calculator):
 
     def __init__(self, potential: Potential, *, skin: float = 0.5, **kwargs: Any) -> None:
         self._verlet: VerletList | None = None
+        self._field: ForceField | None = None
         self._types: IntArray = np.empty(0, dtype=np.int64)
         self.potential = potential
         super().__init__(skin=skin, **kwargs)
@@ -85,7 +88,7 @@ class PotentialCalculator(Calculator):
                 f"expected a potential of qc.potentials, got {type(potential).__name__}"
             )
         self._potential = potential
-        self._verlet = None
+        self._verlet = self._field = None
         self.reset()
 
     def set(self, **kwargs: Any) -> dict[str, Any]:
@@ -106,7 +109,7 @@ class PotentialCalculator(Calculator):
             VerletList(self.potential.cutoff, kwargs["skin"])
         changed = super().set(**kwargs)
         if changed:
-            self._verlet = None
+            self._verlet = self._field = None
         return changed
 
     def calculate(
@@ -127,13 +130,10 @@ class PotentialCalculator(Calculator):
         _check_dynamics(atoms)
         if "numbers" in system_changes or len(self._types) != len(atoms):
             self._types = _types(self.potential, atoms.numbers)
-        if self._verlet is None:
-            self._verlet = VerletList(self.potential.cutoff, self.parameters["skin"])
-        self._verlet.update(y, atoms.cell[:], atoms.pbc)
-        neighbours = self._verlet.list
+            self._field = None
 
         if "energy" not in results:
-            energies, forces = energy_forces(self.potential, y, self._types, neighbours)
+            energies, forces = self._energy_forces(atoms, y)
             energy = math.fsum(energies)
             results = {
                 "energy": energy,
@@ -144,9 +144,23 @@ class PotentialCalculator(Calculator):
         if "stress" in properties and "stress" not in results:
             if atoms.cell.rank < 3:
                 raise PropertyNotImplementedError("stress needs three cell vectors")
-            total = virial(self.potential, y, self._types, neighbours)
+            total = virial(self.potential, y, self._types, self._neighbours(atoms, y))
             results["stress"] = full_3x3_to_voigt_6_stress(total / atoms.get_volume())
         self.results = results
+
+    def _energy_forces(self, atoms: Atoms, y: Array) -> tuple[Array, Array]:
+        """Return site energies and forces: by the fused kernel where the potential has one."""
+        if self.potential.pair_list == "none":
+            return energy_forces(self.potential, y, self._types, self._neighbours(atoms, y))
+        if self._field is None:
+            self._field = ForceField(self.potential, self._types, skin=self.parameters["skin"])
+        return self._field.energy_forces(y, atoms.cell[:], atoms.pbc)
+
+    def _neighbours(self, atoms: Atoms, y: Array) -> NeighbourList:
+        if self._verlet is None:
+            self._verlet = VerletList(self.potential.cutoff, self.parameters["skin"])
+        self._verlet.update(y, atoms.cell[:], atoms.pbc)
+        return self._verlet.list
 
 
 def _types(potential: Potential, numbers: NDArray[np.int64]) -> IntArray:

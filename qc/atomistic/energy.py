@@ -29,7 +29,8 @@ def energy_forces(
 ) -> tuple[Array, Array]:
     """Return site energies and the forces of ``E = sum_i w_i V_i``.
 
-    The potential's fused kernel is used where it has one, its bond gradients otherwise.
+    From the potential's bond gradients: the way for potentials without a fused kernel, and what
+    `ForceField` is checked against.
 
     Parameters
     ----------
@@ -40,8 +41,7 @@ def energy_forces(
     neighbours : NeighbourList
         At least as long as the potential's cutoff.
     weights : (n,) float64, optional
-        Site weights, 1 by default. Rows of sites without weight and without a weighted neighbour
-        may be empty.
+        Site weights, 1 by default. Rows of sites without weight may be empty.
 
     Returns
     -------
@@ -55,13 +55,7 @@ def energy_forces(
         A site energy or force is NaN or infinite; the message names the atom.
     """
     w = np.ones(len(positions)) if weights is None else weights
-    fused = getattr(potential, "weighted_energy_forces", None)
-    if fused is not None:
-        energies, forces = fused(
-            positions, types, w, neighbours.start, neighbours.neighbours, neighbours.offsets
-        )
-    else:
-        energies, forces = _from_bond_gradients(potential, positions, types, neighbours, w)
+    energies, forces = _from_bond_gradients(potential, positions, types, neighbours, w)
     finite = np.isfinite(energies) & np.isfinite(forces).all(axis=1)
     if not finite.all():
         atom = int(np.nonzero(~finite)[0][0])

@@ -7,8 +7,8 @@ import math
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
 
+from qc.atomistic.field import ForceField
 from qc.atomistic.neighbours import VerletList
 from qc.errors import NonFiniteError
 from qc.potentials import Bonds, Potential
@@ -60,16 +60,12 @@ class AtomisticTerm:
         if period is not None:
             cell, pbc = np.diag([1.0, 1.0, 0.0]), [False, False, True]
             cell[2] = period
-        # Forces are gathered, so every atom that an active site pulls on needs its own row.
-        rows = np.zeros(len(positions), dtype=bool)
-        if not self.empty:
-            reach = potential.cutoff + 2.0 * skin + 1.0
-            planar = 2 if period is not None else 3
-            tree = cKDTree(positions[self.active][:, :planar])
-            near = tree.query(positions[:, :planar], distance_upper_bound=reach)[0]
-            rows = np.isfinite(near)
-        self._rows, self._cell, self._pbc = rows, cell, pbc
-        self._list = VerletList(potential.cutoff, skin, cell=cell, pbc=pbc, rows=rows)
+        self._field: ForceField | None = None
+        self._kept: tuple[Array, Array, Array] | None = None
+        if potential.pair_list != "none" and not self.empty:
+            self._field = ForceField(potential, types, weights, cell, pbc, skin)
+        # The list of the generic path: bonds of the active sites. It is made when first needed.
+        self._list = VerletList(potential.cutoff, skin, cell=cell, pbc=pbc, rows=weights > 0)
 
     def positions(self, u: Array) -> Array:
         """Return the current positions of the patch, (n, 3) Angstrom."""
@@ -80,44 +76,41 @@ class AtomisticTerm:
         if not np.isfinite(y).all():
             atom = int(np.nonzero(~np.isfinite(y).all(axis=1))[0][0])
             raise NonFiniteError(f"position of patch atom {atom} is not finite")
-        if self._list.update(y) and not self._rows[self._reached()].all():
-            # An atom came near that had no row: forces on it would be lost.
-            self._rows[self._reached()] = True
-            self._list = VerletList(
-                self.potential.cutoff,
-                self._list.skin,
-                cell=self._cell,
-                pbc=self._pbc,
-                rows=self._rows,
-            )
-            self._list.update(y)
         return y
 
-    def _reached(self) -> IntArray:
-        """Atoms within the list's reach of an active site."""
-        full = self._list.list
-        rows = np.zeros(len(self.y0), dtype=bool)
-        rows[self.active] = True
-        return np.unique(full.neighbours[np.repeat(rows, np.diff(full.start))])
+    def _fused(self, y: Array) -> tuple[Array, Array]:
+        """Energies of the active sites and forces (n, 3) by the potential's fused kernel.
+
+        Kept, as energy and forces are asked for one after the other.
+        """
+        assert self._field is not None
+        if self._kept is None or not np.array_equal(self._kept[0], y):
+            self._kept = None
+            try:
+                energies, forces = self._field.energy_forces(y)
+            except NonFiniteError as error:
+                raise NonFiniteError(f"patch {error}") from error
+            self._kept = y, energies[self.active], forces
+        return self._kept[1].copy(), self._kept[2].copy()
 
     def _bonds(self, y: Array) -> tuple[Bonds, IntArray, IntArray]:
         """Bonds of the active sites only, with the sites at both ends."""
-        full = self._list.list
-        counts = np.diff(full.start)[self.active]
-        start = np.zeros(len(self.active) + 1, dtype=np.int64)
-        np.cumsum(counts, out=start[1:])
-        index = np.repeat(full.start[self.active] - start[:-1], counts) + np.arange(start[-1])
-        i = np.repeat(self.active, counts)
-        j = full.neighbours[index]
-        vectors = (y[j] - y[i]) + full.offsets[index]
-        return Bonds(start, vectors, self.types[self.active], self.types[j]), i, j
+        self._list.update(y)
+        found = self._list.list
+        # The other rows are empty.
+        start = found.start[np.append(self.active, len(y))]
+        j = found.neighbours
+        bonds = Bonds(start, found.vectors(y), self.types[self.active], self.types[j])
+        return bonds, found.sites, j
 
     def site_energies(self, u: Array) -> Array:
         """Unweighted energies of the active sites, (n_active,) eV."""
         if self.empty:
             return np.zeros(0)
-        bonds, _, _ = self._bonds(self._fresh(u))
-        return self.potential.site_energies(bonds)
+        y = self._fresh(u)
+        if self._field is not None:
+            return self._fused(y)[0]
+        return self.potential.site_energies(self._bonds(y)[0])
 
     def energy(self, u: Array) -> float:
         """Energy relative to the reference, eV."""
@@ -136,13 +129,8 @@ class AtomisticTerm:
         if self.empty:
             return np.zeros(0), np.zeros((n, 3))
         y = self._fresh(u)
-        fused = getattr(self.potential, "weighted_energy_forces", None)
-        if fused is not None:
-            lst = self._list.list
-            energies, forces = fused(
-                y, self.types, self.weights, lst.start, lst.neighbours, lst.offsets
-            )
-            energies = energies[self.active]
+        if self._field is not None:
+            energies, forces = self._fused(y)
         else:
             bonds, i, j = self._bonds(y)
             energies, g = self.potential.bond_gradients(bonds)

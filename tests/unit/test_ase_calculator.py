@@ -335,7 +335,7 @@ class TestDrivers:
             drifts.append(np.std(np.array(energies) - start))
         assert drifts[0] < 1e-4 * len(atoms)
         assert drifts[1] < 0.35 * drifts[0]
-        assert 1 < atoms.calc._verlet.rebuilds < 100
+        assert 1 < atoms.calc._field.rebuilds < 100
 
     def test_dynamics_stops_at_a_nan(self, potential):
         atoms = alloy(potential)

@@ -191,5 +191,6 @@ def test_no_atoms_have_no_energy(potential):
 
 def test_these_are_the_potentials_meant():
     assert isinstance(POTENTIALS["eam"], EAM)
-    assert hasattr(POTENTIALS["eam"], "weighted_energy_forces")
-    assert not hasattr(POTENTIALS["pair"], "weighted_energy_forces")
+    assert POTENTIALS["eam"].pair_list == "half"
+    assert POTENTIALS["pair"].pair_list == "none"
+    assert POTENTIALS["eam without kernel"].pair_list == "none"

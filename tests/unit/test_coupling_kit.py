@@ -64,7 +64,9 @@ def test_each_scheme_is_given_the_checks_it_can_be_given(scheme):
 def test_ghost_forces_are_reported():
     size = {scheme: report(scheme)["ghost force"].figure for scheme in SCHEMES}
     assert size["qce"] > size["bqce"] > 0.01
-    assert size["bgfc"] == size["bqce"] == size["scgfc"]
+    # Neighbour lists made at other moments sum in another order.
+    assert size["bgfc"] == pytest.approx(size["bqce"], rel=1e-12)
+    assert size["scgfc"] == pytest.approx(size["bqce"], rel=1e-12)
     assert max(size["atomistic"], size["cauchy-born"], size["bqcf"]) < 1e-12
     # Blended forces have no symmetric Hessian: reported, not judged.
     assert report("bqcf")["symmetry"].bound is None
@@ -128,8 +130,8 @@ def test_weights_out_of_range_are_found():
 class Stretched(EAM):
     """Forces that are 0.1 % too large."""
 
-    def weighted_energy_forces(self, *arguments):
-        energies, forces = super().weighted_energy_forces(*arguments)
+    def energy_forces(self, *arguments):
+        energies, forces = super().energy_forces(*arguments)
         return energies, 1.001 * forces
 
 

@@ -17,6 +17,7 @@ from qc.potentials import (
     Jet,
     LennardJones,
     Morse,
+    Pairs,
     ToyEAM,
     write_setfl,
     zhou2004,
@@ -183,8 +184,8 @@ class SwallowsNaN(Plain):
     def bond_gradients(self, bonds):
         return super().bond_gradients(replace(bonds, vectors=np.nan_to_num(bonds.vectors, nan=9.0)))
 
-    def weighted_energy_forces(self, positions, *lists):
-        return super().weighted_energy_forces(np.nan_to_num(positions, nan=1.0), *lists)
+    def energy_forces(self, positions, *lists):
+        return super().energy_forces(np.nan_to_num(positions, nan=1.0), *lists)
 
 
 class AnySpecies(Plain):
@@ -202,20 +203,29 @@ class Drifting(Plain):
 
 
 class IgnoresWeights(Plain):
-    def weighted_energy_forces(self, positions, types, weights, *lists):
-        return super().weighted_energy_forces(positions, types, np.ones_like(weights), *lists)
+    def energy_forces(self, positions, types, weights, pairs):
+        return super().energy_forces(positions, types, np.ones_like(weights), pairs)
 
 
 class FusedEnergyOff(Plain):
-    def weighted_energy_forces(self, *arguments):
-        energies, forces = super().weighted_energy_forces(*arguments)
+    def energy_forces(self, *arguments):
+        energies, forces = super().energy_forces(*arguments)
         return energies * (1 + 1e-10), forces
 
 
 class FusedPush(Plain):
-    def weighted_energy_forces(self, *arguments):
-        energies, forces = super().weighted_energy_forces(*arguments)
+    def energy_forces(self, *arguments):
+        energies, forces = super().energy_forces(*arguments)
         return energies, forces + np.array([1e-6, 0, 0])
+
+
+class Forgetful(Plain):
+    calls = 0
+
+    def energy_forces(self, *arguments):
+        energies, forces = super().energy_forces(*arguments)
+        self.calls += 1
+        return energies, forces * (1 + 1e-15 * self.calls)
 
 
 class StarOff(Plain):
@@ -255,6 +265,7 @@ BROKEN = {
     IgnoresWeights: {"fused: forces", "fused: gradient", "fused: gradient: fall"},
     FusedEnergyOff: {"fused: energies"},
     FusedPush: {"fused: momentum"},
+    Forgetful: {"fused: repeatable"},
     StarOff: {"star: energy", "star: stress", "star: tangent", "star: without tangent"},
     Raises: {"hessian", "blocks"},
 }
@@ -276,22 +287,22 @@ def test_kit_catches_dependence_on_threads():
 
 def test_every_check_has_a_potential_that_fails_it():
     names = {c.name for c in check_potential(Plain()).checks if c.bound is not None}
-    assert names - set().union(*BROKEN.values()) <= {"threads"}
+    assert names - set().union(*BROKEN.values()) <= {"threads", "fused: threads"}
 
 
 def test_kit_reports_what_is_not_offered():
     class Bare(Plain):
-        weighted_energy_forces = None
+        pair_list = "none"
         deformed_star = None
 
         def __getattribute__(self, name):
-            if name in ("weighted_energy_forces", "deformed_star"):
+            if name == "deformed_star":
                 raise AttributeError(name)
             return super().__getattribute__(name)
 
     report = check_potential(Bare())
     assert report.passed
-    assert report["weighted_energy_forces"].bound is None
+    assert report["energy_forces"].bound is None
     assert "fused: forces" not in report
     assert "not offered" in str(report)
 
@@ -450,45 +461,56 @@ class TestFaults:
     @staticmethod
     def chain(n=3):
         positions = np.array([[2.5 * k, 0.0, 0.0] for k in range(n)])
-        pairs = [(i, j) for i in range(n) for j in range(n) if abs(i - j) == 1]
-        start = np.searchsorted([i for i, _ in pairs], np.arange(n + 1))
-        lists = (start, np.array([j for _, j in pairs]), np.zeros((len(pairs), 3)))
-        return [positions, np.zeros(n, int), np.ones(n), *lists]
+        start = np.append(np.arange(n), n - 1)
+        rows = np.arange(n, dtype=np.int32)
+        pairs = {"start": start, "neighbours": rows[1:].copy(), "owners": rows, "half": True}
+        return [positions, np.zeros(n, int), np.ones(n)], pairs
 
     @pytest.mark.parametrize(
         ("which", "index", "value", "message"),
         [
             (0, (1, 2), np.nan, "position of atom 1 is not finite"),
             (2, 2, np.inf, "weight of atom 2 is not finite"),
-            (5, (3, 0), np.nan, "offset of bond 3 is not finite"),
             (1, 2, 5, "atom 2 has type 5"),
-            (4, 0, 9, "names atom 9"),
+            ("neighbours", 0, 9, "names atom 9"),
+            ("neighbours", 1, -1, "names atom"),
+            ("owners", 2, 7, "owners must name 3 atoms"),
+            ("owners", 1, 0, "first rows"),
+            ("start", 3, 9, "start must rise"),
         ],
     )
-    def test_neighbour_list_with_a_fault(self, potential, which, index, value, message):
-        arrays = self.chain()
-        arrays[which][index] = value
+    def test_pairs_with_a_fault(self, potential, which, index, value, message):
+        arrays, pairs = self.chain()
+        (pairs if isinstance(which, str) else arrays)[which][index] = value
         with pytest.raises(InputError, match=message):
-            potential.weighted_energy_forces(*arrays)
+            potential.energy_forces(*arrays, Pairs(**pairs))
+
+    def test_a_list_of_the_other_kind(self, potential):
+        arrays, pairs = self.chain()
+        with pytest.raises(InputError, match="half list, not a full"):
+            potential.energy_forces(*arrays, Pairs(**{**pairs, "half": False}))
 
     def test_coincident_atoms_name_the_pair(self, potential):
-        arrays = self.chain()
+        arrays, pairs = self.chain()
         arrays[0][2] = arrays[0][1]
         with pytest.raises(InputError, match="atoms 1 and 2 are at the same place"):
-            potential.weighted_energy_forces(*arrays)
+            potential.energy_forces(*arrays, Pairs(**pairs))
 
     def test_shapes_that_do_not_fit(self, potential):
-        arrays = self.chain()
-        for k in range(6):
+        arrays, pairs = self.chain()
+        for k in range(3):
             short = list(arrays)
             short[k] = arrays[k][:-1]
             with pytest.raises(InputError):
-                potential.weighted_energy_forces(*short)
+                potential.energy_forces(*short, Pairs(**pairs))
+        for name in ("start", "neighbours", "owners"):
+            with pytest.raises(InputError):
+                potential.energy_forces(*arrays, Pairs(**{**pairs, name: pairs[name][:-1]}))
 
     def test_no_atoms(self, potential):
-        energies, forces = potential.weighted_energy_forces(
-            np.empty((0, 3)), [], [], [0], [], np.empty((0, 3))
-        )
+        none = np.empty(0, dtype=np.int32)
+        pairs = Pairs(np.zeros(1, dtype=np.int64), none, none, True)
+        energies, forces = potential.energy_forces(np.empty((0, 3)), [], [], pairs)
         assert energies.shape == (0,)
         assert forces.shape == (0, 3)
 
