@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -13,6 +14,7 @@ from scipy import optimize
 from qc.atomistic.bulk_cell import Cell, CellEnergy, DefectEnergy, Relaxed, Report, relax, silent
 from qc.atomistic.bulk_lattice import site_energies
 from qc.atomistic.bulk_layers import layers_of, reduced
+from qc.atomistic.neighbours import neighbour_list
 from qc.crystal import Crystal
 from qc.errors import CrystalError
 from qc.potentials import Potential
@@ -92,6 +94,10 @@ class GammaLine:
         The maxima of the two lines.
     unstable_at : float
         Fraction of the relaxed maximum.
+    opening : float, Angstrom
+        How far the halves have moved apart there.
+    comes_apart : bool
+        No atom of one half reaches the other there: to cleave costs less than to slip.
     stable : DefectEnergy or None, eV/Angstrom^2
         The fault at the full displacement, where that is one.
     layers : int
@@ -105,6 +111,8 @@ class GammaLine:
     relaxed: Array
     unstable: DefectEnergy
     unstable_at: float
+    opening: float
+    comes_apart: bool
     stable: DefectEnergy | None
     layers: int
 
@@ -150,6 +158,7 @@ class Stack:
         self.potential, self.system, self.area = potential, system, layers.area
         self.per_atom = float(site_energies(crystal, potential).mean())
         self.vector = float(system.fraction) * crystal.vector(system.direction)
+        self.height = float(self.cell.cell[2, 2])
         self._shift = layers.rotation @ self.vector
         if abs(self._shift[2]) > 1e-6 * crystal.a:
             raise CrystalError(f"{system.name}: the displacement does not lie in the plane")
@@ -194,6 +203,13 @@ class Stack:
             start=None if start is None else start.state,
         )
 
+    def is_apart(self, fraction: float, relaxed: Relaxed) -> bool:
+        """Say whether no bond within the cutoff crosses the joint."""
+        scale = np.array([1.0, 1.0, relaxed.stretch])
+        cell = self.shifted(fraction).cell * scale
+        found = neighbour_list(relaxed.positions * scale, self.potential.cutoff, cell, True)
+        return not bool((np.abs(found.offsets[:, 2]) > 0.5 * cell[2, 2]).any())
+
     def slope(self, relaxed: Relaxed) -> float:
         """Return the derivative of the relaxed energy with the fraction, eV."""
         return float(relaxed.joint @ self._shift)
@@ -210,7 +226,9 @@ def gamma_line(
     """Return a gamma line with its unstable and stable faults.
 
     The maximum of the relaxed line is where the shear traction of the relaxed stack vanishes, so
-    it does not depend on the sampling.
+    it does not depend on the sampling. Where the tractions do not add up to the energies, as with
+    potentials whose bonds break all at once, the line is swept both ways and from unrelaxed
+    starts, the lowest energy counts, and the maximum is searched by finer samples.
 
     Parameters
     ----------
@@ -236,13 +254,18 @@ def gamma_line(
     """
     stack = Stack(crystal, potential, system, thickness)
     fractions = np.linspace(0.0, 1.0, max(5, points))
-    states: list[Relaxed] = []
-    for t in fractions:
-        states.append(stack.relaxed(float(t), states[-1] if states else None, report))
+    states = _sweep(stack, fractions, report)
+    smooth = _is_smooth(stack, fractions, states)
+    if not smooth:
+        # Several relaxed states at one displacement: the lowest of those that can be reached.
+        others = _sweep(stack, fractions[::-1], report)[::-1]
+        fresh = [stack.relaxed(float(t), None, report) for t in fractions]
+        states = [_lowest(trio) for trio in zip(states, others, fresh, strict=True)]
     area = stack.area
     unrelaxed = np.array([state.energy.unrelaxed for state in states]) / area
     relaxed = np.array([state.energy.relaxed for state in states]) / area
-    where, top = _summit(stack, fractions, states, report)
+    find = _smooth_summit if smooth else _rough_summit
+    where, top = find(stack, fractions, states, report)
     raw = optimize.minimize_scalar(
         lambda t: -stack.unrelaxed(t),
         bounds=_around(fractions, int(unrelaxed.argmax())),
@@ -250,14 +273,17 @@ def gamma_line(
         options={"xatol": 1e-5},
     )
     last = states[-1].energy
+    opening = stack.height * (top.stretch - 1.0)
     return GammaLine(
         system=system,
         vector=stack.vector,
         fractions=fractions,
         unrelaxed=unrelaxed,
         relaxed=relaxed,
-        unstable=DefectEnergy(float(max(-raw.fun, unrelaxed.max())), top / area),
+        unstable=DefectEnergy(float(max(-raw.fun, unrelaxed.max())), top.energy.relaxed / area),
         unstable_at=where,
+        opening=opening,
+        comes_apart=stack.is_apart(where, top),
         stable=None
         if system.stable is None
         else DefectEnergy(last.unrelaxed / area, last.relaxed / area),
@@ -265,33 +291,71 @@ def gamma_line(
     )
 
 
+def _sweep(stack: Stack, fractions: Array, report: Report) -> list[Relaxed]:
+    """Return relaxed states, each started from the one before."""
+    states: list[Relaxed] = []
+    for t in fractions:
+        states.append(stack.relaxed(float(t), states[-1] if states else None, report))
+    return states
+
+
+def _lowest(states: Iterable[Relaxed]) -> Relaxed:
+    return min(states, key=lambda state: state.energy.relaxed)
+
+
+def _is_smooth(stack: Stack, fractions: Array, states: list[Relaxed]) -> bool:
+    """Say whether the tractions of a line add up to its energies: no jump from state to state."""
+    energies = np.array([state.energy.relaxed for state in states])
+    slopes = np.array([stack.slope(state) for state in states])
+    jumps = np.diff(energies) - 0.5 * np.diff(fractions) * (slopes[1:] + slopes[:-1])
+    coarse = 8.0 / len(fractions) ** 3
+    return bool(np.abs(jumps).max() < (0.02 + coarse) * np.abs(energies).max() + 1e-9)
+
+
 def _around(fractions: Array, k: int) -> tuple[float, float]:
     return float(fractions[max(k - 1, 0)]), float(fractions[min(k + 1, len(fractions) - 1)])
 
 
-def _summit(
+def _smooth_summit(
     stack: Stack, fractions: Array, states: list[Relaxed], report: Report
-) -> tuple[float, float]:
-    """Return place and energy, eV, of the relaxed maximum."""
-    energies = np.array([state.energy.relaxed for state in states])
-    k = int(energies.argmax())
+) -> tuple[float, Relaxed]:
+    """Return place and state of the relaxed maximum, where the traction vanishes."""
+    k = int(np.argmax([state.energy.relaxed for state in states]))
+    best = float(fractions[k]), states[k]
     low, high = _around(fractions, k)
-    best = float(fractions[k]), float(energies[k])
-    state = states[k]
-    slopes = [stack.slope(states[j]) for j in (max(k - 1, 0), min(k + 1, len(states) - 1))]
-    if not slopes[0] > 0.0 > slopes[1]:
-        # A line that is not smooth, or that climbs to its end: the samples have to do.
+    ends = states[max(k - 1, 0)], states[min(k + 1, len(states) - 1)]
+    if not stack.slope(ends[0]) > 0.0 > stack.slope(ends[1]):
+        # The line climbs to its end.
         return best
+    state = states[k]
 
     def slope(t: float) -> float:
         nonlocal best, state
         state = stack.relaxed(t, state, report)
-        if state.energy.relaxed > best[1]:
-            best = t, state.energy.relaxed
+        if state.energy.relaxed > best[1].energy.relaxed:
+            best = t, state
         return stack.slope(state)
 
     optimize.brentq(slope, low, high, xtol=1e-4)
     return best
+
+
+def _rough_summit(
+    stack: Stack, fractions: Array, states: list[Relaxed], report: Report
+) -> tuple[float, Relaxed]:
+    """Return place and state of the maximum of a line with kinks, by finer and finer samples."""
+    for _ in range(3):
+        k = int(np.argmax([state.energy.relaxed for state in states]))
+        part = slice(max(k - 1, 0), k + 2)
+        ends = states[part]
+        finer = np.linspace(fractions[part][0], fractions[part][-1], 11)
+        states = [
+            _lowest(stack.relaxed(float(t), start, report) for start in (ends[0], ends[-1], None))
+            for t in finer
+        ]
+        fractions = finer
+    k = int(np.argmax([state.energy.relaxed for state in states]))
+    return float(fractions[k]), states[k]
 
 
 def growth_fault_energy(

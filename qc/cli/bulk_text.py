@@ -32,6 +32,7 @@ UNITS = {
     "faults": "eV/Angstrom^2",
     "growth_fault": "eV/Angstrom^2",
     "displacement": "Angstrom",
+    "opening": "Angstrom",
     "q": "1/Angstrom",
     "frequencies": "THz",
 }
@@ -88,7 +89,12 @@ def as_json(properties: BulkProperties, potential: Potential) -> dict[str, Any]:
                 "name": g.system.name,
                 "plane": list(g.system.plane),
                 "displacement": g.vector.tolist(),
-                "unstable": {**_pair(g.unstable), "at": g.unstable_at},
+                "unstable": {
+                    **_pair(g.unstable),
+                    "at": g.unstable_at,
+                    "opening": g.opening,
+                    "comes_apart": g.comes_apart,
+                },
                 "stable": None
                 if g.stable is None
                 else {"name": g.system.stable, **_pair(g.stable)},
@@ -198,6 +204,8 @@ def _fault_rows(p: BulkProperties) -> list[tuple[str, str]]:
     for g in p.gamma_lines or ():
         length = float(np.linalg.norm(g.vector))
         place = f", at {g.unstable_at * length:.3f} of {length:.3f} Angstrom"
+        if g.comes_apart:
+            place += "; cleaves rather than slips"
         rows.append((f"{g.system.name} unstable", _plane(g.unstable) + place))
         if g.stable is not None:
             rows.append((f"{g.system.name} {g.system.stable}", _plane(g.stable)))

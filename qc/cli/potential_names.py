@@ -13,14 +13,21 @@ if TYPE_CHECKING:
     from qc.potentials import Potential
 
 #: Built-in potentials: functions of `qc.potentials` that take chemical symbols.
-BUILT_IN = ("zhou2004", "stillinger1985", "balamane1992", "holland1998")
+BUILT_IN = (
+    "zhou2004",
+    "stillinger1985",
+    "balamane1992",
+    "holland1998",
+    "tersoff1988",
+    "tersoff1989",
+)
 
 #: Families of `qc.potentials` that files of a suffix belong to; any other file is setfl or funcfl.
-FILES = {".sw": "StillingerWeber"}
+FILES = {".sw": "StillingerWeber", ".tersoff": "Tersoff", ".table": "PairTable"}
 
 #: One line of help about the argument.
 HELP = (
-    "a setfl, funcfl or LAMMPS .sw file, or a built-in potential such as zhou2004:Cu, "
+    "a setfl, funcfl, .sw, .tersoff or .table file, or a built-in potential such as zhou2004:Cu, "
     "zhou2004:Cu,Ni or stillinger1985:Si"
 )
 

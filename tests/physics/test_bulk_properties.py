@@ -25,6 +25,8 @@ from qc.potentials import (
     balamane1992,
     holland1998,
     stillinger1985,
+    tersoff1988,
+    tersoff1989,
     zhou2004,
 )
 
@@ -335,6 +337,28 @@ class TestSilicon:
         assert values[1][0] == pytest.approx(-4.63, abs=2e-3)
         ratio = scaled.entries["epsilon"].max() / plain.entries["epsilon"].max()
         np.testing.assert_allclose(np.array(values[1]) / values[0], ratio, rtol=1e-9)
+
+
+class TestTersoff:
+    """Bonds that break all at once."""
+
+    def test_a_line_with_kinks_is_the_lowest_of_its_branches(self):
+        potential = tersoff1988("Si")
+        crystal = found(potential, "Si", "diamond")
+        line = gamma_line(crystal, potential, SYSTEMS["diamond"][1])
+        np.testing.assert_allclose(line.relaxed, line.relaxed[::-1], atol=2e-4)
+        assert line.unstable.relaxed > line.relaxed.max() > 0.8 * line.unstable.relaxed
+        assert not line.comes_apart
+
+    def test_diamond_cleaves_rather_than_slips_on_the_shuffle_plane(self):
+        potential = tersoff1989("C")
+        crystal = found(potential, "C", "diamond")
+        line = gamma_line(crystal, potential, SYSTEMS["diamond"][1], points=11)
+        surface = surface_energy(crystal, potential, (1, 1, 1)).energy
+        assert line.comes_apart
+        assert line.unstable.relaxed == pytest.approx(2 * surface.relaxed, rel=1e-3)
+        assert line.opening > 0.0
+        np.testing.assert_allclose(line.relaxed[[0, -1]], 0.0, atol=1e-6)
 
 
 class TestPhonons:

@@ -63,7 +63,7 @@ def test_json_is_complete_and_names_its_units(tmp_path, capsys):
     assert found["phonons"][0]["longitudinal"] is None
     assert found["kleinman"] is None
     assert found["failures"] == found["not_applicable"] == {}
-    assert set(found["units"]) <= TOP | {"displacement", "q", "frequencies"}
+    assert set(found["units"]) <= TOP | {"displacement", "opening", "q", "frequencies"}
 
 
 @pytest.mark.parametrize(
