@@ -27,6 +27,8 @@ if TYPE_CHECKING:
         tersoff1989,
     )
     from .pair import LennardJones, Morse
+    from .pair_table import PairFunction, PairTable
+    from .pair_table_files import write_pair_table
     from .setfl import write_setfl
     from .stillinger_weber import StillingerWeber
     from .tersoff import Tersoff
@@ -42,6 +44,8 @@ _HOME = {
     "Jet": "central",
     "LennardJones": "pair",
     "Morse": "pair",
+    "PairFunction": "pair_table",
+    "PairTable": "pair_table",
     "Pairs": "base",
     "Potential": "base",
     "StillingerWeber": "stillinger_weber",
@@ -52,6 +56,7 @@ _HOME = {
     "stillinger1985": "manybody_published",
     "tersoff1988": "manybody_published",
     "tersoff1989": "manybody_published",
+    "write_pair_table": "pair_table_files",
     "write_setfl": "setfl",
     "zhou2004": "zhou",
 }
@@ -65,6 +70,8 @@ __all__ = [
     "Jet",
     "LennardJones",
     "Morse",
+    "PairFunction",
+    "PairTable",
     "Pairs",
     "Potential",
     "StillingerWeber",
@@ -75,6 +82,7 @@ __all__ = [
     "stillinger1985",
     "tersoff1988",
     "tersoff1989",
+    "write_pair_table",
     "write_setfl",
     "zhou2004",
 ]

@@ -77,6 +77,9 @@ class CentralPotential(Potential):
     #: Whether the subclass defines `density` and `embedding`.
     many_body: ClassVar[bool] = False
 
+    #: Ways to come to the cutoff that the subclass offers.
+    truncations: ClassVar[tuple[str, ...]] = TRUNCATIONS
+
     pair_list: ClassVar[Literal["none", "half", "full"]] = "half"
 
     def __init__(
@@ -92,9 +95,9 @@ class CentralPotential(Potential):
         self.cutoff = float(cutoff)
         if not (np.isfinite(self.cutoff) and self.cutoff > 0.0):
             raise PotentialError(f"cutoff must be positive and finite, not {cutoff}")
-        if truncation not in TRUNCATIONS:
+        if truncation not in self.truncations:
             raise PotentialError(
-                f"truncation must be one of {', '.join(TRUNCATIONS)}, not '{truncation}'"
+                f"truncation must be one of {', '.join(self.truncations)}, not '{truncation}'"
             )
         if not 0.0 < switch < 1.0:
             raise PotentialError(f"switch must lie between 0 and 1, not {switch}")

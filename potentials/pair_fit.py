@@ -148,7 +148,7 @@ def fit_knots(function: Function, knots: list[list[Array]], cutoff: float) -> Pi
             parts[s, t] = parts[t, s] = x, rows
     even = _even_grid([x for x, _ in parts.values()])
     counts = [
-        1 if even is not None else int(np.ceil((x[-1] - x[0]) / np.diff(x).min())) + 2
+        1 if even is not None else int(np.ceil((cutoff - x[0]) / np.diff(x).min())) + 2
         for x, _ in parts.values()
     ]
     if max(counts) > MOST_BUCKETS:
@@ -219,7 +219,8 @@ def _quintics(
         rows = np.stack(
             [
                 f[:-1], begin / h, bend / (2.0 * h**2), (w - 5.0 * u + v) / (3.0 * h**3),
-                (14.0 * u - 3.0 * v - 2.0 * w) / (4.0 * h**4), (w - 8.0 * u + 2.0 * v) / (5.0 * h**5),
+                (14.0 * u - 3.0 * v - 2.0 * w) / (4.0 * h**4),
+                (w - 8.0 * u + 2.0 * v) / (5.0 * h**5),
                 knots[:-1], knots[1:],
             ],
             axis=1,

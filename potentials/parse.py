@@ -75,6 +75,10 @@ class Lines:
         """Return how many numbers the rest of the file could hold at most."""
         return sum(len(line) // 2 + 1 for line in self._lines[self.number :])
 
+    def remaining(self) -> int:
+        """Return the number of lines not yet taken."""
+        return len(self._lines) - self.number
+
     def count_numbers(self) -> int:
         """Return the number of words in the rest of the file."""
         return sum(len(line.split()) for line in self._lines[self.number :])
