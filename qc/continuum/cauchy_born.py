@@ -1,7 +1,12 @@
-"""The Cauchy-Born rule: energy density, stress and tangent of a homogeneously deformed lattice.
+"""The Cauchy-Born rule: energy density, stress and tangent of a homogeneously deformed crystal.
 
-``W(F) = V({F R_j}) / Omega``, ``P = dW/dF = (1/Omega) sum_j g_j (x) R_j`` and the tangent from the
-bond Hessians. Source: M. Born & K. Huang (1954); J. L. Ericksen, Math. Mech. Solids 13 (2008) 199.
+For a Bravais lattice ``W(F) = V({F R_j}) / Omega``, ``P = dW/dF = (1/Omega) sum_j g_j (x) R_j``
+and the tangent comes from the bond Hessians. For a lattice with a basis ``W(F) = min_p E(F, p) /
+Omega`` over the sublattice shifts p, where ``dE/dp = 0``, so that P is the derivative at fixed
+shifts and the tangent the Schur complement ``E_FF - E_Fp E_pp^-1 E_pF``.
+
+Source: M. Born & K. Huang, Dynamical Theory of Crystal Lattices (1954);
+J. L. Ericksen, Math. Mech. Solids 13 (2008) 199; E. B. Tadmor et al., Phys. Rev. B 59 (1999) 235.
 """
 
 from __future__ import annotations
@@ -9,8 +14,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from qc.continuum.cell import CellResponse, Order, SiteSum, WholeCell, smallest_stretch
 from qc.crystal import Crystal
-from qc.errors import NonFiniteError
+from qc.errors import InputError, NonFiniteError
 from qc.potentials import Bonds, Potential
 
 Array = NDArray[np.float64]
@@ -19,70 +25,95 @@ IntArray = NDArray[np.int64]
 #: Elements evaluated at once on the generic path, so that memory stays bounded.
 CHUNK = 4096
 
+#: eV/Angstrom; shifts are relaxed when the force on every sublattice is smaller.
+SHIFT_FORCE = 1e-11
+
+#: Angstrom; longest step of the shifts in one iteration.
+LONGEST_SHIFT = 0.2
+
 
 class CauchyBorn:
-    """Energy density of a Bravais crystal under a potential.
+    """Energy density of a crystal under a potential.
 
     Parameters
     ----------
     crystal : Crystal
-        One atom per primitive cell.
+        With a basis, its sublattice shifts are relaxed.
     potential : Potential
 
     Raises
     ------
-    CrystalError
-        The crystal has a basis, which needs sublattice shifts.
     UnknownSpeciesError
-        The potential does not know the crystal's element.
+        The potential does not know one of the crystal's elements.
     """
 
     def __init__(self, crystal: Crystal, potential: Potential) -> None:
-        crystal.require_bravais("the Cauchy-Born rule")
         self.crystal = crystal
         self.potential = potential
-        self.site_type = int(potential.types_of([crystal.symbols[0]])[0])
+        self.types: IntArray = potential.types_of(crystal.symbols)
+        self.n_sublattices = crystal.n_sublattices
+        self.site_type = int(self.types[0])
+        whole = hasattr(potential, "cell_response")
+        self.cell = (WholeCell if whole else SiteSum)(crystal, potential, self.types)
+        self._predictor: dict[bytes, Array] = {}
         self._star = np.empty((0, 3))
         self._lengths = np.empty(0)
-        self._grow(1.3 * potential.cutoff)
+        if self._is_simple:
+            self._grow(1.3 * potential.cutoff)
+
+    @property
+    def has_shifts(self) -> bool:
+        """Whether the crystal has a basis, whose shifts are relaxed."""
+        return self.n_sublattices > 1
+
+    @property
+    def _is_simple(self) -> bool:
+        return not self.has_shifts and isinstance(self.cell, SiteSum)
 
     def _grow(self, reach: float) -> None:
         self._star = np.ascontiguousarray(self.crystal.star(reach))
         self._lengths = np.linalg.norm(self._star, axis=1)
-        self._types = np.full(len(self._star), self.site_type, dtype=np.int64)
+        self._star_types = np.full(len(self._star), self.site_type, dtype=np.int64)
         self._reach = reach
 
     def _bonds_needed(self, f: Array) -> IntArray:
         """Count the bonds of the star, ordered by length, that each state needs.
 
-        A bond R with |F R| < cutoff has |R| < cutoff / smallest singular value of F, which
-        Gershgorin's discs bound without a decomposition.
+        A bond R with |F R| < cutoff has |R| < cutoff / smallest singular value of F.
         """
-        c = np.einsum("nki,nkj->nij", f, f)
-        diagonal = np.einsum("nii->ni", c)
-        off = np.abs(c).sum(axis=2) - np.abs(diagonal)
-        smallest = (diagonal - off).min(axis=1)
-        loose = np.nonzero(smallest < 0.6)[0]
-        if len(loose):
-            smallest[loose] = np.linalg.svd(f[loose], compute_uv=False)[:, -1] ** 2
-        # No state of a run that goes well is compressed below one third.
-        reach = self.potential.cutoff / np.sqrt(np.maximum(smallest, 0.1))
+        reach = self.potential.cutoff / smallest_stretch(f)
         if len(reach) and reach.max() > self._reach:
             self._grow(float(reach.max()))
         return np.searchsorted(self._lengths, reach, side="right")
 
     def site_energy(self, f: Array) -> Array:
-        """Energy of one site, (n,) eV, for deformation gradients (n, 3, 3)."""
-        return self._evaluate(f, False)[0]
+        """Energy of one site, with a basis the mean over its sites, (n,) eV, for F (n, 3, 3)."""
+        if self._is_simple:
+            return self._evaluate(f, False)[0]
+        return self.site_energies(f).mean(axis=1)
 
-    def evaluate(self, f: Array, tangent: bool = False) -> tuple[Array, Array, Array | None]:
-        """Energy density, stress and, if asked, tangent.
+    def site_energies(self, f: Array, shifts: Array | None = None) -> Array:
+        """Energies of the sites of the cell, (n, n_s) eV, at relaxed shifts unless some are given.
+
+        A potential without site energies gives every site its share of the cell's.
+        """
+        if self._is_simple:
+            return self._evaluate(f, False)[0][:, None]
+        f = _checked(f)
+        return self.cell(f, self.relaxed_shifts(f) if shifts is None else shifts).sites
+
+    def evaluate(
+        self, f: Array, tangent: bool = False, start: Array | None = None
+    ) -> tuple[Array, Array, Array | None]:
+        """Energy density, stress and, if asked, tangent; at relaxed shifts.
 
         Parameters
         ----------
         f : (n, 3, 3) float64
             Deformation gradients.
         tangent : bool
+        start : (n, n_s, 3) float64, Angstrom, optional
+            Shifts to start the relaxation from; none by default.
 
         Returns
         -------
@@ -97,15 +128,128 @@ class CauchyBorn:
         NonFiniteError
             A deformation gradient or result is not finite; the message names the row.
         """
-        e, p, a = self._evaluate(f, tangent)
+        if self._is_simple:
+            e, p, a = self._evaluate(f, tangent)
+        else:
+            e, p, a, _ = self._condensed(f, tangent, start)
         volume = self.crystal.volume
         return e / volume, p / volume, None if a is None else a / volume
 
+    # -- crystals with a basis ------------------------------------------------------------------
+
+    def response(self, f: Array, shifts: Array, order: Order = "gradient") -> CellResponse:
+        """Energy of the primitive cell and its derivatives at given shifts.
+
+        Parameters
+        ----------
+        f : (n, 3, 3) float64
+        shifts : (n, n_s, 3) float64, Angstrom
+            In space: ``y = F (X + B_s) + p_s``; those of sublattice 0 are zero.
+        order : {"gradient", "shifts", "full"}
+            Which second derivatives are wanted; see `qc.continuum.cell.CellResponse`.
+        """
+        response = self.cell(_checked(f), shifts, order)
+        _finite(response.energy)
+        return response
+
+    def relaxed_shifts(self, f: Array, start: Array | None = None) -> Array:
+        """Return the shifts of least energy near a start, (n, n_s, 3) Angstrom.
+
+        Newton's method for all states at once; a Hessian is kept while it serves.
+
+        Parameters
+        ----------
+        f : (n, 3, 3) float64
+        start : (n, n_s, 3) float64, optional
+            Zero by default: the basis deforms with the lattice.
+
+        Raises
+        ------
+        NonFiniteError
+            The shifts of a state do not settle; the message names the row.
+        """
+        f = _checked(f)
+        p = np.zeros((len(f), self.n_sublattices, 3)) if start is None else np.array(start)
+        if p.shape != (len(f), self.n_sublattices, 3):
+            raise InputError(f"shifts have shape {p.shape} for {len(f)} states")
+        if not self.has_shifts or not len(f):
+            return p
+        return self._newton(f, p)
+
+    def _newton(self, f: Array, p: Array) -> Array:
+        n, k = len(f), 3 * (self.n_sublattices - 1)
+        now = self.cell(f, p)
+        energy, force = now.energy, -now.dp[:, 1:].reshape(n, k)
+        inverse = np.empty((n, k, k))
+        stale = np.ones(n, dtype=bool)
+        open_ = np.nonzero(np.abs(force).max(axis=1) > SHIFT_FORCE)[0]
+        for _ in range(60):
+            if not len(open_):
+                return p
+            old = open_[stale[open_]]
+            if len(old):
+                hessian = self.cell(f[old], p[old], "shifts").hessian
+                assert hessian is not None
+                inverse[old] = _positive_inverse(hessian)
+                stale[old] = False
+            step = np.einsum("nij,nj->ni", inverse[open_], force[open_])
+            length = np.abs(step).max(axis=1)
+            step *= np.minimum(1.0, LONGEST_SHIFT / np.maximum(length, 1e-300))[:, None]
+            trial = p[open_].copy()
+            trial[:, 1:] += step.reshape(len(open_), -1, 3)
+            after = self.cell(f[open_], trial)
+            new = -after.dp[:, 1:].reshape(len(open_), k)
+            before = np.abs(force[open_]).max(axis=1)
+            residual = np.abs(new).max(axis=1)
+            # Near the minimum the energy says nothing any more, the force still does.
+            slack = 1e-12 * np.abs(energy[open_])
+            good = (after.energy <= energy[open_] + slack) | (residual < 0.5 * before)
+            good &= np.isfinite(residual)
+            took = open_[good]
+            p[took], energy[took] = trial[good], after.energy[good]
+            force[took] = new[good]
+            stale[took] = residual[good] > 0.1 * before[good]
+            failed = open_[~good]
+            inverse[failed] *= 0.25
+            stopped = np.abs(step).max(axis=1) < 1e-14
+            open_ = open_[~stopped & ~(good & (residual <= SHIFT_FORCE))]
+        raise NonFiniteError(f"sublattice shifts of state {open_[0]} do not settle")
+
+    def predictor_shifts(self, f: Array) -> Array:
+        """Return the relaxed shifts (n_s, 3) of one deformation (3, 3), and remember them."""
+        key = np.ascontiguousarray(f, dtype=np.float64).tobytes()
+        if key not in self._predictor:
+            if len(self._predictor) > 64:
+                self._predictor.clear()
+            self._predictor[key] = self.relaxed_shifts(np.asarray(f, dtype=float)[None])[0]
+        return self._predictor[key]
+
+    def condensed(
+        self, f: Array, start: Array | None = None, tangent: bool = False
+    ) -> tuple[Array, Array, Array | None, Array]:
+        """Return what `evaluate` does, and the relaxed shifts (n, n_s, 3) Angstrom."""
+        e, p, a, shifts = self._condensed(f, tangent, start)
+        volume = self.crystal.volume
+        return e / volume, p / volume, None if a is None else a / volume, shifts
+
+    def _condensed(
+        self, f: Array, tangent: bool, start: Array | None
+    ) -> tuple[Array, Array, Array | None, Array]:
+        f = _checked(f)
+        if self._is_simple:
+            return *self._evaluate(f, tangent), np.zeros((len(f), 1, 3))
+        shifts = self.relaxed_shifts(f, start)
+        found = self.cell(f, shifts, "full" if tangent else "gradient")
+        _finite(found.energy)
+        if found.hessian is None:
+            return found.energy, found.dF, None, shifts
+        moduli = schur_complement(found.hessian)
+        return found.energy, found.dF, moduli.reshape(-1, 3, 3, 3, 3), shifts
+
+    # -- Bravais lattices -----------------------------------------------------------------------
+
     def _evaluate(self, f: Array, tangent: bool) -> tuple[Array, Array, Array | None]:
-        f = np.ascontiguousarray(f, dtype=np.float64).reshape(-1, 3, 3)
-        if not np.isfinite(f).all():
-            row = int(np.nonzero(~np.isfinite(f).all(axis=(1, 2)))[0][0])
-            raise NonFiniteError(f"deformation gradient {row} is not finite")
+        f = _checked(f)
         needed = self._bonds_needed(f)
         # A few strongly strained states must not lengthen the sum of all the others.
         common = int(np.quantile(needed, 0.9)) if len(needed) else 0
@@ -119,9 +263,7 @@ class CauchyBorn:
                 e[part], p[part], moduli = self._batch(f[part], bonds, tangent)
                 if a is not None:
                     a[part] = moduli
-        if not np.isfinite(e).all():
-            row = int(np.nonzero(~np.isfinite(e))[0][0])
-            raise NonFiniteError(f"Cauchy-Born energy of element {row} is not finite")
+        _finite(e)
         return e, p, a
 
     def _batch(self, f: Array, bonds: int, tangent: bool) -> tuple[Array, Array, Array | None]:
@@ -129,7 +271,7 @@ class CauchyBorn:
         fused = getattr(self.potential, "deformed_star", None)
         if fused is None:
             return self._generic(f, star, tangent)
-        e, p, a = fused(f, star, self.site_type, self._types[:bonds], tangent=tangent)
+        e, p, a = fused(f, star, self.site_type, self._star_types[:bonds], tangent=tangent)
         return e, p, a
 
     def _generic(self, f: Array, star: Array, tangent: bool) -> tuple[Array, Array, Array | None]:
@@ -144,7 +286,7 @@ class CauchyBorn:
                 start=np.arange(size + 1, dtype=np.int64) * k,
                 vectors=np.ascontiguousarray(vectors),
                 site_types=np.full(size, self.site_type, dtype=np.int64),
-                bond_types=np.tile(self._types[:k], size),
+                bond_types=np.tile(self._star_types[:k], size),
             )
             energy[part], g = self.potential.bond_gradients(bonds)
             stress[part] = np.einsum("nki,kj->nij", g.reshape(size, k, 3), star)
@@ -169,6 +311,37 @@ class CauchyBorn:
         moduli = self.evaluate(state[None], tangent=True)[2]
         assert moduli is not None
         return moduli[0]
+
+
+def _checked(f: Array) -> Array:
+    f = np.ascontiguousarray(f, dtype=np.float64).reshape(-1, 3, 3)
+    if not np.isfinite(f).all():
+        row = int(np.nonzero(~np.isfinite(f).all(axis=(1, 2)))[0][0])
+        raise NonFiniteError(f"deformation gradient {row} is not finite")
+    return f
+
+
+def _finite(energies: Array) -> None:
+    if not np.isfinite(energies).all():
+        row = int(np.nonzero(~np.isfinite(energies))[0][0])
+        raise NonFiniteError(f"Cauchy-Born energy of element {row} is not finite")
+
+
+def _positive_inverse(hessian: Array) -> Array:
+    """Inverses (n, k, k) of symmetric matrices, made positive so that a step goes downhill."""
+    hessian = 0.5 * (hessian + np.swapaxes(hessian, 1, 2))
+    values, vectors = np.linalg.eigh(np.where(np.isfinite(hessian), hessian, 0.0))
+    size = np.abs(values).max(axis=1, keepdims=True)
+    safe = np.maximum(np.abs(values), 1e-3 * np.maximum(size, 1e-12))
+    return np.asarray((vectors / safe[:, None]) @ np.swapaxes(vectors, 1, 2))
+
+
+def schur_complement(hessian: Array) -> Array:
+    """Moduli (n, 9, 9) at relaxed shifts from the Hessian over (F, shifts 1..), (n, k, k)."""
+    ff, fp, pp = hessian[:, :9, :9], hessian[:, :9, 9:], hessian[:, 9:, 9:]
+    if not pp.shape[1]:
+        return np.asarray(ff)
+    return np.asarray(ff - fp @ np.linalg.solve(pp, np.swapaxes(fp, 1, 2)))
 
 
 def acoustic_stability(moduli: Array, planar: bool = False, directions: int = 64) -> Array:
@@ -198,41 +371,3 @@ def acoustic_stability(moduli: Array, planar: bool = False, directions: int = 64
     k = k[:, : moduli.shape[-1]]
     q = np.einsum("nijkl,aj,al->naik", moduli, k, k)
     return np.linalg.eigvalsh(0.5 * (q + np.swapaxes(q, -1, -2)))[..., 0].min(axis=1)
-
-
-def equilibrium_lattice_constant(crystal: Crystal, potential: Potential) -> float:
-    """Lattice constant of least energy for a crystal's structure, Angstrom, to round-off.
-
-    Parameters
-    ----------
-    crystal : Crystal
-        Structure and orientation; its own lattice constant is the starting point.
-    potential : Potential
-    """
-    from scipy.optimize import brentq
-
-    rule = CauchyBorn(crystal, potential)
-    d = crystal.dim if crystal.mode == "monolayer" else 3
-
-    def pressure(scale: float) -> float:
-        f = np.eye(3)
-        f[:d, :d] *= scale
-        return float(np.trace(rule.evaluate(f[None])[1][0][:d, :d]))
-
-    grid = np.linspace(0.8, 1.25, 46)
-    values = [pressure(s) for s in grid]
-    energies = []
-    for s in grid:
-        f = np.eye(3)
-        f[:d, :d] *= s
-        energies.append(float(rule.site_energy(f[None])[0]))
-    best = int(np.argmin(energies))
-    low, high = max(best - 1, 0), min(best + 1, len(grid) - 1)
-    if not (values[low] < 0.0 < values[high]):
-        from qc.errors import CrystalError
-
-        raise CrystalError(
-            f"no {crystal.name} lattice constant between {0.8 * crystal.a:.3f} and "
-            f"{1.25 * crystal.a:.3f} Angstrom minimises the energy of this potential"
-        )
-    return crystal.a * float(brentq(pressure, grid[low], grid[high], xtol=1e-15, rtol=1e-15))

@@ -10,7 +10,7 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from qc.continuum.cauchy_born import CauchyBorn
-from qc.errors import InvertedElementError, NonFiniteError
+from qc.errors import InputError, InvertedElementError, NonFiniteError
 from qc.mesh.build import shape_gradients
 from qc.mesh.simplex_mesh import SimplexMesh
 
@@ -45,9 +45,20 @@ class ContinuumTerm:
         Element weights ``omega_e``; elements of zero weight are skipped.
     n_nodes : int
         Rows of the displacement array; vertices come first.
+    sublattice_nodes : (n_v, n_s) int64, optional
+        With a basis: the node of each sublattice at each vertex, that of sublattice 0 the vertex
+        itself; -1 where a vertex carries no shifts of its own.
+    shifts : (n_q, n_s, 3) float64, Angstrom, optional
+        With a basis: what the relaxation of shifts starts from.
 
     Notes
     -----
+    With a basis, an element whose vertices all carry the displacements of their sublattices is
+    integrated with one point at each vertex a, where the shifts are those of the vertex,
+    ``p_s = p_s0 + U_as - U_a0 - (sum_b U_b0 (x) grad phi_b) B_s`` (a point in the middle would not
+    see shifts that alternate between vertices). In all other elements the shifts are those of
+    least energy, found for each quadrature point from its last ones.
+
     Where a far field crosses an element with a cut, the element's reference edges are lattice
     vectors of the slipped crystal, so that elements in the wake of a dislocation are ordinary
     elements.
@@ -60,6 +71,8 @@ class ContinuumTerm:
         far_field: FarField,
         weights: Array,
         n_nodes: int,
+        sublattice_nodes: IntArray | None = None,
+        shifts: Array | None = None,
     ) -> None:
         self.mesh, self.rule, self.n_nodes = mesh, rule, n_nodes
         self.active = np.nonzero(weights > 0)[0]
@@ -85,32 +98,63 @@ class ContinuumTerm:
             volumes[cut] *= ratio[cut]
             gradients[cut] = shape_gradients(edges[cut], d)
         self.gradients, self.element_volumes = gradients, volumes
-        # A homogeneous predictor needs one point, and so does an element of a single lattice cell,
-        # over which the atoms themselves average; larger ones in a curved predictor are integrated
-        # to second order.
-        unit = mesh.crystal.volume / math.factorial(d)
-        curved = not getattr(far_field, "is_homogeneous", False)
-        large = np.nonzero((volumes > 1.5 * unit) & curved)[0]
-        small = np.setdiff1d(np.arange(len(elements)), large)
-        one, many = RULES[d, 1], RULES[d, 2]
-        nq = len(many[1])
-        self.point_element = np.concatenate([small, np.repeat(large, nq)])
-        self._points = np.concatenate(
-            [np.tile(one[0], (len(small), 1)), np.tile(many[0], (len(large), 1))]
-        )
-        self._shares = np.concatenate([np.ones(len(small)), np.tile(many[1], len(large))])
+        self._place_points(volumes, far_field, sublattice_nodes)
         self.point_volume = volumes[self.point_element] * self._shares
         self.point_weight = weights[self.active][self.point_element] * self.point_volume
         self._gather = sp.csr_matrix(
             (np.ones(len(self._shares)), (self.point_element, np.arange(len(self._shares)))),
             shape=(len(elements), len(self._shares)),
         )
-        self.set_far_field(far_field)
+        self._shifts = np.zeros((len(self._shares), rule.n_sublattices, 3))
+        self.set_far_field(far_field, shifts)
 
-    def set_far_field(self, far_field: FarField) -> None:
+    def _place_points(
+        self, volumes: Array, far_field: FarField, sublattice_nodes: IntArray | None
+    ) -> None:
+        """Choose the quadrature points of each element."""
+        mesh, n, d = self.mesh, len(self.elements), self.mesh.dim
+        nodal = np.zeros(n, dtype=bool)
+        if sublattice_nodes is not None and self.rule.has_shifts:
+            nodal = (sublattice_nodes[self.elements, -1] >= 0).all(axis=1)
+        # A homogeneous predictor needs one point, and so does an element of a single lattice cell,
+        # over which the atoms themselves average; larger ones in a curved predictor are integrated
+        # to second order.
+        unit = mesh.crystal.volume / math.factorial(d)
+        curved = not getattr(far_field, "is_homogeneous", False)
+        large = np.nonzero((volumes > 1.5 * unit) & curved & ~nodal)[0]
+        own = np.nonzero(nodal)[0]
+        small = np.setdiff1d(np.arange(n), np.concatenate([large, own]))
+        (middle, _), (many, shares) = RULES[d, 1], RULES[d, 2]
+        self.point_element = np.concatenate(
+            [small, np.repeat(large, len(shares)), np.repeat(own, d + 1)]
+        )
+        self._points = np.concatenate(
+            [
+                np.tile(middle, (len(small), 1)),
+                np.tile(many, (len(large), 1)),
+                np.tile(middle, (len(own) * (d + 1), 1)),
+            ]
+        )
+        self._shares = np.concatenate(
+            [
+                np.ones(len(small)),
+                np.tile(shares, len(large)),
+                np.full(len(own) * (d + 1), 1 / (d + 1)),
+            ]
+        )
+        #: Points whose shifts are those of a vertex: their index, nodes and basis vectors.
+        self._nodal = np.arange(len(self._shares) - len(own) * (d + 1), len(self._shares))
+        vertex = self.elements[own].ravel()
+        self._point_nodes = np.zeros((0, self.rule.n_sublattices), dtype=np.int64)
+        self._point_basis = np.zeros((0, self.rule.n_sublattices, 3))
+        if len(vertex) and sublattice_nodes is not None:
+            self._point_nodes = sublattice_nodes[vertex]
+            self._point_basis = slipped_basis(mesh, far_field, vertex)
+
+    def set_far_field(self, far_field: FarField, shifts: Array | None = None) -> None:
         """Take the deformation of a new predictor with the same cuts (a load step)."""
+        mean = np.asarray(far_field.mean_deformation)
         if getattr(far_field, "is_homogeneous", False):
-            mean = np.asarray(far_field.mean_deformation)
             self.f0 = np.broadcast_to(mean, (len(self.point_element), 3, 3))
         else:
             corner = self.mesh.positions[self.elements]
@@ -118,13 +162,18 @@ class ContinuumTerm:
             y = (flat + far_field.displacement(flat)).reshape(corner.shape)
             at = np.einsum("qa,qac->qc", self._points, y[self.point_element])
             self.f0 = np.eye(3) + far_field.gradient_at(at)
-        mean = np.asarray(far_field.mean_deformation)[None]
-        self.reference = float(self.rule.evaluate(mean)[0][0])
+        self.shift0 = self.rule.predictor_shifts(mean)
+        self._shifts = np.broadcast_to(self.shift0, self._shifts.shape).copy()
+        if shifts is not None and shifts.shape == self._shifts.shape:
+            self._shifts = shifts.copy()
+        self.reference = float(self.rule.evaluate(mean[None], start=self.shift0[None])[0][0])
+
+    def _corrector_gradient(self, u: Array) -> Array:
+        return np.asarray(np.einsum("eai,eaj->eij", u[self.elements], self.gradients))
 
     def deformation(self, u: Array) -> Array:
         """Deformation gradient at every quadrature point, (n_q, 3, 3)."""
-        h = np.einsum("eai,eaj->eij", u[self.elements], self.gradients)
-        return self.f0 + h[self.point_element]
+        return self.f0 + self._corrector_gradient(u)[self.point_element]
 
     def _checked(self, u: Array) -> Array:
         if not np.isfinite(u).all():
@@ -141,10 +190,86 @@ class ContinuumTerm:
             )
         return f
 
+    def _nodal_shifts(self, u: Array, h: Array) -> Array:
+        """Change of the shifts at the points of vertices for displacements ``u``."""
+        nodes = self._point_nodes
+        relative = u[nodes] - u[nodes[:, :1]]
+        return relative - np.einsum("qij,qsj->qsi", h[self._nodal], self._point_basis)
+
+    @property
+    def _condensed(self) -> slice:
+        return slice(0, len(self._shares) - len(self._nodal))
+
+    def shifts(self, u: Array) -> Array:
+        """Sublattice shifts at every quadrature point, (n_q, n_s, 3) Angstrom."""
+        if self.rule.has_shifts and len(self.active):
+            self._response(u)
+        return self._shifts.copy()
+
+    def set_shifts(self, shifts: Array) -> None:
+        """Start the next relaxation of the shifts from these, (n_q, n_s, 3) Angstrom.
+
+        Raises
+        ------
+        InputError
+            Another number of quadrature points or sublattices, or a value that is not finite.
+        """
+        values = np.asarray(shifts, dtype=np.float64)
+        if values.shape != self._shifts.shape or not np.isfinite(values).all():
+            raise InputError(
+                f"shifts must be finite and of shape {self._shifts.shape}, got {values.shape}"
+            )
+        self._shifts = values.copy()
+
+    def basis_displacement(self, u: Array, element: IntArray, sublattice: IntArray) -> Array:
+        """Displacement of sublattices beyond that of sublattice 0 and the predictor, (n, 3).
+
+        ``G B_s + p_s - p_s0`` with the corrector's gradient G, for elements beyond the atoms.
+        """
+        place = np.full(len(self.mesh.elements), -1, dtype=np.int64)
+        place[self.active] = np.arange(len(self.active))
+        corners, gradients = self.mesh.elements[element], self.mesh.gradients[element]
+        at = place[element]
+        gradients = np.where(at[:, None, None] >= 0, self.gradients[at], gradients)
+        g = np.einsum("nai,naj->nij", u[corners], gradients)
+        basis = self.mesh.crystal.basis
+        out = np.einsum("nij,nj->ni", g, basis[sublattice])
+        if self.rule.has_shifts and len(self.active):
+            mean = self._sum_points(self._shares[:, None, None] * (self.shifts(u) - self.shift0))
+            out += np.where(at[:, None] >= 0, mean[at, sublattice], 0.0)
+        return out
+
+    def _response(self, u: Array) -> tuple[Array, Array, Array]:
+        """Energy density, stress at fixed shifts and ``dW/dp`` at the points of vertices.
+
+        The shifts found are kept: the next relaxation starts from them.
+        """
+        f = self._checked(u)
+        if not self.rule.has_shifts:
+            w, stress, _ = self.rule.evaluate(f)
+            return w, stress, np.zeros((0, 1, 3))
+        w, stress = np.empty(len(f)), np.empty((len(f), 3, 3))
+        part = self._condensed
+        w[part], stress[part], _, self._shifts[part] = self.rule.condensed(
+            f[part], self._shifts[part]
+        )
+        own = self._nodal
+        if not len(own):
+            return w, stress, np.zeros((0, self.rule.n_sublattices, 3))
+        h = self._corrector_gradient(u)[self.point_element]
+        self._shifts[own] = self.shift0 + self._nodal_shifts(u, h)
+        found = self.rule.response(f[own], self._shifts[own])
+        volume = self.mesh.crystal.volume
+        w[own], stress[own] = found.energy / volume, found.dF / volume
+        return w, stress, found.dp / volume
+
+    def energy_density(self, u: Array) -> Array:
+        """Energy density W at every quadrature point, (n_q,) eV/Angstrom^3."""
+        return self._response(u)[0]
+
     def point_energies(self, u: Array) -> Array:
         """Weighted energy of each quadrature point relative to the strained bulk, (n_q,) eV."""
-        w = self.rule.evaluate(self._checked(u))[0]
-        return self.point_weight * (w - self.reference)
+        return self.point_weight * (self._response(u)[0] - self.reference)
 
     def energy(self, u: Array) -> float:
         """Energy relative to the homogeneously strained bulk, eV."""
@@ -159,49 +284,81 @@ class ContinuumTerm:
         out = np.zeros((self.n_nodes, 3))
         if not len(self.active):
             return np.zeros(0), out
-        w, stress, _ = self.rule.evaluate(self._checked(u))
-        self._scatter(stress, out)
+        w, stress, pull = self._response(u)
+        self._scatter(stress, pull, out, -1.0)
         return self.point_weight * (w - self.reference), out
 
-    def _scatter(self, stress: Array, out: Array) -> None:
-        weighted = self._sum_points(self.point_weight[:, None, None] * stress)
-        nodal = -np.einsum("eij,eaj->eai", weighted, self.gradients)
+    def _scatter(self, stress: Array, pull: Array, out: Array, sign: float) -> None:
+        """Add ``sign`` times what stresses and ``dW/dp`` do to the nodes."""
+        own = self._nodal
+        weighted = self.point_weight[:, None, None] * stress
+        if len(own):
+            pull = self.point_weight[own, None, None] * pull
+            weighted[own] -= np.einsum("qsi,qsj->qij", pull, self._point_basis)
+            pull[:, 0] = -pull[:, 1:].sum(axis=1)
+            for c in range(3):
+                out[:, c] += sign * np.bincount(
+                    self._point_nodes.ravel(), pull[:, :, c].ravel(), minlength=self.n_nodes
+                )
+        nodal = np.einsum("eij,eaj->eai", self._sum_points(weighted), self.gradients)
         for c in range(3):
-            out[:, c] += np.bincount(
+            out[:, c] += sign * np.bincount(
                 self.elements.ravel(), nodal[:, :, c].ravel(), minlength=self.n_nodes
             )
-
-    def tangent(self, u: Array) -> Array:
-        """Weighted tangent of each active element, (n_e, 3, 3, 3, 3) eV."""
-        moduli = self.rule.evaluate(self._checked(u), tangent=True)[2]
-        assert moduli is not None
-        return self._sum_points(self.point_weight[:, None, None, None, None] * moduli)
 
     def _sum_points(self, values: Array) -> Array:
         """Sum over the quadrature points of each element."""
         shape = values.shape[1:]
         return np.asarray(self._gather @ values.reshape(len(values), -1)).reshape(-1, *shape)
 
-    def hessian_product(self, u: Array, du: Array, tangent: Array | None = None) -> Array:
+    def hessian_product(self, u: Array, du: Array) -> Array:
         """Second derivative times a displacement, (n_nodes, 3)."""
         out = np.zeros((self.n_nodes, 3))
         if not len(self.active):
             return out
-        if tangent is None:
-            tangent = self.tangent(u)
-        h = np.einsum("eai,eaj->eij", du[self.elements], self.gradients)
-        stress = np.einsum("eijkl,ekl->eij", tangent, h)
-        nodal = np.einsum("eij,eaj->eai", stress, self.gradients)
-        for c in range(3):
-            out[:, c] += np.bincount(
-                self.elements.ravel(), nodal[:, :, c].ravel(), minlength=self.n_nodes
-            )
+        f = self._checked(u)
+        part, own = self._condensed, self._nodal
+        moduli, shifts = self.rule.condensed(f[part], self._shifts[part], tangent=True)[2:]
+        assert moduli is not None
+        self._shifts[part] = shifts
+        h = self._corrector_gradient(du)[self.point_element]
+        stress = np.empty((len(f), 3, 3))
+        stress[part] = np.einsum("eijkl,ekl->eij", moduli, h[part])
+        pull = np.zeros((len(own), self.rule.n_sublattices, 3))
+        if len(own):
+            now = self._corrector_gradient(u)[self.point_element]
+            self._shifts[own] = self.shift0 + self._nodal_shifts(u, now)
+            hessian = self.rule.response(f[own], self._shifts[own], "full").hessian
+            assert hessian is not None
+            change = self._nodal_shifts(du, h)[:, 1:].reshape(len(own), -1)
+            z = np.concatenate([h[own].reshape(-1, 9), change], axis=1)
+            dz = np.einsum("qab,qb->qa", hessian, z) / self.mesh.crystal.volume
+            stress[own] = dz[:, :9].reshape(-1, 3, 3)
+            pull[:, 1:] = dz[:, 9:].reshape(len(own), -1, 3)
+        self._scatter(stress, pull, out, 1.0)
         return out
 
     def stress(self, u: Array) -> Array:
         """First Piola-Kirchhoff stress of each active element, (n_e, 3, 3) eV/Angstrom^3."""
-        p = self.rule.evaluate(self._checked(u))[1]
+        p = self._response(u)[1]
         return self._sum_points(self._shares[:, None, None] * p)
+
+
+def slipped_basis(mesh: SimplexMesh, far_field: FarField, vertex: IntArray) -> Array:
+    """Basis vectors at vertices in the slipped crystal, (n, n_s, 3) Angstrom.
+
+    Where a cut passes between the sublattices of one cell, they are a lattice vector further
+    apart than in the perfect crystal, as the ends of an edge that crosses it are.
+    """
+    basis = mesh.crystal.basis
+    out = np.broadcast_to(basis, (len(vertex), *basis.shape)).copy()
+    if getattr(far_field, "is_homogeneous", False):
+        return out
+    unique, inverse = np.unique(vertex, return_inverse=True)
+    x = mesh.positions[unique]
+    for s in range(1, len(basis)):
+        out[:, s] += far_field.slip(x, x + basis[s])[inverse.ravel()]
+    return out
 
 
 def slipped_edges(corners: Array, far_field: FarField) -> tuple[Array, Array]:
@@ -229,28 +386,3 @@ def slipped_edges(corners: Array, far_field: FarField) -> tuple[Array, Array]:
     edges[cut, 1:] += slip[cut]
     ratio[cut] = np.linalg.det(edges[cut, 1:, :d]) / old
     return edges, ratio
-
-
-def stiffness_matrix(mesh: SimplexMesh, moduli: Array, n_nodes: int) -> sp.csr_matrix:
-    """Assemble the P1 stiffness of a mesh for uniform moduli.
-
-    Parameters
-    ----------
-    mesh : SimplexMesh
-    moduli : (3, 3, 3, 3) float64, eV/Angstrom^3
-    n_nodes : int
-        Rows; those beyond the vertices stay empty.
-
-    Returns
-    -------
-    (3 n_nodes, 3 n_nodes) csr_matrix, eV/Angstrom^2
-    """
-    ne, corners = mesh.elements.shape
-    g = mesh.gradients
-    local = np.einsum("e,eaj,ijkl,ebl->eaibk", mesh.volumes, g, moduli, g, optimize=True)
-    dof = (3 * mesh.elements[:, :, None] + np.arange(3)).reshape(ne, -1)
-    size = 3 * corners
-    rows = np.repeat(dof, size, axis=1).ravel()
-    cols = np.tile(dof, (1, size)).ravel()
-    shape = (3 * n_nodes, 3 * n_nodes)
-    return sp.coo_matrix((local.reshape(ne, -1).ravel(), (rows, cols)), shape=shape).tocsr()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -194,27 +195,33 @@ class _Terms:
         else:
             site_weights = 1.0 - beta_atoms
         if pure:
-            corners = beta_nodes[layout.mesh.elements]
+            corners = _vertex_beta(layout, beta_nodes, np.max)[layout.mesh.elements]
             element_weights = (corners > 0).any(axis=1).astype(float)
         else:
             element_weights = blended_weights(layout, beta_nodes, site_weights)
+            if not (beta_nodes[layout.free.any(axis=1)] > 0.0).any():
+                # Every unknown is a full atom: what elements there are at the rim hold a constant.
+                element_weights = np.zeros_like(element_weights)
         mean = np.asarray(far_field.mean_deformation)
         crystal = layout.mesh.crystal
         period = mean @ crystal.cell[2] if crystal.mode == "columns" else None
         self.node = layout.node[keep]
         self.n_nodes = layout.n_nodes
         self.continuum = ContinuumTerm(
-            layout.mesh, rule, far_field, element_weights, layout.n_nodes
+            layout.mesh, rule, far_field, element_weights, layout.n_nodes, layout.sublattice_nodes
         )
+        sublattice = layout.sublattice[keep]
+        shift = rule.predictor_shifts(mean)
         x = layout.positions[keep]
-        y0 = x + far_field.displacement(x) if len(x) else x
+        y0 = x + far_field.displacement(x) + shift[sublattice] if len(x) else x
+        bulk = rule.site_energies(mean[None], shift[None])[0]
         self.atoms = AtomisticTerm(
             potential,
             np.ascontiguousarray(y0),
             layout.types[keep],
             site_weights[keep],
             layout.interpolation[keep],
-            reference=float(rule.site_energy(mean[None])[0]),
+            reference=bulk[sublattice[site_weights[keep] > 0]],
             period=period,
         )
 
@@ -264,13 +271,22 @@ def blended_weights(layout: Layout, beta_nodes: Array, site_weights: Array) -> A
     (n_e,) float64
     """
     mesh = layout.mesh
-    omega = beta_nodes[mesh.elements].mean(axis=1)
+    omega = _vertex_beta(layout, beta_nodes, np.mean)[mesh.elements].mean(axis=1)
     slack = omega * (1.0 - omega) * mesh.volumes
     if slack.sum() <= 0.0:
         return omega
-    missing = mesh.crystal.volume * site_weights[~layout.extra].sum()
+    missing = mesh.crystal.site_volume * site_weights[~layout.extra].sum()
     wanted = float(mesh.volumes.sum() - missing - omega @ mesh.volumes)
     return omega + wanted / float(slack.sum()) * omega * (1.0 - omega)
+
+
+def _vertex_beta(layout: Layout, beta_nodes: Array, reduce: Callable[..., Array]) -> Array:
+    """Blending function of whole cells, (n_v,): the mean, say, over the sublattices' nodes."""
+    nodes = layout.sublattice_nodes
+    if nodes.shape[1] == 1:
+        return beta_nodes[: len(nodes)]
+    # Where a vertex carries no other sublattices there are no atoms, and beta is that of the cell.
+    return np.asarray(reduce(beta_nodes[np.where(nodes >= 0, nodes, nodes[:, :1])], axis=1))
 
 
 def _homogeneous(far_field: FarField) -> bool:
@@ -284,7 +300,8 @@ def _perfect(layout: Layout) -> Layout:
         layout,
         lattice=layout.lattice[sites],
         positions=layout.positions[sites],
-        types=np.full(int(sites.sum()), layout.host_type, dtype=np.int64),
+        sublattice=layout.sublattice[sites],
+        types=layout.host_types[layout.sublattice[sites]],
         vacant=np.zeros(int(sites.sum()), dtype=bool),
         extra=np.zeros(int(sites.sum()), dtype=bool),
         node=layout.node[sites],

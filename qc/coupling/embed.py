@@ -6,18 +6,22 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from ase import Atoms
+from numpy.typing import NDArray
 
-from qc.continuum import equilibrium_lattice_constant
+from qc.continuum import equilibrium_crystal
 from qc.coupling.layout import PointDefects
-from qc.crystal import bcc, fcc
-from qc.crystal.defects import find_defects
+from qc.crystal import Crystal, bcc, diamond, fcc, hcp
+from qc.crystal.defects import Defects, find_defects
 from qc.crystal.recognise import recognise
-from qc.errors import CrystalError, InputError, suggest
+from qc.errors import CrystalError, InputError, NonFiniteError, suggest
 from qc.loads import HomogeneousStrain
 from qc.potentials import Potential
 
 if TYPE_CHECKING:
     from qc.coupling.model import QuasiContinuum
+
+Array = NDArray[np.float64]
+IntArray = NDArray[np.int64]
 
 #: Options of `QuasiContinuum` that the atoms decide.
 DECIDED = ("crystal", "potential", "far_field", "defects")
@@ -41,7 +45,6 @@ def embed(
     host = max(sorted(set(symbols)), key=symbols.count)
     recognition = recognise(atoms, a=_lattice_constants(host, potential))
     crystal = recognition.crystal
-    crystal.require_bravais("QuasiContinuum.from_atoms")
     found = find_defects(atoms, recognition)
     if found.is_empty and "centres" not in options:
         raise CrystalError(
@@ -56,13 +59,14 @@ def embed(
     origin = recognition.origin
     reference = (found.positions - origin) @ inverse.T - shift
 
-    substituted = {
-        tuple(int(v) for v in found.m[k] - home): symbols[k] for k in found.substitutional
-    }
-    vacant = [tuple(int(v) for v in m - home) for m in found.vacant_m]
+    foreign = found.substitutional
+    sites = np.column_stack([found.m[foreign] - home, found.s[foreign]])
+    vacant = np.column_stack([found.vacant_m - home, found.vacant_s])
     defects = PointDefects(
-        vacant=vacant,  # type: ignore[arg-type]
-        substitutions=substituted,  # type: ignore[arg-type]
+        vacant=[tuple(site) for site in vacant.tolist()],
+        substitutions={
+            tuple(site): symbols[k] for site, k in zip(sites.tolist(), foreign, strict=True)
+        },
         extra=[(symbols[k], reference[k]) for k in found.extra],
     )
     far_field = HomogeneousStrain(recognition.F)
@@ -75,50 +79,55 @@ def embed(
     return model
 
 
-def _lattice_constants(host: str, potential: Potential) -> dict[str, float]:
+def _lattice_constants(host: str, potential: Potential) -> dict[str, float | tuple[float, float]]:
     """Lattice constants at which the potential's crystals of the host element are at rest."""
     from ase.data import atomic_numbers, covalent_radii
 
     nearest = 2.0 * float(covalent_radii[atomic_numbers[host]])
-    out = {}
-    for build, scale in ((fcc, np.sqrt(2.0)), (bcc, 2.0 / np.sqrt(3.0))):
-        guess = build(host, scale * nearest)
+    guesses = (
+        fcc(host, np.sqrt(2.0) * nearest),
+        bcc(host, 2.0 / np.sqrt(3.0) * nearest),
+        diamond(host, 4.0 / np.sqrt(3.0) * nearest),
+        hcp(host, nearest, np.sqrt(8.0 / 3.0) * nearest),
+    )
+    out: dict[str, float | tuple[float, float]] = {}
+    for guess in guesses:
         try:
-            out[guess.name] = equilibrium_lattice_constant(guess, potential)
-        except CrystalError:
+            found = equilibrium_crystal(guess, potential)
+        except (CrystalError, NonFiniteError):
             # A structure that the potential does not hold together is left to the atoms' volume.
             continue
+        axes = np.linalg.norm(found.conventional, axis=1)
+        out[guess.name] = (found.a, float(axes[2])) if guess.name == "hcp" else found.a
     return out
 
 
-def _centres(found: Any, crystal: Any, home: Any, reference: Any) -> np.ndarray:
+def _centres(found: Defects, crystal: Crystal, home: IntArray, reference: Array) -> Array:
     """Collect what the core surrounds: vacant, extra and foreign sites and all non-affine atoms."""
-    sites = np.concatenate(
-        [
-            found.vacant_m,
-            # The atom that kept the site is as much a part of a dumbbell as the one that lost it.
-            found.m[found.extra],
-            found.m[found.substitutional],
-            found.m[np.setdiff1d(found.non_affine, found.extra)],
-        ]
+    # The atom that kept the site is as much a part of a dumbbell as the one that lost it.
+    atoms = np.concatenate(
+        [found.extra, found.substitutional, np.setdiff1d(found.non_affine, found.extra)]
     )
-    points = np.vstack([crystal.positions(sites - home), reference[found.extra]])
+    m = np.concatenate([found.vacant_m, found.m[atoms]]) - home
+    s = np.concatenate([found.vacant_s, found.s[atoms]])
+    points = np.vstack([crystal.positions(m, s), reference[found.extra]])
     return np.unique(np.round(points, 9), axis=0)
 
 
-def _take_displacements(model: QuasiContinuum, found: Any, home: Any) -> None:
+def _take_displacements(model: QuasiContinuum, found: Defects, home: IntArray) -> None:
     """Start from the atoms as they came: relaxed ones stay relaxed."""
     layout, mesh = model.layout, model.mesh
     held = np.ones(len(found.m), dtype=bool)
     held[found.extra] = False
     held[found.surface] = False
-    sites = found.m[held] - home
-    vertex = mesh.vertex_at(sites)
-    here = vertex >= 0
+    vertex = mesh.vertex_at(found.m[held] - home)
+    node = np.where(vertex >= 0, layout.sublattice_nodes[vertex, found.s[held]], -1)
+    here = node >= 0
+    node = node[here]
     target = found.positions[held][here] - model.offset
-    u = target - model.predictor()[vertex[here]]
+    u = target - model.predictor()[node]
     # Only the neighbourhood of the defect is worth starting from: further out periodic images and
     # surfaces have left their mark.
-    near = layout.beta_nodes[vertex[here]] < 0.5
-    model.U[vertex[here][near]] = u[near]
+    near = layout.beta_nodes[node] < 0.5
+    model.U[node[near]] = u[near]
     model.U[~layout.free] = 0.0

@@ -19,7 +19,7 @@ from qc.potentials import Potential
 
 Array = NDArray[np.float64]
 IntArray = NDArray[np.int64]
-Site = tuple[int, int, int]
+Site = tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -28,9 +28,9 @@ class PointDefects:
 
     Parameters
     ----------
-    vacant : sequence of (3,) int
-        Lattice coordinates of empty sites.
-    substitutions : mapping of (3,) int to str
+    vacant : sequence of (3,) or (4,) int
+        Lattice coordinates of empty sites; a fourth integer is the sublattice, 0 by default.
+    substitutions : mapping of (3,) or (4,) int to str
         Chemical symbols of foreign atoms on sites.
     extra : sequence of (str, (3,) float)
         Symbols and reference positions (Angstrom) of atoms without a site.
@@ -38,7 +38,7 @@ class PointDefects:
     Raises
     ------
     InputError
-        A site is not three integers or is named twice, or a position is not finite.
+        A site is not three or four integers or is named twice, or a position is not finite.
     """
 
     vacant: Sequence[Site] = ()
@@ -49,17 +49,30 @@ class PointDefects:
         seen: set[Site] = set()
         for what, sites in (("vacant", self.vacant), ("substituted", self.substitutions or ())):
             for site in sites:
-                values = np.asarray(site, dtype=float)
-                if values.shape != (3,) or not np.array_equal(values, np.rint(values)):
-                    raise InputError(f"{what} site {site} must be three integers")
-                key = (int(values[0]), int(values[1]), int(values[2]))
+                key = site_key(site, what)
                 if key in seen:
-                    raise InputError(f"site {key} is named twice")
+                    given = tuple(int(v) for v in site)
+                    raise InputError(f"site {given} is named twice")
                 seen.add(key)
         for symbol, x in self.extra:
             values = np.asarray(x, dtype=float)
             if values.shape != (3,) or not np.isfinite(values).all():
                 raise InputError(f"position {x} of an extra {symbol} atom must be three numbers")
+
+
+def site_key(site: Sequence[int], what: str = "named") -> tuple[int, int, int, int]:
+    """Return lattice coordinates with the sublattice as fourth integer, 0 unless it is given.
+
+    Raises
+    ------
+    InputError
+        The site is not three or four integers.
+    """
+    values = np.asarray(site, dtype=float)
+    if values.shape not in ((3,), (4,)) or not np.array_equal(values, np.rint(values)):
+        raise InputError(f"{what} site {site} must be three integers, or four with a sublattice")
+    m = [int(v) for v in values]
+    return m[0], m[1], m[2], m[3] if len(m) == 4 else 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,11 +86,17 @@ class Layout:
     lattice : (n, 3) int64
         Lattice coordinates of the patch's sites, vacant ones included; extra atoms follow with
         the coordinates of their nearest site.
+    sublattice : (n,) int64
+        Sublattice of each site, or of the nearest one.
     positions : (n, 3) float64, Angstrom
         Reference positions of the patch.
     types : (n,) int64
         Species of each patch atom.
-    host_type : int
+    host_types : (n_s,) int64
+        Species of each sublattice of the perfect crystal.
+    sublattice_nodes : (n_v, n_s) int64
+        Node of each sublattice at each vertex; that of sublattice 0 is the vertex. The others
+        exist where the patch of atoms is, and are -1 elsewhere: there elements relax their shifts.
     vacant : (n,) bool
     extra : (n,) bool
     node : (n,) int64
@@ -92,9 +111,11 @@ class Layout:
     mesh: SimplexMesh
     blend: Blend
     lattice: IntArray
+    sublattice: IntArray
     positions: Array
     types: IntArray
-    host_type: int
+    host_types: IntArray
+    sublattice_nodes: IntArray
     vacant: NDArray[np.bool_]
     extra: NDArray[np.bool_]
     node: IntArray
@@ -105,35 +126,58 @@ class Layout:
 
     @property
     def n_nodes(self) -> int:
-        """Vertices plus extra atoms."""
+        """Vertices, nodes of further sublattices, extra atoms; in this order."""
         return len(self.beta_nodes)
+
+    @property
+    def n_extra(self) -> int:
+        """Number of extra atoms, which are the last nodes."""
+        return int(self.extra.sum())
+
+    @property
+    def site_nodes(self) -> IntArray:
+        """(n_nodes - n_extra, 2) int64: vertex and sublattice of every node that is a site."""
+        nv = len(self.sublattice_nodes)
+        out = np.zeros((self.n_nodes - self.n_extra, 2), dtype=np.int64)
+        out[:nv, 0] = np.arange(nv)
+        vertex, s = np.nonzero(self.sublattice_nodes[:, 1:] >= 0)
+        out[self.sublattice_nodes[vertex, s + 1]] = np.stack([vertex, s + 1], axis=1)
+        return out
 
     @property
     def node_positions(self) -> Array:
         """Reference positions of all nodes, (n_nodes, 3) Angstrom."""
-        return np.vstack([self.mesh.positions, self.positions[self.extra]])
+        vertex, s = self.site_nodes.T
+        sites = self.mesh.positions[vertex] + self.mesh.crystal.basis[s]
+        return np.vstack([sites, self.positions[self.extra]])
+
+    @property
+    def node_sublattices(self) -> IntArray:
+        """Sublattice of every node, (n_nodes,); that of the nearest site for extra atoms."""
+        return np.concatenate([self.site_nodes[:, 1], self.sublattice[self.extra]])
 
     @property
     def has_defects(self) -> bool:
         """Whether any site is vacant, any atom extra or any species foreign."""
-        foreign = self.types[~self.extra] != self.host_type
+        foreign = (self.types != self.host_types[self.sublattice])[~self.extra]
         return bool(self.vacant.any() or self.extra.any() or foreign.any())
 
 
-def patch_sites(crystal: Crystal, blend: Blend, reach: float) -> IntArray:
-    """Lattice coordinates of all sites within ``reach`` of the core set, (n, 3), sorted."""
+def patch_sites(crystal: Crystal, blend: Blend, reach: float) -> tuple[IntArray, IntArray]:
+    """Return all sites within ``reach`` of the core set: coordinates (n, 3), sublattices (n,)."""
     points = blend.centres.points
     d = crystal.dim
     vectors = crystal.cell[:d, :d]
     inverse = np.linalg.inv(vectors)
-    margin = reach * np.linalg.norm(inverse, axis=0) + 1.0
+    wide = reach + float(np.linalg.norm(crystal.basis, axis=1).max())
+    margin = wide * np.linalg.norm(inverse, axis=0) + 1.0
     q = points[:, :d] @ inverse
     low = np.floor((q - margin).min(axis=0)).astype(np.int64)
     high = np.ceil((q + margin).max(axis=0)).astype(np.int64)
     count = float(np.prod((high - low + 1).astype(float)))
     if count > 4e8:
         raise RegionError(f"the atomistic region would span {count:.2g} lattice sites")
-    keep = []
+    keep, sublattice = [], []
     # Slabs along the first axis keep the temporary arrays small.
     others = [np.arange(a, b + 1) for a, b in zip(low[1:], high[1:], strict=True)]
     plane = np.array(list(itertools.product(*others)), dtype=np.int64).reshape(-1, d - 1)
@@ -141,8 +185,11 @@ def patch_sites(crystal: Crystal, blend: Blend, reach: float) -> IntArray:
         m = np.zeros((len(plane), 3), dtype=np.int64)
         m[:, 0] = first
         m[:, 1:d] = plane
-        keep.append(m[blend.centres.distance(crystal.positions(m)) <= reach])
-    return np.concatenate(keep)
+        for s in range(crystal.n_sublattices):
+            near = m[blend.centres.distance(crystal.positions(m, s)) <= reach]
+            keep.append(near)
+            sublattice.append(np.full(len(near), s, dtype=np.int64))
+    return np.concatenate(keep), np.concatenate(sublattice)
 
 
 def build_layout(
@@ -168,57 +215,71 @@ def build_layout(
         A defect lies outside the core.
     """
     crystal = mesh.crystal
-    host = int(potential.types_of([crystal.symbols[0]])[0])
-    sites = patch_sites(crystal, blend, reach) if reach > 0 else np.zeros((0, 3), np.int64)
-    positions = crystal.positions(sites)
-    index = {tuple(int(v) for v in m): k for k, m in enumerate(sites)}
-    types = np.full(len(sites), host, dtype=np.int64)
+    host = potential.types_of(crystal.symbols)
+    if reach > 0:
+        sites, s = patch_sites(crystal, blend, reach)
+    else:
+        sites, s = np.zeros((0, 3), np.int64), np.zeros(0, np.int64)
+    positions = crystal.positions(sites, s)
+    types = host[s]
     vacant = np.zeros(len(sites), dtype=bool)
     foreign = dict(defects.substitutions or {})
+    index: dict[tuple[int, ...], int] = {}
+    if defects.vacant or foreign:
+        index = {tuple(site): k for k, site in enumerate(np.column_stack([sites, s]).tolist())}
     for site in defects.vacant:
-        key = tuple(int(v) for v in site)
-        vacant[_find(index, key, crystal, blend, "vacant")] = True
+        vacant[_find(index, site_key(site), crystal, blend, "vacant")] = True
     for site, symbol in foreign.items():
-        key = tuple(int(v) for v in site)
-        types[_find(index, key, crystal, blend, "substituted")] = potential.types_of([symbol])[0]
+        at = _find(index, site_key(site), crystal, blend, "substituted")
+        types[at] = potential.types_of([symbol])[0]
     extra_x = np.array([x for _, x in defects.extra], dtype=float).reshape(-1, 3)
     n_extra = len(extra_x)
-    extra_types = potential.types_of([s for s, _ in defects.extra])
+    extra_types = potential.types_of([symbol for symbol, _ in defects.extra])
     if n_extra and blend.centres.distance(extra_x).max() > blend.core:
         raise RegionError("an extra atom lies outside the core")
 
-    n_v, n_s = mesh.n_vertices, len(sites)
+    n_v, n_sites = mesh.n_vertices, len(sites)
     element, weights = mesh.locate(sites)
-    corners = weights.shape[1]
-    rows = np.repeat(np.arange(n_s), corners)
-    cols = np.where(element[:, None] >= 0, mesh.elements[element], 0).ravel()
-    matrix = sp.coo_matrix((weights.ravel(), (rows, cols)), shape=(n_s + n_extra, n_v + n_extra))
-    tail = sp.coo_matrix(
-        (np.ones(n_extra), (n_s + np.arange(n_extra), n_v + np.arange(n_extra))), matrix.shape
-    )
+    corners = np.where(element[:, None] >= 0, mesh.elements[element], 0)
+    sublattice_nodes = _sublattice_nodes(mesh, crystal.n_sublattices, corners[weights > 0])
+    n_nodes = n_v + int((sublattice_nodes[:, 1:] >= 0).sum()) + n_extra
+    rows = np.repeat(np.arange(n_sites), weights.shape[1])
+    cols = np.where(weights > 0, sublattice_nodes[corners, s[:, None]], 0).ravel()
+    matrix = sp.coo_matrix((weights.ravel(), (rows, cols)), shape=(n_sites + n_extra, n_nodes))
+    last = n_nodes - n_extra + np.arange(n_extra)
+    tail = sp.coo_matrix((np.ones(n_extra), (n_sites + np.arange(n_extra), last)), matrix.shape)
     interpolation = (matrix + tail).tocsr()
     interpolation.eliminate_zeros()
-    node = np.concatenate([mesh.vertex_at(sites), n_v + np.arange(n_extra)])
+    vertex = mesh.vertex_at(sites)
+    node = np.concatenate([np.where(vertex >= 0, sublattice_nodes[vertex, s], -1), last])
 
-    vertex_x = mesh.positions
-    beta_nodes = np.concatenate([blend.beta(vertex_x), np.zeros(n_extra)])
+    beta_nodes = np.zeros(n_nodes)
+    free = np.ones((n_nodes, 3), dtype=bool)
+    for t in range(crystal.n_sublattices):
+        has = sublattice_nodes[:, t] >= 0
+        at = sublattice_nodes[has, t]
+        beta_nodes[at] = blend.beta(mesh.positions[has] + crystal.basis[t])
+        free[at] = ~mesh.boundary[has, None]
     beta_atoms = np.concatenate([blend.beta(positions), np.zeros(n_extra)])
-    free = np.ones((n_v + n_extra, 3), dtype=bool)
-    free[:n_v][mesh.boundary] = False
-    free[node[:n_s][vacant]] = False
+    gone = node[:n_sites][vacant]
+    free[gone[gone >= 0]] = False
     if crystal.mode == "monolayer":
         free[:, 2] = False
-    nearest = crystal.integer_coordinates(extra_x)[0] if n_extra else np.zeros((0, 3), np.int64)
+    near, near_s = np.zeros((0, 3), np.int64), np.zeros(0, np.int64)
+    if n_extra:
+        near, near_s, _ = crystal.integer_coordinates(extra_x)
     pad = np.zeros(n_extra, dtype=bool)
     return Layout(
         mesh=mesh,
         blend=blend,
-        lattice=np.concatenate([sites, nearest]),
+        lattice=np.concatenate([sites, near]),
+        sublattice=np.concatenate([s, near_s]),
         positions=np.concatenate([positions, extra_x]),
         types=np.concatenate([types, extra_types]),
-        host_type=host,
+        host_types=host,
+        sublattice_nodes=sublattice_nodes,
         vacant=np.concatenate([vacant, pad]),
-        extra=np.concatenate([np.zeros(n_s, dtype=bool), ~pad]),
+        extra=np.concatenate([np.zeros(n_sites, dtype=bool), ~pad]),
         node=node,
         interpolation=interpolation,
         beta_atoms=beta_atoms,
@@ -227,13 +288,29 @@ def build_layout(
     )
 
 
+def _sublattice_nodes(mesh: SimplexMesh, n_sublattices: int, carriers: IntArray) -> IntArray:
+    """Return the numbers of nodes: vertices first, then further sublattices at ``carriers``."""
+    nodes = np.full((mesh.n_vertices, n_sublattices), -1, dtype=np.int64)
+    nodes[:, 0] = np.arange(mesh.n_vertices)
+    vertex = np.unique(carriers)
+    count = len(vertex) * (n_sublattices - 1)
+    nodes[vertex, 1:] = mesh.n_vertices + np.arange(count).reshape(len(vertex), n_sublattices - 1)
+    return nodes
+
+
 def _find(index: dict, key: tuple[int, ...], crystal: Crystal, blend: Blend, what: str) -> int:
+    site = key[:3] if crystal.is_bravais and not key[3] else key
     if crystal.dim == 2 and key[2] != 0:
-        raise InputError(f"{what} site {key} stands for a column: its third coordinate must be 0")
-    distance = float(blend.centres.distance(crystal.positions(np.array([key])))[0])
+        raise InputError(f"{what} site {site} stands for a column: its third coordinate must be 0")
+    if not 0 <= key[3] < crystal.n_sublattices:
+        raise InputError(
+            f"{what} site {site}: {crystal.name} has {crystal.n_sublattices} sublattices, from 0"
+        )
+    x = crystal.positions(np.array([key[:3]]), key[3])
+    distance = float(blend.centres.distance(x)[0])
     if key not in index or distance > blend.core:
         raise RegionError(
-            f"{what} site {key} is {distance:.2f} Angstrom from the core set, outside the core of "
+            f"{what} site {site} is {distance:.2f} Angstrom from the core set, outside the core of "
             f"radius {blend.core:.2f} Angstrom"
         )
     return index[key]

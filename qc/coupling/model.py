@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,10 +11,10 @@ from ase import Atoms
 from ase.data import atomic_masses, atomic_numbers
 from numpy.typing import ArrayLike, NDArray
 
-from qc.continuum import CauchyBorn, slipped_edges
+from qc.continuum import CauchyBorn, ContinuumTerm, slipped_edges
 from qc.coupling.blend import Blend
 from qc.coupling.coupling import Coupling
-from qc.coupling.layout import Layout, PointDefects, build_layout, nearest_pair
+from qc.coupling.layout import Layout, PointDefects, build_layout, nearest_pair, site_key
 from qc.coupling.scheme import Scheme
 from qc.coupling.schemes import get_scheme
 from qc.crystal import Crystal
@@ -66,16 +66,22 @@ class QuasiContinuum:
     layout : Layout
     coupling : Coupling
     U : (n_nodes, 3) float64, Angstrom
-        Corrector displacements of the nodes: vertices first, then extra atoms.
+        Corrector displacements of the nodes: vertices first, then the atoms of further
+        sublattices that vertices near the core carry, then extra atoms.
 
     Raises
     ------
     RegionError
         The core, blend or outer region is thinner than the potential needs.
-    CrystalError
-        The crystal has a basis that the Cauchy-Born rule does not support.
     UnknownSpeciesError
         An element the potential has no parameters for.
+
+    Notes
+    -----
+    Crystals with a basis (hcp, diamond) have one mesh vertex for each primitive cell. Where atoms
+    are, each sublattice moves on its own; in the continuum beyond, every element relaxes its
+    sublattice shifts. Source: D. Olson, X. Li, C. Ortner & B. Van Koten, Numer. Math. 141 (2019)
+    1 for blending of multilattices.
     """
 
     def __init__(
@@ -140,6 +146,7 @@ class QuasiContinuum:
                 raise RegionError("the outer region holds no free site; enlarge it")
             # Every site that a free one can pull on has a full site energy; a rim carries
             # neighbours only.
+            inner = (inner[:, None] + crystal.basis).reshape(-1, 3)
             function = Blend(CoreSet(inner, planar=planar), 1.1 * reach, 0.1 * reach)
             patch_reach = 2.4 * reach
         elif self.scheme.name == "cauchy-born":
@@ -208,10 +215,10 @@ class QuasiContinuum:
         terms = self.coupling.blended
         if terms is None:
             change = int(self.layout.extra.sum()) - int(self.layout.vacant.sum())
-            return float(self.mesh.volumes.sum() / self.crystal.volume) + change
+            return float(self.mesh.volumes.sum() / self.crystal.site_volume) + change
         weights = terms.continuum.weights[terms.continuum.active]
         volume = float(weights @ terms.continuum.element_volumes)
-        return float(terms.atoms.weights.sum() + volume / self.crystal.volume)
+        return float(terms.atoms.weights.sum() + volume / self.crystal.site_volume)
 
     # -- energy and forces ------------------------------------------------------------------------
 
@@ -231,12 +238,36 @@ class QuasiContinuum:
 
     def predictor(self) -> Array:
         """Predictor positions of all nodes, (n_nodes, 3) Angstrom."""
-        x = self.layout.node_positions
-        return x + self.far_field.displacement(x)
+        layout = self.layout
+        return self.predict(layout.node_positions, layout.node_sublattices)
+
+    def predict(self, x: Array, sublattice: IntArray | int = 0) -> Array:
+        """Predictor positions of sites at reference positions ``x`` (n, 3), Angstrom."""
+        shifts = self.rule.predictor_shifts(np.asarray(self.far_field.mean_deformation))
+        return x + self.far_field.displacement(x) + shifts[sublattice]
+
+    @property
+    def shifts(self) -> Array:
+        """Sublattice shifts of the continuum's quadrature points, (n_q, n_s, 3) Angstrom.
+
+        ``y = F (X + B_s) + p_s``. Those of elements beyond the atoms are where the next
+        relaxation starts, and belong to the state.
+        """
+        return self._continuum.shifts(self.U)
+
+    @shifts.setter
+    def shifts(self, values: Array) -> None:
+        """Set what the next relaxation of the shifts starts from."""
+        self._continuum.set_shifts(values)
+
+    @property
+    def _continuum(self) -> ContinuumTerm:
+        terms = self.coupling.blended
+        return (self.coupling.pure if terms is None else terms).continuum
 
     @property
     def occupied(self) -> NDArray[np.bool_]:
-        """(n_nodes,) bool: nodes that carry an atom (vertices at vacant sites do not)."""
+        """(n_nodes,) bool: nodes that carry an atom (those at vacant sites do not)."""
         out = np.ones(self.layout.n_nodes, dtype=bool)
         gone = self.layout.node[self.layout.vacant]
         out[gone[gone >= 0]] = False
@@ -244,7 +275,7 @@ class QuasiContinuum:
 
     def node_symbols(self) -> list[str]:
         """Chemical symbol at every node."""
-        types = np.full(self.layout.n_nodes, self.layout.host_type, dtype=np.int64)
+        types = self.layout.host_types[self.layout.node_sublattices]
         has = self.layout.node >= 0
         types[self.layout.node[has]] = self.layout.types[has]
         return [self.potential.species[t] for t in types]
@@ -265,16 +296,21 @@ class QuasiContinuum:
         energies, and of its own atom, weighted like its site energy; the masses add up to the mass
         of all sites.
         """
-        beta = self.scheme.weighting(self.layout.beta_nodes)
-        mesh = self.mesh
+        layout, mesh = self.layout, self.mesh
+        beta = self.scheme.weighting(layout.beta_nodes)
         corners = mesh.elements.shape[1]
+        nodes = layout.sublattice_nodes
         omega = beta[mesh.elements].mean(axis=1)
-        share = omega * mesh.volumes / (corners * self.crystal.volume)
-        sites = np.bincount(
-            mesh.elements.ravel(), np.repeat(share, corners), minlength=len(beta)
-        ) + (1.0 - beta)
-        numbers = [atomic_numbers[s] for s in self.node_symbols()]
-        return sites * atomic_masses[numbers]
+        cells = np.repeat(omega * mesh.volumes / (corners * self.crystal.volume), corners)
+        vertex = mesh.elements.ravel()
+        own = np.repeat((nodes[mesh.elements, -1] >= 0).all(axis=1), corners)
+        masses = (1.0 - beta) * atomic_masses[[atomic_numbers[s] for s in self.node_symbols()]]
+        for s, symbol in enumerate(self.crystal.symbols):
+            # Beyond the atoms a vertex stands for all sublattices of its cells.
+            at = np.where(own, nodes[vertex, s], vertex)
+            share = cells * atomic_masses[atomic_numbers[symbol]]
+            masses += np.bincount(at, share, minlength=layout.n_nodes)
+        return masses
 
     def _dress(self, atoms: Atoms) -> None:
         """Give atoms a cell: a bounding box, or the period along the line in 2.5D."""
@@ -301,41 +337,65 @@ class QuasiContinuum:
         """
         layout = self.layout
         if region is None:
-            sites, keep_extra = layout.lattice[~layout.extra], True
+            keep = ~layout.extra
+            m, s, keep_extra = layout.lattice[keep], layout.sublattice[keep], True
         else:
             if isinstance(region, int | float):
                 centre = self.centre
                 region = Ball(float(region), tuple(centre), planar=self.crystal.dim == 2)
             shape = region.bind(self.crystal) if isinstance(region, LatticeBlock) else region
-            sites = _sites_in(self.crystal, shape)
+            m, s = _sites_in(self.crystal, shape)
             keep_extra = False
-        x = self.crystal.positions(sites)
-        y = x + self.far_field.displacement(x) + self.interpolate(sites)
-        types = np.full(len(sites), layout.host_type, dtype=np.int64)
-        special = ~layout.extra & (layout.vacant | (layout.types != layout.host_type))
-        lookup = {tuple(m): k for k, m in enumerate(layout.lattice.tolist()) if special[k]}
-        here = [lookup.get(tuple(m), -1) for m in sites.tolist()] if lookup else [-1] * len(sites)
+        y = self.predict(self.crystal.positions(m, s), s) + self.interpolate(m, s)
+        types = layout.host_types[s]
+        foreign = layout.types != layout.host_types[layout.sublattice]
+        special = ~layout.extra & (layout.vacant | foreign)
+        sites = np.column_stack([layout.lattice, layout.sublattice])
+        lookup = {tuple(site): k for k, site in enumerate(sites.tolist()) if special[k]}
+        wanted = np.column_stack([m, s]).tolist() if lookup else []
+        here = [lookup.get(tuple(site), -1) for site in wanted] if lookup else [-1] * len(m)
         index = np.array(here, dtype=np.int64)
         found = index >= 0
         types[found] = layout.types[index[found]]
-        gone = np.zeros(len(sites), dtype=bool)
+        gone = np.zeros(len(m), dtype=bool)
         gone[found] = layout.vacant[index[found]]
         y, types = y[~gone], types[~gone]
         extra_x = layout.positions[layout.extra]
         inside = np.ones(len(extra_x), bool) if keep_extra else shape.contains(extra_x)
         if inside.any():
-            extra_y = (self.predictor() + self.U)[self.mesh.n_vertices :][inside]
+            extra_y = (self.predictor() + self.U)[layout.n_nodes - len(extra_x) :][inside]
             y = np.vstack([y, extra_y])
             types = np.concatenate([types, layout.types[layout.extra][inside]])
         atoms = Atoms([self.potential.species[t] for t in types], positions=y + self.offset)
         self._dress(atoms)
         return atoms
 
-    def interpolate(self, sites: IntArray, u: Array | None = None) -> Array:
-        """Corrector displacement at lattice sites (n, 3) -> (n, 3) Angstrom; zero outside."""
+    def interpolate(
+        self, sites: IntArray, sublattice: IntArray | int = 0, u: Array | None = None
+    ) -> Array:
+        """Corrector displacement at sites (n, 3) -> (n, 3) Angstrom; zero outside the mesh.
+
+        Parameters
+        ----------
+        sites : (n, 3) int64
+            Lattice coordinates.
+        sublattice : (n,) int64 or int
+        u : (n_nodes, 3) float64, optional
+            Displacements of the nodes; the state's by default.
+        """
+        values = self.U if u is None else u
         element, weights = self.mesh.locate(sites)
-        values = (self.U if u is None else u)[self.mesh.elements[element]]
-        return np.einsum("na,nai->ni", np.where(element[:, None] >= 0, weights, 0.0), values)
+        weights = np.where(element[:, None] >= 0, weights, 0.0)
+        s = np.broadcast_to(np.asarray(sublattice, dtype=np.int64), element.shape)
+        corners = self.mesh.elements[element]
+        nodes = self.layout.sublattice_nodes[corners, s[:, None]]
+        own = ((nodes >= 0) | (weights == 0)).all(axis=1)
+        nodes = np.where(own[:, None] & (nodes >= 0), nodes, corners)
+        out = np.einsum("na,nai->ni", weights, values[nodes])
+        rest = np.nonzero(~own & (element >= 0))[0]
+        if len(rest):
+            out[rest] += self._continuum.basis_displacement(values, element[rest], s[rest])
+        return out
 
     def displace(self, field: FarField) -> None:
         """Add a field's displacement to the free nodes: a start, not a predictor.
@@ -378,9 +438,14 @@ def _centres(
     parts: list[Array] = []
     for one in getattr(far_field, "dislocations", ()):
         parts.append(np.array([[one.position[0], one.position[1], 0.0]]))
-    sites: list[Sequence[int]] = [*defects.vacant, *(defects.substitutions or {})]
+    sites = [site_key(m) for m in [*defects.vacant, *(defects.substitutions or {})]]
     if sites:
-        parts.append(crystal.positions(np.array(sites, dtype=np.int64)))
+        named = np.array(sites, dtype=np.int64)
+        if not ((named[:, 3] >= 0) & (named[:, 3] < crystal.n_sublattices)).all():
+            raise InputError(
+                f"{crystal.name} has {crystal.n_sublattices} sublattices, counted from 0"
+            )
+        parts.append(crystal.positions(named[:, :3], named[:, 3]))
     if defects.extra:
         parts.append(np.array([x for _, x in defects.extra], dtype=float))
     return np.vstack(parts) if parts else np.zeros((1, 3))
@@ -438,15 +503,21 @@ def _require_inside(mesh: SimplexMesh, points: Array, margin: float = 0.0) -> No
         )
 
 
-def _sites_in(crystal: Crystal, region: Region) -> IntArray:
+def _sites_in(crystal: Crystal, region: Region) -> tuple[IntArray, IntArray]:
+    """Return the sites in a region: lattice coordinates (n, 3) and sublattices (n,)."""
     lower, upper = region.bounds(crystal)
     d = crystal.dim
     grid = np.stack(np.meshgrid(*zip(lower[:d], upper[:d], strict=True), indexing="ij"), -1)
-    q = grid.reshape(-1, d) @ np.linalg.inv(crystal.cell[:d, :d])
+    corners = (grid.reshape(-1, 1, d) - crystal.basis[:, :d]).reshape(-1, d)
+    q = corners @ np.linalg.inv(crystal.cell[:d, :d])
     low, high = np.floor(q.min(axis=0)).astype(int), np.ceil(q.max(axis=0)).astype(int)
     if float(np.prod((high - low + 1).astype(float))) > 5e7:
         raise RegionError("more than 5e7 lattice sites were asked for; choose a smaller region")
     axes = [np.arange(a, b + 1) for a, b in zip(low, high, strict=True)]
     m = np.zeros((int(np.prod([len(a) for a in axes])), 3), dtype=np.int64)
     m[:, :d] = np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, d)
-    return m[region.contains(crystal.positions(m))]
+    inside = [region.contains(crystal.positions(m, s)) for s in range(crystal.n_sublattices)]
+    return (
+        np.concatenate([m[keep] for keep in inside]),
+        np.repeat(np.arange(crystal.n_sublattices), [int(keep.sum()) for keep in inside]),
+    )

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from qc.coupling import QuasiContinuum
 from qc.coupling.layout import patch_sites
+from qc.crystal import Crystal
 from qc.crystal.affine import lattice_matched, star_reach
 from qc.crystal.nonaffinity import lattice_fit
 from qc.io.fields import ElementFields, element_fields
@@ -76,7 +77,7 @@ def atom_fields(
     layout = model.layout
     keep = np.flatnonzero(~layout.vacant)
     x = layout.positions[keep]
-    y = x + model.far_field.displacement(x) if len(keep) else x
+    y = model.predict(x, layout.sublattice[keep]) if len(keep) else x
     y = y + layout.interpolation[keep] @ model.U
     types, node = layout.types[keep], layout.node[keep]
     weight = 1.0 - model.scheme.weighting(layout.beta_atoms[keep])
@@ -89,12 +90,12 @@ def atom_fields(
     if representative:
         outside = np.ones(model.mesh.n_vertices, dtype=bool)
         inside = layout.node[(layout.node >= 0) & ~layout.extra]
-        outside[inside] = False
+        outside[inside[inside < len(outside)]] = False
         vertex = np.flatnonzero(outside)
         x_v = model.mesh.positions[vertex]
         x = np.vstack([x, x_v])
-        y = np.vstack([y, x_v + model.far_field.displacement(x_v) + model.U[vertex]])
-        types = np.concatenate([types, np.full(len(vertex), layout.host_type)])
+        y = np.vstack([y, model.predict(x_v) + model.U[vertex]])
+        types = np.concatenate([types, np.full(len(vertex), layout.host_types[0])])
         node = np.concatenate([node, vertex])
         weight = np.concatenate([weight, np.zeros(len(vertex))])
         region = np.concatenate([region, np.full(len(vertex), 2, dtype=np.int64)])
@@ -157,7 +158,7 @@ def _continuum_energies(model: QuasiContinuum, x: Array, fields: ElementFields |
     rule, f = model.rule, np.asarray(model.far_field.mean_deformation)
     bulk = float(rule.site_energy(np.eye(3)[None])[0])
     far = float(rule.site_energy(f[None])[0])
-    return np.where(element >= 0, bulk + at * model.crystal.volume, far)
+    return np.where(element >= 0, bulk + at * model.crystal.site_volume, far)
 
 
 def _patch_nonaffinity(model: QuasiContinuum, y: Array, types: IntArray, extra: NDArray) -> Array:
@@ -170,16 +171,15 @@ def _patch_nonaffinity(model: QuasiContinuum, y: Array, types: IntArray, extra: 
     core_set = CoreSet(points, planar=planar)
     reach = float(core_set.distance(layout.positions).max())
     # The rim gets its neighbours: sites beyond the patch, carried by the mesh and the far field.
-    wide = patch_sites(crystal, layout.blend, reach + 2.0 * star_reach(crystal))
-    known = {tuple(m) for m in layout.lattice[~layout.extra].tolist()}
-    rim = np.array([m for m in wide.tolist() if tuple(m) not in known], dtype=np.int64)
-    rim = rim.reshape(-1, 3)
-    x_rim = crystal.positions(rim)
-    y_rim = x_rim + model.far_field.displacement(x_rim) + model.interpolate(rim)
+    wide = np.column_stack(patch_sites(crystal, layout.blend, reach + 2.0 * star_reach(crystal)))
+    sites = np.column_stack([layout.lattice, layout.sublattice])[~layout.extra]
+    known = {tuple(site) for site in sites.tolist()}
+    outside = [site for site in wide.tolist() if tuple(site) not in known]
+    rim = np.array(outside, dtype=np.int64).reshape(-1, 4)
+    m, s = rim[:, :3], rim[:, 3]
+    y_rim = model.predict(crystal.positions(m, s), s) + model.interpolate(m, s)
     everything = Atoms(
-        np.array(model.potential.species)[
-            np.concatenate([types, np.full(len(rim), layout.host_type)])
-        ],
+        np.array(model.potential.species)[np.concatenate([types, layout.host_types[s]])],
         positions=np.vstack([y, y_rim]),
     )
     if crystal.mode == "columns":
@@ -194,18 +194,19 @@ def _vertex_nonaffinity(model: QuasiContinuum, vertex: IntArray) -> Array:
     crystal, far_field = model.crystal, model.far_field
     mean = np.asarray(far_field.mean_deformation)
     reach = 1.05 * star_reach(crystal) * float(np.linalg.svd(mean, compute_uv=False).max())
-    near = crystal.star_sites(1.1 * reach)[1]
+    near = _star(crystal, 1.1 * reach)
     out = np.empty(len(vertex))
     slipped = np.zeros(len(vertex), dtype=bool)
     if not getattr(far_field, "is_homogeneous", False):
         x = np.repeat(model.mesh.positions[vertex], len(near), axis=0)
-        slip = far_field.slip(x, x + np.tile(near @ crystal.cell, (len(vertex), 1)))
+        ends = crystal.positions(near[:, :3], near[:, 3])
+        slip = far_field.slip(x, x + np.tile(ends, (len(vertex), 1)))
         slipped = np.abs(slip).max(axis=1).reshape(len(vertex), -1).max(axis=1) > 0
     groups = [(np.flatnonzero(~slipped), near)]
     if slipped.any():
         # Behind a dislocation the neighbours of a site are those of the slipped crystal.
         further = float(np.linalg.norm(slip, axis=1).max())
-        groups.append((np.flatnonzero(slipped), crystal.star_sites(1.1 * reach + further)[1]))
+        groups.append((np.flatnonzero(slipped), _star(crystal, 1.1 * reach + further)))
     for rows, star in groups:
         # Bounded pieces: a star of a hundred sites for each of many vertices is a lot of memory.
         for first in range(0, len(rows), 2000):
@@ -218,22 +219,28 @@ def _vertex_nonaffinity(model: QuasiContinuum, vertex: IntArray) -> Array:
 def _virtual_bonds(
     model: QuasiContinuum, vertex: IntArray, star: IntArray, reach: float
 ) -> tuple[IntArray, Array]:
-    """CSR bonds of vertices to the sites of their star, as the mesh carries them."""
-    x_own = model.mesh.positions[vertex]
-    own = x_own + model.far_field.displacement(x_own) + model.U[vertex]
-    m = model.mesh.lattice[vertex][:, None] + star[None]
+    """CSR bonds of vertices to the sites of their star (k, 4), as the mesh carries them."""
+    own = model.predict(model.mesh.positions[vertex]) + model.U[vertex]
+    sites = np.broadcast_to(star, (len(vertex), *star.shape)).copy()
+    sites[:, :, :3] += model.mesh.lattice[vertex][:, None]
     # Stars overlap: each site is placed once.
-    flat = m.reshape(-1, 3).copy()
+    flat = sites.reshape(-1, 4)
     periods = np.zeros((len(flat), 1))
     if model.crystal.mode == "columns":
         periods[:, 0] = flat[:, 2]
         flat[:, 2] = 0
-    sites, index = np.unique(flat, axis=0, return_inverse=True)
-    x = model.crystal.positions(sites)
-    y = x + model.far_field.displacement(x) + model.interpolate(sites)
+    unique, index = np.unique(flat, axis=0, return_inverse=True)
+    m, s = unique[:, :3], unique[:, 3]
+    y = model.predict(model.crystal.positions(m, s), s) + model.interpolate(m, s)
     placed = y[index.ravel()] + periods @ _period(model)
     bonds = placed.reshape(len(vertex), -1, 3) - own[:, None]
     close = np.einsum("nki,nki->nk", bonds, bonds) <= reach**2
     start = np.zeros(len(vertex) + 1, dtype=np.int64)
     np.cumsum(close.sum(axis=1), out=start[1:])
     return start, bonds[close]
+
+
+def _star(crystal: Crystal, reach: float) -> IntArray:
+    """Lattice coordinates and sublattices (k, 4) of the sites around one of sublattice 0."""
+    _, m, s = crystal.star_sites(reach)
+    return np.column_stack([m, s])

@@ -25,10 +25,10 @@ from qc.io.files import write_atomically
 Array = NDArray[np.float64]
 
 #: What a checkpoint holds; raised when its meaning changes.
-SCHEMA = 1
+SCHEMA = 2
 
 #: Members of the archive besides the checksum, with the types they may have.
-_MEMBERS = {"header": "|u1", "displacements": "<f8", "deformations": "<f8"}
+_MEMBERS = {"header": "|u1", "displacements": "<f8", "shifts": "<f8", "deformations": "<f8"}
 
 #: A header longer than this is no header, Bytes.
 _LONGEST_HEADER = 64 << 20
@@ -47,6 +47,9 @@ class Checkpoint:
     ----------
     displacements : (n_nodes, 3) float64, Angstrom
         The correctors U.
+    shifts : (n_q, n_s, 3) float64, Angstrom
+        Sublattice shifts of the continuum's quadrature points; those of a Bravais lattice are
+        zero.
     deformations : (k, 3, 3) float64
         Mean deformations of the steps begun so far; the state belongs to the last one.
     relaxing : bool
@@ -61,6 +64,7 @@ class Checkpoint:
     """
 
     displacements: Array
+    shifts: Array
     deformations: Array
     relaxing: bool = False
     fingerprints: Mapping[str, str] = field(default_factory=dict)
@@ -83,8 +87,9 @@ def fingerprints(model: QuasiContinuum) -> dict[str, str]:
     layout, mesh = model.layout, model.mesh
     digest = hashlib.sha256(b"mesh")
     for array in (
-        model.crystal.cell, mesh.lattice, mesh.elements, layout.free, layout.lattice,
-        layout.positions[layout.extra], layout.types, layout.vacant, layout.extra,
+        model.crystal.cell, model.crystal.basis, mesh.lattice, mesh.elements, layout.free,
+        layout.lattice, layout.sublattice, layout.positions[layout.extra], layout.types,
+        layout.vacant, layout.extra,
     ):  # fmt: skip
         digest.update(str(array.shape).encode())
         digest.update(np.ascontiguousarray(array).tobytes())
@@ -143,6 +148,7 @@ def write_checkpoint(
     members = {
         "header": np.frombuffer(json.dumps(header).encode(), dtype=np.uint8),
         "displacements": np.ascontiguousarray(model.U, dtype="<f8"),
+        "shifts": np.ascontiguousarray(model.shifts, dtype="<f8"),
         "deformations": np.ascontiguousarray(path_so_far, dtype="<f8"),
     }
     stream = io.BytesIO()
@@ -199,6 +205,7 @@ def parse_checkpoint(raw: bytes, name: str = "checkpoint", *, force: bool = Fals
         header = json.loads(members["header"].tobytes().decode("utf-8"))
         found = Checkpoint(
             displacements=members["displacements"].copy(),
+            shifts=members["shifts"].copy(),
             deformations=members["deformations"].copy(),
             relaxing=header["relaxing"] is True,
             fingerprints={str(k): str(v) for k, v in header["fingerprints"].items()},
@@ -206,9 +213,12 @@ def parse_checkpoint(raw: bytes, name: str = "checkpoint", *, force: bool = Fals
             version=str(header["version"]),
             schema=int(header["schema"]),
         )
-        sizes = found.displacements.shape, found.deformations.shape
-        if len(sizes[0]) != 2 or sizes[0][1] != 3 or len(sizes[1]) != 3 or sizes[1][1:] != (3, 3):
-            raise ValueError(f"arrays of shapes {sizes[0]} and {sizes[1]}")
+        arrays = found.displacements, found.deformations, found.shifts
+        sizes = [array.shape for array in arrays]
+        right = len(sizes[0]) == 2 and sizes[0][1] == 3
+        right &= len(sizes[1]) == 3 and sizes[1][1:] == (3, 3)
+        if not right or len(sizes[2]) != 3 or sizes[2][2] != 3:
+            raise ValueError(f"arrays of shapes {', '.join(map(str, sizes))}")
         if not len(found.deformations):
             raise ValueError("no load step")
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
@@ -218,7 +228,7 @@ def parse_checkpoint(raw: bytes, name: str = "checkpoint", *, force: bool = Fals
             f"checkpoint {name} was written by version {found.version} with schema "
             f"{found.schema}; this version reads schema {SCHEMA}. Force it to try all the same"
         )
-    if not (np.isfinite(found.displacements).all() and np.isfinite(found.deformations).all()):
+    if not all(np.isfinite(array).all() for array in arrays):
         raise CheckpointError(f"checkpoint {name} holds NaN or infinite numbers")
     return found
 
@@ -291,6 +301,8 @@ def restore(checkpoint: Checkpoint, model: QuasiContinuum, *, force: bool = Fals
             "all the same"
         )
     model.U = checkpoint.displacements.copy()
+    if checkpoint.shifts.shape == model.shifts.shape:
+        model.shifts = checkpoint.shifts
 
 
 def check_path(checkpoint: Checkpoint, deformations: ArrayLike, *, force: bool = False) -> None:

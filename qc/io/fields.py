@@ -64,7 +64,9 @@ def element_fields(model: QuasiContinuum) -> ElementFields:
     edges, closing = _reference_edges(model)
     f = _corner_map(model, edges)
     f[~closing] = np.nan
-    term = ContinuumTerm(mesh, rule, model.far_field, weight * closing, layout.n_nodes)
+    term = ContinuumTerm(
+        mesh, rule, model.far_field, weight * closing, layout.n_nodes, layout.sublattice_nodes
+    )
     if len(term.active):
         share = term.point_volume / term.element_volumes[term.point_element]
         mean = np.zeros((len(term.active), 3, 3))

@@ -11,7 +11,7 @@ import numpy as np
 from ase.data import atomic_numbers, reference_states
 from numpy.typing import NDArray
 
-from qc.continuum import CauchyBorn, equilibrium_lattice_constant
+from qc.continuum import CauchyBorn, equilibrium_crystal
 from qc.coupling import PointDefects, QuasiContinuum
 from qc.crystal import Crystal, bcc, diamond, fcc, hcp, triangular
 from qc.errors import CaseError, CrystalError, InputError, PotentialFileError
@@ -29,7 +29,7 @@ from qc.mesh import LatticeBlock
 from qc.potentials import Potential
 
 Array = NDArray[np.float64]
-Site = tuple[int, int, int]
+Site = tuple[int, ...]
 
 #: Atoms in the patch beyond which a case is a mistake rather than a wish.
 MOST_ATOMS = 2e7
@@ -158,7 +158,7 @@ def build_crystal(case: Case, potential: Potential) -> Crystal:
     a = _first_guess(case) if isinstance(wanted, str) else wanted.angstrom(1.0, 1.0)
     crystal = _crystal(case, a)
     if isinstance(wanted, str):
-        crystal = _crystal(case, equilibrium_lattice_constant(crystal, potential))
+        crystal = equilibrium_crystal(crystal, potential)
     return crystal
 
 
@@ -305,18 +305,18 @@ def _cut(burgers: Array) -> tuple[float, float]:
 def _site(vector: tuple[float, float, float], crystal: Crystal, where: str) -> Site:
     x = np.array(vector) @ crystal.conventional
     m, s, distance = crystal.integer_coordinates(x)
-    if distance[0] > 1e-6 * crystal.a or s[0] != 0:
+    if distance[0] > 1e-6 * crystal.a:
         raise CaseError(
             f"{where}: {list(vector)} is no lattice site; the nearest is {distance[0]:.3f} "
             "Angstrom away"
         )
-    return int(m[0, 0]), int(m[0, 1]), int(m[0, 2])
+    return int(m[0, 0]), int(m[0, 1]), int(m[0, 2]), int(s[0])
 
 
 def _defects(case: Case, crystal: Crystal) -> PointDefects:
     d = case.defects
     vacant = [_site(v, crystal, f"defects.vacancies[{k}]") for k, v in enumerate(d.vacancies)]
-    substitutions = {}
+    substitutions: dict[Site, str] = {}
     for k, one in enumerate(d.substitutions):
         site = _site(one.site, crystal, f"defects.substitutions[{k}].site")
         if site in substitutions or site in vacant:

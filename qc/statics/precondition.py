@@ -18,7 +18,7 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 from scipy.sparse.linalg import splu
 
-from qc.continuum import stiffness_matrix
+from qc.continuum import crystal_stiffness
 from qc.coupling import QuasiContinuum
 
 Array = NDArray[np.float64]
@@ -43,7 +43,7 @@ class Preconditioner:
     def __init__(self, model: QuasiContinuum) -> None:
         layout, rule = model.layout, model.rule
         mean = np.asarray(model.far_field.mean_deformation)
-        matrix = stiffness_matrix(layout.mesh, rule.elastic_constants(mean), layout.n_nodes)
+        matrix = crystal_stiffness(layout.mesh, rule, mean, layout.sublattice_nodes, layout.n_nodes)
         diagonal = matrix.diagonal()
         # A node that no element stiffens (an extra atom) is held like a site of the lattice.
         size = np.median(diagonal[diagonal > 0]) if np.any(diagonal > 0) else 1.0

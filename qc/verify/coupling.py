@@ -112,12 +112,13 @@ def _books(model: QuasiContinuum) -> Iterator[Check]:
     assert perfect is not None
     site, element = perfect.atoms.weights, perfect.continuum.weights
     if len(perfect.continuum.active):
-        sites = float(mesh.volumes.sum() / crystal.volume)
-        counted = float(site.sum() + element @ mesh.volumes / crystal.volume)
+        sites = float(mesh.volumes.sum() / crystal.site_volume)
+        counted = float(site.sum() + element @ mesh.volumes / crystal.site_volume)
         figure, note = abs(counted / sites - 1.0), f"of {sites:.1f} sites, relative"
     else:
         # Atoms go on beyond the mesh here: every site that a free one can pull on counts fully.
-        free = mesh.positions[layout.free[: mesh.n_vertices].any(axis=1)]
+        held = len(layout.site_nodes)
+        free = layout.node_positions[:held][layout.free[:held].any(axis=1)]
         near = _within(perfect.atoms.y0, free, model.potential.cutoff, mesh.dim)
         figure = float(np.abs(site[near] - 1.0).max(initial=0.0))
         note = "sites near free ones, largest error of a weight"
@@ -134,14 +135,15 @@ def _missing_forces(model: QuasiContinuum) -> float:
     """Nodes of force blending whose atomistic or continuum force is not the full one."""
     layout, terms = model.layout, model.coupling.pure
     mesh = layout.mesh
-    beta = model.coupling.beta_nodes[: mesh.n_vertices]
-    free = layout.free[: mesh.n_vertices].any(axis=1)
-    atoms = mesh.positions[free & (beta < 1.0)]
+    vertex = layout.site_nodes[:, 0]
+    beta = model.coupling.beta_nodes[: len(vertex)]
+    free = layout.free[: len(vertex)].any(axis=1)
+    atoms = layout.node_positions[: len(vertex)][free & (beta < 1.0)]
     layer = _within(layout.positions[~layout.vacant], atoms, model.potential.cutoff, mesh.dim)
     partial = int((terms.atoms.weights[layer] < 1.0).sum())
     corner = np.zeros(mesh.n_vertices, dtype=bool)
     corner[mesh.elements[terms.continuum.weights < 1.0]] = True
-    return float(partial + int((corner & free & (beta > 0.0)).sum()))
+    return float(partial + int((corner[vertex] & free & (beta > 0.0)).sum()))
 
 
 def _within(x: Array, of: Array, reach: float, dim: int) -> NDArray[np.bool_]:
@@ -160,7 +162,8 @@ def _without_defects(layout: Layout) -> Layout:
     """Return the layout of the perfect crystal, with the sites of vacancies free again."""
     perfect = _perfect(layout) if layout.has_defects else layout
     free = np.zeros_like(layout.free)
-    free[: layout.mesh.n_vertices] = ~layout.mesh.boundary[:, None]
+    vertex = layout.site_nodes[:, 0]
+    free[: len(vertex)] = ~layout.mesh.boundary[vertex, None]
     if layout.mesh.crystal.mode == "monolayer":
         free[:, 2] = False
     return replace(perfect, free=free)
@@ -202,14 +205,16 @@ def _patch(model: QuasiContinuum, strain: float, rng: np.random.Generator) -> It
 
 
 def _affine_unknowns(coupling: Coupling, h: Array) -> tuple[Array, Array] | None:
-    """Unknowns ``H X`` with the H they stand for, or None where atoms lie beyond the mesh."""
+    """Unknowns ``H X``, sublattices relaxed, and H; None where atoms lie beyond the mesh."""
     layout = coupling.layout
     covered = np.asarray(layout.interpolation.sum(axis=1)).ravel()
     if len(covered) and covered.min() < 1.0 - 1e-12:
         return None
     h = h.copy()
     h[:, layout.mesh.dim :] = 0.0
-    return layout.node_positions @ h.T, h
+    rule, mean = coupling.rule, np.asarray(coupling.far_field.mean_deformation)
+    change = rule.predictor_shifts(mean + h) - rule.predictor_shifts(mean)
+    return layout.node_positions @ h.T + change[layout.node_sublattices], h
 
 
 def _energy_error(coupling: Coupling, u: Array, f: Array) -> float:
@@ -218,13 +223,13 @@ def _energy_error(coupling: Coupling, u: Array, f: Array) -> float:
     assert terms is not None
     atoms, continuum, mesh = terms.atoms, terms.continuum, coupling.layout.mesh
     site = atoms.weights[atoms.active] * atoms.site_energies(u)
-    element = continuum.point_weight * rule.evaluate(continuum.deformation(u))[0]
+    element = continuum.point_weight * continuum.energy_density(u)
     if len(continuum.active):
-        n = float(mesh.volumes.sum() / rule.crystal.volume)
+        exact = float(mesh.volumes.sum() / rule.crystal.volume * rule.site_energies(f[None]).sum())
     else:
-        n = float(len(atoms.active))
+        sublattice = coupling.layout.sublattice[~coupling.layout.vacant][atoms.active]
+        exact = math.fsum(rule.site_energies(f[None])[0][sublattice])
     dead = coupling.ghost * u
-    exact = n * float(rule.site_energy(f[None])[0])
     return abs(math.fsum([*site, *element, *dead.ravel(), -exact])) / abs(exact)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from qc.continuum import CauchyBorn, acoustic_stability, equilibrium_lattice_constant
-from qc.crystal import bcc, diamond, fcc, hcp, triangular
+from qc.crystal import bcc, fcc, triangular
 from qc.errors import CrystalError, NonFiniteError, UnknownSpeciesError
 from qc.potentials import LennardJones, Morse, Potential, ToyEAM, zhou2004
 
@@ -178,15 +178,6 @@ def test_wrong_lattice_constant_start_is_no_matter():
 def test_no_lattice_constant_in_reach():
     with pytest.raises(CrystalError, match=r"no fcc lattice constant between 8\.000"):
         equilibrium_lattice_constant(fcc("Cu", 10.0), potential("EAM fcc"))
-
-
-@pytest.mark.parametrize(
-    ("crystal", "name"),
-    [(diamond("Cu", 5.43), "diamond"), (hcp("Cu", 2.5, 4.1), "hcp")],
-)
-def test_crystals_with_a_basis_are_refused_by_name(crystal, name):
-    with pytest.raises(CrystalError, match=f"the Cauchy-Born rule: {name} Cu-Cu has 2 atoms"):
-        CauchyBorn(crystal, potential("EAM fcc"))
 
 
 def test_unknown_species_is_refused():

@@ -10,10 +10,9 @@ from qc.coupling import PointDefects, QuasiContinuum
 from qc.coupling.blend import Blend
 from qc.coupling.layout import patch_sites
 from qc.coupling.schemes import get_scheme
-from qc.crystal import diamond, fcc, hcp
+from qc.crystal import fcc, hcp
 from qc.errors import (
     CapabilityError,
-    CrystalError,
     InputError,
     InvertedElementError,
     MeshError,
@@ -143,14 +142,13 @@ def test_continuum_without_atoms_holds_no_point_defect():
 # -- crystals, potentials and schemes that do not fit ---------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("crystal", "name"),
-    [(diamond("Cu", 5.43), "diamond"), (hcp("Cu", 2.55, 4.16), "hcp")],
-)
-@pytest.mark.parametrize("scheme", ["bgfc", "bqcf", "cauchy-born"])
-def test_crystals_with_a_basis_are_refused_by_name(crystal, name, scheme):
-    with pytest.raises(CrystalError, match=f"{name} .* sublattice shifts"):
-        QuasiContinuum(crystal, copper()[0], scheme=scheme)
+def test_sublattices_are_counted():
+    crystal, potential = hcp("Cu", 2.55, 4.16), copper()[0]
+    for site, text in (((0, 0, 0, 2), "2 sublattices"), ((0, 0, 0, -1), "2 sublattices")):
+        with pytest.raises(InputError, match=text):
+            QuasiContinuum(crystal, potential, defects=PointDefects(vacant=[site]))
+    with pytest.raises(InputError, match="three integers, or four"):
+        PointDefects(vacant=[(0, 0, 0, 0.5)])
 
 
 def test_crystal_of_another_element():

@@ -71,7 +71,7 @@ def test_blend_measures_from_the_nearest_centre():
 def test_patch_holds_every_site_within_reach(mode):
     crystal = copper(mode)[1]
     centres = CoreSet(np.array([[0.3, 0.2, 0.1], [5.0, 1.0, 0.0]]), planar=crystal.dim == 2)
-    found = patch_sites(crystal, Blend(centres, 3.0, 3.0), 8.0)
+    found = patch_sites(crystal, Blend(centres, 3.0, 3.0), 8.0)[0]
     grid = np.stack(np.meshgrid(*[np.arange(-9, 10)] * crystal.dim, indexing="ij"), -1)
     every = np.zeros((grid[..., 0].size, 3), dtype=int)
     every[:, : crystal.dim] = grid.reshape(-1, crystal.dim)
