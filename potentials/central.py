@@ -18,7 +18,7 @@ from qc.errors import InputError, PotentialError
 
 from . import star as stars
 from .base import Array, Bonds, IntArray, Pairs, Potential
-from .checks import check_bonds, check_positions, check_star
+from .checks import check_bonds, check_star
 from .pair_checks import check_apart, check_pairs
 
 TRUNCATIONS = ("smooth", "shift_force")
@@ -299,63 +299,6 @@ class CentralPotential(Potential):
             yield i, j, r, vectors, self._kind(species[i]), self._kind(species[j])
 
     @_QUIET
-    def weighted_energy_forces(
-        self,
-        positions: Array,
-        types: IntArray,
-        weights: Array,
-        start: IntArray,
-        neighbours: IntArray,
-        offsets: Array,
-    ) -> tuple[Array, Array]:
-        """Return site energies and the forces of the weighted sum of site energies.
-
-        Parameters
-        ----------
-        positions : (n, 3) float64, Angstrom
-        types : (n,) int64
-        weights : (n,) float64
-        start, neighbours, offsets : (n + 1,) int64, (nb,) int64, (nb, 3) float64
-            Full symmetric neighbour list; ``R_b = y[j] + offset_b - y[i]``. Rows of sites
-            without weight and without a weighted neighbour may be empty.
-
-        Returns
-        -------
-        site_energies : (n,) float64, eV
-            Zero where the weight is zero.
-        forces : (n, 3) float64, eV/Angstrom
-            ``-d/dy sum_i w_i V_i``.
-        """
-        y, species, w, start, neighbours, offsets = check_positions(
-            self, positions, types, weights, start, neighbours, offsets
-        )
-        n = len(y)
-        lists = (y, species, w, start, neighbours, offsets)
-        energies, forces, pressure = np.zeros(n), np.empty((n, 3)), np.zeros(n)
-        if self.many_body:
-            rho = np.empty(n)
-            for sites, rows in _blocks(start):
-                i, _, r, _, s, t = self._near(*lists, sites, rows)
-                here = self.truncated_density(r, s, t).value
-                rho[sites] = _sums(i - sites.start, here, sites.stop - sites.start)
-            f = self.embedding(rho, species)
-            energies += f.value
-            pressure = np.where(w != 0.0, w * f.first, 0.0)
-        for sites, rows in _blocks(start):
-            i, j, r, vectors, s, t = self._near(*lists, sites, rows)
-            phi = self.truncated_pair(r, s, t)
-            pull = 0.5 * (w[i] + w[j]) * phi.first
-            if self.many_body:
-                pull += pressure[i] * self.truncated_density(r, s, t).first
-                pull += pressure[j] * self.truncated_density(r, t, s).first
-            pull /= r
-            row, size = i - sites.start, sites.stop - sites.start
-            energies[sites] += 0.5 * _sums(row, phi.value, size)
-            for c in range(3):
-                forces[sites, c] = _sums(row, pull * vectors[:, c], size)
-        return np.where(w != 0.0, energies, 0.0), forces
-
-    @_QUIET
     def deformed_star(
         self,
         F: Array,
@@ -437,31 +380,6 @@ class CentralPotential(Potential):
         counts = np.diff(start[sites.start : sites.stop + 1])
         i = np.repeat(np.arange(len(counts)), counts)[inside]
         return inside, i, r[inside], self._kind(site_types[i]), self._kind(bond_types[inside])
-
-    def _near(
-        self,
-        y: Array,
-        species: IntArray,
-        w: Array,
-        start: IntArray,
-        neighbours: IntArray,
-        offsets: Array,
-        sites: slice,
-        rows: slice,
-    ) -> tuple[IntArray, IntArray, Array, Array, IntArray, IntArray]:
-        """Return the pairs of a block that have weight and are inside the cutoff."""
-        i = np.repeat(
-            np.arange(sites.start, sites.stop), np.diff(start[sites.start : sites.stop + 1])
-        )
-        j = neighbours[rows]
-        vectors = y.take(j, axis=0) - y.take(i, axis=0) + offsets[rows]
-        r = np.sqrt(np.einsum("bc,bc->b", vectors, vectors))
-        near = np.nonzero((r < self.cutoff) & ((w[i] != 0.0) | (w[j] != 0.0)))[0]
-        i, j, r, vectors = i[near], j[near], r[near], vectors.take(near, axis=0)
-        if len(r) and not r.min() > 0.0:
-            b = int(np.argmin(r))
-            raise InputError(f"atoms {i[b]} and {j[b]} are at the same place")
-        return i, j, r, vectors, self._kind(species[i]), self._kind(species[j])
 
 
 def _blocks(start: IntArray) -> Iterator[tuple[slice, slice]]:

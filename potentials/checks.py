@@ -46,64 +46,6 @@ def check_bonds(potential: Potential, bonds: Bonds) -> tuple[IntArray, Array, In
     return start, vectors, site_types, bond_types
 
 
-def check_positions(
-    potential: Potential,
-    positions: Array,
-    types: IntArray,
-    weights: Array,
-    start: IntArray,
-    neighbours: IntArray,
-    offsets: Array,
-) -> tuple[Array, IntArray, Array, IntArray, IntArray, Array]:
-    """Return contiguous arrays of a neighbour list that a fused kernel can take.
-
-    Raises
-    ------
-    InputError
-        Shapes that do not fit, a NaN or infinite position, weight or offset, a neighbour that
-        does not exist; the message names the atom.
-    UnknownSpeciesError
-        A type index outside the potential's species.
-    """
-    y = np.ascontiguousarray(positions, dtype=np.float64)
-    t = np.ascontiguousarray(types, dtype=np.int64)
-    w = np.ascontiguousarray(weights, dtype=np.float64)
-    rows = np.ascontiguousarray(start, dtype=np.int64)
-    j = np.ascontiguousarray(neighbours, dtype=np.int64)
-    shift = np.ascontiguousarray(offsets, dtype=np.float64)
-    n = len(y)
-    if y.ndim != 2 or y.shape[1] != 3:
-        raise InputError(f"positions must have shape (n, 3), not {y.shape}")
-    if t.shape != (n,) or w.shape != (n,) or rows.shape != (n + 1,):
-        raise InputError(
-            f"types {t.shape}, weights {w.shape} and start {rows.shape} do not fit {n} atoms"
-        )
-    if j.ndim != 1 or shift.shape != (len(j), 3):
-        raise InputError(f"offsets {shift.shape} do not fit {len(j)} neighbours")
-    _check_rows(rows, len(j))
-    check_types(potential, t, "atom")
-    for name, values in (("position", y), ("weight", w)):
-        if not np.isfinite(values).all():
-            bad = int(np.argmin(np.isfinite(values).reshape(n, -1).all(axis=1)))
-            raise InputError(f"{name} of atom {bad} is not finite: {values[bad]}")
-    if not np.isfinite(shift.sum()) and not np.isfinite(shift).all():
-        bad = int(np.argmin(np.isfinite(shift).all(axis=1)))
-        raise InputError(f"offset of bond {bad} is not finite: {shift[bad]}")
-    if len(j) and (j.min() < 0 or j.max() >= n):
-        raise InputError(f"neighbour list names atom {int(j.max())}, there are {n}")
-    return y, t, w, rows, j, shift
-
-
-def check_distinct(positions: Array, start: IntArray, neighbours: IntArray, offsets: Array) -> None:
-    """Raise `InputError` with the pair if two neighbours are at the same place."""
-    sites = np.repeat(np.arange(len(positions)), np.diff(start))
-    apart = positions[neighbours] + offsets - positions[sites]
-    same = np.nonzero(~apart.any(axis=1))[0]
-    if len(same):
-        b = int(same[0])
-        raise InputError(f"atoms {sites[b]} and {neighbours[b]} are at the same place")
-
-
 def check_star(
     potential: Potential, F: Array, star: Array, site_type: int, star_types: IntArray
 ) -> tuple[Array, Array, IntArray]:
