@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -80,7 +79,7 @@ def check_cutoff(cutoff: float) -> float:
     return float(cutoff)
 
 
-def find_asymmetry(values: Array, species: Sequence[str], swap: tuple[int, int, int]) -> str | None:
+def find_asymmetry(values: Array, species: Sequence[str], swap: tuple[int, ...]) -> str | None:
     """Return a triple whose value changes when its indices are permuted by ``swap``, or None."""
     other = values.transpose(swap)
     size = np.maximum(np.abs(values), np.abs(other))
@@ -180,11 +179,6 @@ def _explain(y: Array, weights: Array, start: IntArray, neighbours: Any) -> None
     if len(same):
         b = int(same[0])
         raise InputError(f"atoms {sites[b]} and {neighbours[b]} are at the same place")
-
-
-def all_triples(species: Sequence[str]) -> list[tuple[str, str, str]]:
-    """Return every ordered triple of species, in the order of a (ns, ns, ns) array."""
-    return list(itertools.product(species, repeat=3))
 
 
 def check_changes(dvectors: Array, vectors: Array) -> Array:
