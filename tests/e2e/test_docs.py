@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import qc
@@ -39,11 +40,26 @@ def test_readme_has_the_two_commands():
     assert "python -m pip install '.[test]' && python -m pytest" in lines
 
 
-def test_potential_of_your_own():
-    (code,) = blocks(ROOT / "docs" / "potentials.md", "python")
+def test_potential_of_your_own(capsys):
+    found = blocks(ROOT / "docs" / "potentials.md", "python")
+    (code,) = [b for b in found if "class Buckingham" in b]
+    assert code.count("\n") <= 40
     made: dict = {}
     exec(code, made)
-    assert qc.verify.check_potential(made["Born"]("Ar", 1000.0, 0.3, 6.0))
+    shown = capsys.readouterr().out
+    assert shown.startswith("Buckingham(Ar): passed")
+    argon = made["argon"]
+    assert qc.verify.check_potential(argon).passed
+    # It has the depth and the distance of argon, and the fused kernel without being asked.
+    r = np.linspace(3.0, 5.0, 2001)
+    value = argon.pair(r, np.array(0), np.array(0)).value
+    assert value.min() == pytest.approx(-0.0122, abs=1e-3)
+    assert r[value.argmin()] == pytest.approx(3.8, abs=0.1)
+    assert argon._pieces is not None
+    alloy = made["Buckingham"](
+        ["Ar", "Kr"], [[1.1e4, 1.2e4], [1.2e4, 1.3e4]], 0.28, [[66, 80], [80, 100]], 9.0
+    )
+    assert qc.verify.check_potential(alloy).passed
 
 
 def test_case_file_of_the_docs():
