@@ -1,0 +1,77 @@
+"""Cauchy-Born batches of an embedded-atom potential: elements a second.
+
+Run with ``python tests/bench/cauchy_born_speed.py``; prints a table in Markdown. Each figure is the
+median of several repetitions with their range in brackets, after one that compiles or loads the
+kernels, of processor time (which other work on the machine disturbs less than time on the clock),
+or, with several threads, of time on the clock.
+"""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import statistics
+import time
+from collections.abc import Callable
+
+import numba
+import numpy as np
+
+from qc.continuum import CauchyBorn
+from qc.crystal import fcc
+from qc.potentials import zhou2004
+
+
+def machine() -> str:
+    """Return the name of the processor."""
+    try:
+        with open("/proc/cpuinfo", encoding="ascii") as lines:
+            return next(line.split(":")[1].strip() for line in lines if "model name" in line)
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+def rates(call: Callable[..., object], arguments: tuple[object, ...], n: int, repeats: int) -> str:
+    """Return millions of elements a second: median and range."""
+    clock = time.process_time if numba.get_num_threads() == 1 else time.perf_counter
+    call(*arguments)
+    found = []
+    for _ in range(repeats):
+        begin = clock()
+        call(*arguments)
+        found.append(1e-6 * n / (clock() - begin))
+    return f"{statistics.median(found):.2f} [{min(found):.2f}, {max(found):.2f}]"
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--elements", type=int, nargs="*", default=[1000, 10000, 100000])
+    parser.add_argument("--repeats", type=int, default=9)
+    parser.add_argument("--strain", type=float, default=0.01)
+    options = parser.parse_args()
+    potential = zhou2004("Cu")
+    crystal = fcc("Cu", 3.615)
+    star = np.ascontiguousarray(crystal.star(potential.cutoff))
+    types = np.zeros(len(star), dtype=np.int64)
+    rule = CauchyBorn(crystal, potential)
+    print(
+        f"{machine()}, {numba.get_num_threads()} thread(s), numba {numba.__version__}, numpy "
+        f"{np.__version__}, Python {platform.python_version()}; zhou2004 Cu, {len(star)} bonds "
+        f"inside the cutoff, F = I + {options.strain:g} N(0, 1); millions of elements a second\n"
+    )
+    print("| elements | call | W and P | W, P and tangent |")
+    print("|---|---|---|---|")
+    rng = np.random.default_rng(0)
+    for n in options.elements:
+        f = np.eye(3) + options.strain * rng.normal(size=(n, 3, 3))
+        for name, call, arguments in (
+            ("`potential.deformed_star`", potential.deformed_star, (f, star, 0, types)),
+            ("`CauchyBorn.evaluate`", rule.evaluate, (f,)),
+        ):
+            cells = [rates(call, (*arguments, t), n, options.repeats) for t in (False, True)]
+            print(f"| {n} | {name} | {' | '.join(cells)} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
