@@ -26,7 +26,7 @@ CACHE_SIZE = 10_000
 
 #: States are rounded to this before they are evaluated, so that a kept response is exactly the
 #: response of every state it is given for.
-ROUNDING = 1e-12
+ROUNDING = 1e-13
 
 #: Energy per atom, eV, that a cell and its repetition may differ by (single precision included).
 THIN_CELL_TOLERANCE = 1e-4
