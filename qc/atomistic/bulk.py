@@ -13,7 +13,7 @@ from ase import Atoms
 from ase.build import bulk as ase_bulk
 from numpy.typing import NDArray
 
-from qc.atomistic.bulk_cell import Cell, DefectEnergy, Report, relax, silent
+from qc.atomistic.bulk_cell import Cell, DefectEnergy, Report, one_thread, relax, silent
 from qc.atomistic.bulk_elasticity import Elasticity, elasticity
 from qc.atomistic.bulk_lattice import (
     STRUCTURES,
@@ -27,7 +27,7 @@ from qc.atomistic.faults import SYSTEMS, GammaLine, gamma_line, growth_fault_ene
 from qc.atomistic.phonons import ZonePoint, zone_phonons
 from qc.atomistic.surfaces import SURFACES, Surface, surface_energy
 from qc.crystal import Crystal
-from qc.errors import ConvergenceError, CrystalError, InputError, NonFiniteError, suggest
+from qc.errors import CrystalError, InputError, QCError, suggest
 from qc.potentials import Potential
 
 __all__ = [
@@ -104,7 +104,7 @@ class BulkProperties:
     not_applicable : dict of str to str
         Groups that mean nothing for this crystal, with the reason.
     failures : dict of str to str
-        Groups, or members of them, that did not converge, with the message.
+        Groups, or members of them, that could not be computed, with the message.
     """
 
     crystal: Crystal
@@ -151,7 +151,7 @@ class BulkProperties:
         for point in self.phonons or ():
             if point.frequencies[0] < _SOFT[1]:
                 found.append(
-                    f"a phonon at {point.name} is imaginary ({point.frequencies[0]:.3g} THz)"
+                    f"a phonon at {point.name} is imaginary, {-point.frequencies[0]:.3f}i THz"
                 )
         return tuple(found)
 
@@ -195,7 +195,7 @@ def bulk_properties(
     Returns
     -------
     BulkProperties
-        A group that did not converge is missing, and named in ``failures``.
+        A group that could not be computed is missing, and named in ``failures``.
 
     Raises
     ------
@@ -205,6 +205,13 @@ def bulk_properties(
         As `equilibrium`: without a crystal there are no properties of it.
     """
     groups = chosen_groups(only, skip)
+    with one_thread():
+        return _bulk_properties(crystal, potential, groups, report)
+
+
+def _bulk_properties(
+    crystal: Crystal, potential: Potential, groups: tuple[str, ...], report: Report
+) -> BulkProperties:
     report("lattice constants")
     found = equilibrium(crystal, potential)
     reasons = {g: why for g in groups if (why := _inapplicable(g, found))}
@@ -217,7 +224,8 @@ def bulk_properties(
         report(name)
         try:
             return compute()
-        except (ConvergenceError, NonFiniteError) as error:
+        except QCError as error:
+            # Whatever a bad potential does to one defect, the rest is still worth having.
             failures[name] = str(error)
             return None
 
@@ -273,8 +281,8 @@ def _inapplicable(group: str, crystal: Crystal) -> str:
 def vacancy_supercell(crystal: Crystal, potential: Potential) -> Atoms:
     """Return a supercell at least five lattice constants and three cutoffs wide.
 
-    Of the conventional cell, orthogonal, for fcc, bcc, hcp and diamond; of the primitive cell for
-    other crystals.
+    Of the conventional cell, orthogonal, for fcc, bcc, hcp and diamond; of the primitive cell, and
+    three cutoffs wide, for other crystals.
     """
     symbol = crystal.symbols[0]
     if crystal.name == "hcp":
@@ -285,7 +293,7 @@ def vacancy_supercell(crystal: Crystal, potential: Potential) -> Atoms:
     else:
         cell = crystal.to_ase()
     heights = 1.0 / np.linalg.norm(np.linalg.inv(cell.cell[:]), axis=0)
-    wanted = max(5 * heights.min(), 3 * potential.cutoff)
+    wanted = max(5 * heights.min() if crystal.name in STRUCTURES else 0.0, 3 * potential.cutoff)
     return cell * tuple(int(n) for n in np.ceil(wanted / heights - 1e-9))
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+import numba
 import numpy as np
 from numpy.typing import NDArray
-from scipy import optimize
 
+from qc.atomistic.bulk_minimise import minimise
 from qc.atomistic.energy import energy_forces
 from qc.atomistic.neighbours import VerletList, neighbour_list
 from qc.errors import ConvergenceError, NonFiniteError
@@ -24,6 +26,17 @@ FORCE_TOLERANCE = 1e-4
 
 #: Angstrom; extra reach of neighbour lists.
 _SKIN = 0.6
+
+
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """Run kernels on one thread meanwhile: cells of a few atoms are not worth waking others for."""
+    before = numba.get_num_threads()
+    numba.set_num_threads(1)
+    try:
+        yield
+    finally:
+        numba.set_num_threads(before)
 
 
 def silent(text: str) -> None:
@@ -117,6 +130,8 @@ class CellEnergy:
         joint : (3,) float64, eV/Angstrom
             Derivative with a displacement of the third cell vector.
         """
+        if stretch < 0.3:
+            raise ConvergenceError("the layers of a stack fall onto each other")
         scale = np.array([1.0, 1.0, stretch])
         if stretch * (self.potential.cutoff + _SKIN) >= self.potential.cutoff:
             self._long.update(y)
@@ -211,18 +226,13 @@ def relax(
         unknowns = at.ravel()
     if disturb:
         unknowns = unknowns + disturb * np.sin(1.0 + np.arange(len(unknowns)) ** 2)
-    found = optimize.minimize(
-        gradient_of,
-        unknowns,
-        jac=True,
-        method="L-BFGS-B",
-        options={"maxiter": 1000, "ftol": 0.0, "gtol": 0.1 * FORCE_TOLERANCE, "maxcor": 20},
-    )
-    left = float(np.abs(found.jac).max())
+    with one_thread():
+        found = minimise(gradient_of, unknowns, 0.1 * FORCE_TOLERANCE)
+    left = float(np.abs(found.gradient).max())
     if left > FORCE_TOLERANCE:
         raise ConvergenceError(
             f"the {name} did not relax: a force of {left:.2g} eV/Angstrom is left after "
-            f"{evaluations} evaluations ({found.message})"
+            f"{evaluations} evaluations ({found.reason})"
         )
     relaxed = float(gradient_of(found.x)[0])
     if stretch:

@@ -22,6 +22,9 @@ STRUCTURES = ("fcc", "bcc", "hcp", "diamond")
 #: Ratio of a close-packed stack of spheres, where a search for c/a starts.
 IDEAL_RATIO = math.sqrt(8 / 3)
 
+#: Atoms in a primitive cell; matrices over all of them are full.
+MOST_SITES = 100
+
 #: Rows and columns of the Voigt index.
 VOIGT = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))
 
@@ -71,7 +74,7 @@ def check_supported(crystal: Crystal, potential: Potential) -> None:
     CapabilityError
         The potential cannot give site energies.
     CrystalError
-        The crystal is a monolayer.
+        The crystal is a monolayer, or has more than `MOST_SITES` atoms in its cell.
     UnknownSpeciesError
         An element that the potential does not know.
     """
@@ -82,6 +85,11 @@ def check_supported(crystal: Crystal, potential: Potential) -> None:
         )
     if crystal.mode == "monolayer":
         raise CrystalError(f"crystal {crystal.name!r}: bulk properties need three dimensions")
+    if crystal.n_sublattices > MOST_SITES:
+        raise CrystalError(
+            f"crystal {crystal.name!r}: {crystal.n_sublattices} atoms in the primitive cell; bulk "
+            f"properties are for {MOST_SITES} at most"
+        )
     potential.types_of(crystal.symbols)
 
 

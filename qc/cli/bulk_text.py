@@ -125,7 +125,7 @@ def _phonons_json(point: ZonePoint) -> dict[str, Any]:
 def as_text(properties: BulkProperties) -> str:
     """Return the properties as a table in Angstrom, eV, GPa, mJ/m^2 and THz."""
     p = properties
-    rows = [*_lattice_rows(p), *_elastic_rows(p)]
+    rows = [*_lattice_rows(p), *(("UNSTABLE", why) for why in p.unstable), *_elastic_rows(p)]
     if p.vacancy is not None:
         rows.append(
             (
@@ -141,7 +141,6 @@ def as_text(properties: BulkProperties) -> str:
         rows.append((f"phonons {point.name}", f"{branches(point)} THz"))
     rows += [(name, f"not applicable: {why}") for name, why in p.not_applicable.items()]
     rows += [(name, f"FAILED: {why}") for name, why in p.failures.items()]
-    rows += [("unstable crystal", why) for why in p.unstable]
     width = max(len(name) for name, _ in rows) + 2
     return "\n".join(
         [f"{p.formula} {p.crystal.name}", *(f"  {name:<{width}}{text}" for name, text in rows)]

@@ -570,6 +570,20 @@ class TestFaults:
         with pytest.raises(CrystalError, match="three dimensions"):
             bulk.equilibrium(triangular("Ar", 3.8), LennardJones("Ar", 0.01, 3.4, 8.0))
 
+    def test_a_cell_too_large(self):
+        atoms = ase_bulk("Cu", cubic=True) * 3
+        atoms.rattle(0.05, seed=1)
+        with pytest.raises(CrystalError, match="108 atoms in the primitive cell"):
+            bulk.equilibrium(from_ase(atoms), zhou2004("Cu"))
+
+    def test_a_collapse_of_one_defect_leaves_the_others(self):
+        """Stillinger-Weber silicon made hcp is unstable, and some of its stacks collapse."""
+        crystal = bulk.standard_crystal("Si", "hcp", 1.0)
+        result = bulk.bulk_properties(crystal, stillinger1985(), skip=["vacancy"])
+        assert result.unstable
+        assert result.elasticity is not None
+        assert len(result.surfaces) + len(result.gamma_lines) + len(result.failures) >= 6
+
     def test_total_energies_only(self):
         class Total(EAM):
             has_site_energies = False
