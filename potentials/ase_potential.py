@@ -56,6 +56,9 @@ class ASEPotential(Potential):
     step : float
         Step of the strains in the Hessian of `cell_response`; shifts are stepped by as much times
         the cube root of the cell's volume.
+    noise : float, eV/Angstrom
+        By how much forces are off at random. Sublattice shifts count as relaxed below it; about
+        1e-4 for a network in single precision.
     label : str
         Goes into the fingerprint; tells calculators apart whose parameters cannot be read, such
         as files of weights.
@@ -69,8 +72,8 @@ class ASEPotential(Potential):
     Raises
     ------
     InputError
-        Something that is no calculator; a cutoff, width or step that is missing, not finite or of
-        the wrong sign.
+        Something that is no calculator; a cutoff, width, step or noise that is missing, not finite
+        or of the wrong sign.
     UnknownSpeciesError
         A species that is no chemical symbol.
     CapabilityError
@@ -87,6 +90,7 @@ class ASEPotential(Potential):
         *,
         min_width: float = 0.0,
         step: float = 5e-4,
+        noise: float = 1e-10,
         label: str = "",
     ) -> None:
         _check_calculator(calculator)
@@ -103,6 +107,7 @@ class ASEPotential(Potential):
         self.step = _number(step, "step", low=0.0)
         if self.step > 0.1:
             raise InputError(f"step is a strain and must not exceed 0.1, got {self.step}")
+        self.noise = _number(noise, "noise", low=None)
         self.label = str(label)
         self._kept: OrderedDict[bytes, list[Any]] = OrderedDict()
         self._trusted: set[bytes] = set()

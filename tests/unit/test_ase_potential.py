@@ -426,7 +426,9 @@ class TestBadInput:
         with pytest.raises(InputError, match="cutoff"):
             ASEPotential(EMT(), "Cu", cutoff)
 
-    @pytest.mark.parametrize("options", [{"min_width": -1}, {"step": 0}, {"step": 0.2}])
+    @pytest.mark.parametrize(
+        "options", [{"min_width": -1}, {"step": 0}, {"step": 0.2}, {"noise": np.nan}]
+    )
     def test_numbers(self, options):
         with pytest.raises(InputError, match=next(iter(options))):
             ASEPotential(EMT(), "Cu", 5.0, **options)
