@@ -308,7 +308,7 @@ def _is_smooth(stack: Stack, fractions: Array, states: list[Relaxed]) -> bool:
     energies = np.array([state.energy.relaxed for state in states])
     slopes = np.array([stack.slope(state) for state in states])
     jumps = np.diff(energies) - 0.5 * np.diff(fractions) * (slopes[1:] + slopes[:-1])
-    coarse = 8.0 / len(fractions) ** 3
+    coarse = 30.0 / len(fractions) ** 3
     return bool(np.abs(jumps).max() < (0.02 + coarse) * np.abs(energies).max() + 1e-9)
 
 

@@ -10,7 +10,7 @@ from ase.filters import FrechetCellFilter
 from ase.optimize import LBFGS
 
 from qc.adapters.ase import PotentialCalculator
-from qc.atomistic import bulk, bulk_cell, faults, phonons
+from qc.atomistic import bulk, bulk_cell, bulk_lattice, faults, phonons
 from qc.atomistic.bulk_lattice import crystal_bonds, isolated_energy, response
 from qc.atomistic.bulk_layers import layers_of
 from qc.atomistic.faults import SYSTEMS, SlipSystem, Stack, gamma_line
@@ -244,12 +244,12 @@ class TestZhou:
         potential = zhou2004("Cu")
         crystal = found(potential, "Cu", "fcc")
         lines = [
-            gamma_line(crystal, potential, SYSTEMS["fcc"][0], points=9, thickness=t) for t in (4, 8)
+            gamma_line(crystal, potential, SYSTEMS["fcc"][0], points=5, thickness=t) for t in (4, 6)
         ]
         assert lines[0].layers < lines[1].layers
         assert lines[0].unstable.relaxed == pytest.approx(lines[1].unstable.relaxed, rel=1e-5)
         assert lines[0].stable.relaxed == pytest.approx(lines[1].stable.relaxed, rel=1e-4)
-        slabs = [surface_energy(crystal, potential, (1, 1, 0), thickness=t) for t in (4, 8)]
+        slabs = [surface_energy(crystal, potential, (1, 1, 0), thickness=t) for t in (4, 6)]
         assert slabs[0].energy.unrelaxed == pytest.approx(slabs[1].energy.unrelaxed, rel=1e-9)
         assert slabs[0].energy.relaxed == pytest.approx(slabs[1].energy.relaxed, rel=1e-7)
 
@@ -570,19 +570,20 @@ class TestFaults:
         with pytest.raises(CrystalError, match="three dimensions"):
             bulk.equilibrium(triangular("Ar", 3.8), LennardJones("Ar", 0.01, 3.4, 8.0))
 
-    def test_a_cell_too_large(self):
-        atoms = ase_bulk("Cu", cubic=True) * 3
+    def test_a_cell_too_large(self, monkeypatch):
+        monkeypatch.setattr(bulk_lattice, "MOST_SITES", 7)
+        atoms = ase_bulk("Cu", cubic=True) * (2, 1, 1)
         atoms.rattle(0.05, seed=1)
-        with pytest.raises(CrystalError, match="108 atoms in the primitive cell"):
+        with pytest.raises(CrystalError, match="8 atoms in the primitive cell"):
             bulk.equilibrium(from_ase(atoms), zhou2004("Cu"))
 
     def test_a_collapse_of_one_defect_leaves_the_others(self):
         """Stillinger-Weber silicon made hcp is unstable, and some of its stacks collapse."""
         crystal = bulk.standard_crystal("Si", "hcp", 1.0)
-        result = bulk.bulk_properties(crystal, stillinger1985(), skip=["vacancy"])
+        result = bulk.bulk_properties(crystal, stillinger1985(), only=["elastic", "faults"])
         assert result.unstable
         assert result.elasticity is not None
-        assert len(result.surfaces) + len(result.gamma_lines) + len(result.failures) >= 6
+        assert len(result.gamma_lines) + len(result.failures) >= 3
 
     def test_total_energies_only(self):
         class Total(EAM):
