@@ -193,12 +193,12 @@ class _Terms:
             limit = atomistic[beta_atoms < 1.0].max(initial=-np.inf) + 1.1 * potential.cutoff
             site_weights = (atomistic <= limit).astype(float)
         else:
-            site_weights = 1.0 - beta_atoms
+            site_weights = 1.0 - scheme.weighting(layout.beta_cells)
         if pure:
             corners = _vertex_beta(layout, beta_nodes, np.max)[layout.mesh.elements]
             element_weights = (corners > 0).any(axis=1).astype(float)
         else:
-            element_weights = blended_weights(layout, beta_nodes, site_weights)
+            element_weights = blended_weights(layout, scheme.weighting, site_weights)
             if not (beta_nodes[layout.free.any(axis=1)] > 0.0).any():
                 # Every unknown is a full atom: what elements there are at the rim hold a constant.
                 element_weights = np.zeros_like(element_weights)
@@ -251,7 +251,9 @@ class _Terms:
         return out
 
 
-def blended_weights(layout: Layout, beta_nodes: Array, site_weights: Array) -> Array:
+def blended_weights(
+    layout: Layout, weighting: Callable[[Array], Array], site_weights: Array
+) -> Array:
     """Element weights ``omega_e``: the mean of ``beta`` over the vertices, with closed books.
 
     ``sum w_i + sum omega_e v_e / Omega`` must count every site of the perfect crystal once. The
@@ -262,7 +264,8 @@ def blended_weights(layout: Layout, beta_nodes: Array, site_weights: Array) -> A
     Parameters
     ----------
     layout : Layout
-    beta_nodes : (n_nodes,) float64
+    weighting : callable
+        The scheme's.
     site_weights : (n,) float64
         ``w_i`` of all patch atoms, vacant sites included.
 
@@ -271,7 +274,7 @@ def blended_weights(layout: Layout, beta_nodes: Array, site_weights: Array) -> A
     (n_e,) float64
     """
     mesh = layout.mesh
-    omega = _vertex_beta(layout, beta_nodes, np.mean)[mesh.elements].mean(axis=1)
+    omega = weighting(_vertex_beta(layout, layout.beta_nodes, np.mean))[mesh.elements].mean(axis=1)
     slack = omega * (1.0 - omega) * mesh.volumes
     if slack.sum() <= 0.0:
         return omega
@@ -307,4 +310,5 @@ def _perfect(layout: Layout) -> Layout:
         node=layout.node[sites],
         interpolation=layout.interpolation[sites],
         beta_atoms=layout.beta_atoms[sites],
+        beta_cells=layout.beta_cells[sites],
     )

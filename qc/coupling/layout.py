@@ -103,7 +103,10 @@ class Layout:
         Node of each patch atom, -1 where it is constrained.
     interpolation : (n, n_nodes) csr_matrix
     beta_atoms, beta_nodes : float64 arrays
-        The smooth blending function; 0 for extra atoms.
+        The smooth blending function at each site; 0 for extra atoms.
+    beta_cells : (n,) float64
+        Its mean over the sites of each patch atom's primitive cell, which weights site energies:
+        with one weight for all of a cell no sublattice counts more than another.
     free : (n_nodes, 3) bool
         Unknowns.
     """
@@ -122,6 +125,7 @@ class Layout:
     interpolation: sp.csr_matrix
     beta_atoms: Array
     beta_nodes: Array
+    beta_cells: Array
     free: NDArray[np.bool_]
 
     @property
@@ -261,6 +265,8 @@ def build_layout(
         beta_nodes[at] = blend.beta(mesh.positions[has] + crystal.basis[t])
         free[at] = ~mesh.boundary[has, None]
     beta_atoms = np.concatenate([blend.beta(positions), np.zeros(n_extra)])
+    cells = [blend.beta(crystal.positions(sites, t)) for t in range(crystal.n_sublattices)]
+    beta_cells = np.concatenate([np.mean(cells, axis=0), np.zeros(n_extra)])
     gone = node[:n_sites][vacant]
     free[gone[gone >= 0]] = False
     if crystal.mode == "monolayer":
@@ -284,6 +290,7 @@ def build_layout(
         interpolation=interpolation,
         beta_atoms=beta_atoms,
         beta_nodes=beta_nodes,
+        beta_cells=beta_cells,
         free=free,
     )
 

@@ -157,7 +157,9 @@ class QuasiContinuum:
             blended_forces = self.scheme.blends_forces or self.scheme.ghost == "self-consistent"
             curved = not getattr(self.far_field, "is_homogeneous", False)
             pure = blended_forces or (self.scheme.ghost == "predictor" and curved)
-            patch_reach = function.outer + (2.4 if pure else 1.2) * reach
+            # A cell's weight is that of all its sites.
+            span = float(np.linalg.norm(crystal.basis, axis=1).max())
+            patch_reach = function.outer + span + (2.4 if pure else 1.2) * reach
         self.layout: Layout = build_layout(mesh, function, potential, self.defects, patch_reach)
         if nearest_pair(self.layout.positions[~self.layout.vacant]) < 1e-3:
             raise InputError("an extra atom coincides with a lattice site")

@@ -191,8 +191,8 @@ def test_ghost_force_of_the_wrong_sign_is_found(monkeypatch):
 
 
 def test_unbalanced_books_are_found(monkeypatch):
-    def plain_mean(layout, beta_nodes, site_weights):
-        return beta_nodes[layout.mesh.elements].mean(axis=1)
+    def plain_mean(layout, weighting, site_weights):
+        return weighting(layout.beta_nodes)[layout.mesh.elements].mean(axis=1)
 
     monkeypatch.setattr(coupling_module, "blended_weights", plain_mean)
     crystal = fcc("Cu", A)
@@ -210,6 +210,7 @@ def test_missing_halo_is_found():
     thin = replace(
         layout,
         lattice=layout.lattice[keep],
+        sublattice=layout.sublattice[keep],
         positions=layout.positions[keep],
         types=layout.types[keep],
         vacant=layout.vacant[keep],
@@ -217,6 +218,7 @@ def test_missing_halo_is_found():
         node=layout.node[keep],
         interpolation=layout.interpolation[keep],
         beta_atoms=layout.beta_atoms[keep],
+        beta_cells=layout.beta_cells[keep],
     )
     m.layout = thin
     m.coupling = Coupling(thin, m.rule, m.far_field, m.scheme)
