@@ -31,8 +31,9 @@ ROUNDING = 1e-13
 #: Energy per atom, eV, that a cell and its repetition may differ by (single precision included).
 THIN_CELL_TOLERANCE = 1e-4
 
-#: Asymmetry of the Hessian, relative to its largest entry, that is taken for noise.
-ASYMMETRY = 0.02
+#: Asymmetry of the Hessian, relative to its largest entry, that is taken for noise. Networks whose
+#: graph has a sharp cutoff reach 0.05; a stress of the wrong sign or unit is far beyond.
+ASYMMETRY = 0.1
 
 
 class ASEPotential(Potential):
