@@ -221,7 +221,9 @@ class _Terms:
             layout.types[keep],
             site_weights[keep],
             layout.interpolation[keep],
-            reference=bulk[sublattice[site_weights[keep] > 0]],
+            reference=float(bulk[0])
+            if len(bulk) == 1
+            else bulk[sublattice[site_weights[keep] > 0]],
             period=period,
         )
 

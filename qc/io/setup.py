@@ -158,18 +158,27 @@ def build_crystal(case: Case, potential: Potential) -> Crystal:
     a = _first_guess(case) if isinstance(wanted, str) else wanted.angstrom(1.0, 1.0)
     crystal = _crystal(case, a)
     if isinstance(wanted, str):
-        crystal = equilibrium_crystal(crystal, potential)
+        # Built anew from its numbers: the resolved copy of the case gives the very same crystal.
+        crystal = _crystal(case, *lattice_constants(equilibrium_crystal(crystal, potential)))
     return crystal
 
 
-def _crystal(case: Case, a: float) -> Crystal:
+def lattice_constants(crystal: Crystal) -> tuple[float, float | None]:
+    """Return a, and c of an hcp crystal, Angstrom."""
+    if crystal.name != "hcp":
+        return crystal.a, None
+    return crystal.a, float(np.linalg.norm(crystal.conventional[2]))
+
+
+def _crystal(case: Case, a: float, height: float | None = None) -> Crystal:
     c = case.crystal
     if c.structure == "triangular":
         return triangular(c.element, a)
     axes: dict[str, Any] = {"x": c.x, "y": c.y, "z": c.z}
     if c.structure == "hcp":
-        second = np.sqrt(8.0 / 3.0) * a if c.c is None else c.c.angstrom(a, a)
-        crystal = hcp(c.element, a, second, **axes)
+        if height is None:
+            height = np.sqrt(8.0 / 3.0) * a if c.c is None else c.c.angstrom(a, a)
+        crystal = hcp(c.element, a, height, **axes)
     else:
         crystal = {"fcc": fcc, "bcc": bcc, "diamond": diamond}[c.structure](c.element, a, **axes)
     return crystal.as_columns(c.z) if c.columns else crystal

@@ -434,7 +434,6 @@ def test_what_only_shows_when_building_is_named_too(old, new, message):
         ("[0.5, 0.5, 0]]", "[0, 0, 0]]", r"^case\.toml: defects\.vacancies: a site is named twice"),
         ("[0.5, 0.5, 0]]", "[9, 0, 0]]", r"outside the core|outer boundary"),
         ('outer = "8 a"', 'outer = "3 a"', r"^case\.toml: model: the outer boundary comes within"),
-        ('"fcc"', '"diamond"', r"^case\.toml: model: .*diamond"),
     ],
 )
 def test_what_does_not_fit_the_crystal_is_named(old, new, message):
