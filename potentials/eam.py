@@ -211,22 +211,25 @@ class EAM(Potential):
         n, n_all, ns = pairs.n_sites, len(y), len(self.species)
         bounds = shares(pairs.start, numba.get_num_threads())
         parts, nb = len(bounds) - 1, len(pairs.neighbours)
-        longest = int(np.diff(pairs.start).max(initial=0))
+        # An odd number of cache lines, lest the rows of the work array fall on each other.
+        width = 8 * (int(np.diff(pairs.start).max(initial=0)) // 8 + 1 | 1)
+        room = nb + eam_pair_kernels.LANES * (parts + 1)
         scratch = Scratch.take(self)
-        energies, forces = np.empty(n), np.empty((n, 3))
+        energies, forces = np.empty(n), np.empty(3 * n)
         eam_pair_kernels.energy_forces(
-            y, t, w, pairs.start, pairs.neighbours, pairs.owners, bounds,
-            reach, rdr, self._pair_rows, rdrho, embed,
-            scratch.ints("inside", n), scratch.ints("partner", nb),
-            scratch.floats("slopes", nb, 3 if ns > 1 else 2),
-            scratch.floats("rows", parts, 2, longest), scratch.floats("sums", parts, n_all, 2),
-            scratch.floats("loads", n_all, 2), scratch.floats("pulls", parts, n_all, 3),
-            energies, forces,
+            y.reshape(-1), t, w, pairs.start, pairs.neighbours, pairs.owners, bounds,
+            reach, rdr, self._pair_rows.reshape(-1), self.rphi.shape[-1], rdrho, embed,
+            scratch.ints("inside", n), scratch.ints("partner", room),
+            scratch.floats("slopes", 3 if ns > 1 else 2, room),
+            scratch.ints("lines", parts * 2 * width).reshape(parts, -1),
+            scratch.floats("work", parts, eam_pair_kernels.WORK_ROWS * width),
+            scratch.floats("sums", parts, 2 * n_all), scratch.floats("loads", 2 * n_all),
+            scratch.floats("pulls", parts, 3 * n_all), energies, forces,
         )  # fmt: skip
         scratch.give_back(self)
         if not np.isfinite(forces.sum()):
             check_apart(y, pairs)
-        return energies, forces
+        return energies, forces.reshape(n, 3)
 
     def deformed_star(
         self,
