@@ -13,13 +13,15 @@ from qc.potentials import Potential
 
 Array = NDArray[np.float64]
 
-#: Independent constants by structure, as pairs of Voigt indices counted from 1.
-INDEPENDENT = {
-    "fcc": ("11", "12", "44"),
-    "bcc": ("11", "12", "44"),
-    "diamond": ("11", "12", "44"),
-    "hcp": ("11", "12", "13", "33", "44"),
+#: Constants that are equal, by crystal class, in the class's usual axes; all others vanish.
+_CLASSES: dict[str, tuple[tuple[str, ...], ...]] = {
+    "cubic": (("11", "22", "33"), ("12", "13", "23"), ("44", "55", "66")),
+    "tetragonal": (("11", "22"), ("12",), ("13", "23"), ("33",), ("44", "55"), ("66",)),
+    "orthorhombic": tuple((name,) for name in "11 12 13 22 23 33 44 55 66".split()),
 }
+
+#: Relative to the largest constant: equal, or zero.
+_SAME = 1e-6
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,42 @@ class Elasticity:
         """Return one constant by its two Voigt indices counted from 1, such as ``"44"``."""
         table = self.clamped if clamped else self.stiffness
         return float(table[int(name[0]) - 1, int(name[1]) - 1])
+
+
+def independent_constants(elastic: Elasticity) -> tuple[str, ...] | None:
+    """Return the names of the constants that say everything, or None if the matrix has to.
+
+    That the matrices are those of a cubic, hexagonal, tetragonal or orthorhombic crystal is read
+    off them, in the Cartesian axes that they are given in.
+
+    Source: J. F. Nye, Physical Properties of Crystals (1957), table 9.
+    """
+    for classes in _CLASSES.values():
+        if all(_fits(table, classes) for table in (elastic.stiffness, elastic.clamped)):
+            names = tuple(group[0] for group in classes)
+            if "66" in names and "22" not in names and _is_hexagonal(elastic):
+                return tuple(name for name in names if name != "66")
+            return names
+    return None
+
+
+def _fits(table: Array, classes: tuple[tuple[str, ...], ...]) -> bool:
+    left = table.copy()
+    small = _SAME * np.abs(table).max()
+    for group in classes:
+        places = [(int(name[0]) - 1, int(name[1]) - 1) for name in group]
+        if np.ptp([table[place] for place in places]) > small:
+            return False
+        for i, j in places:
+            left[i, j] = left[j, i] = 0.0
+    return bool(np.abs(left).max() < small)
+
+
+def _is_hexagonal(elastic: Elasticity) -> bool:
+    return all(
+        abs(t[5, 5] - 0.5 * (t[0, 0] - t[0, 1])) < _SAME * np.abs(t).max()
+        for t in (elastic.stiffness, elastic.clamped)
+    )
 
 
 def bulk_modulus(stiffness: Array) -> float:

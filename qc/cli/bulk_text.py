@@ -174,17 +174,19 @@ def _lattice_rows(p: BulkProperties) -> list[tuple[str, str]]:
 
 
 def _elastic_rows(p: BulkProperties) -> list[tuple[str, str]]:
-    from qc.atomistic.bulk_elasticity import INDEPENDENT
+    from qc.atomistic.bulk_elasticity import independent_constants
 
     e = p.elasticity
     if e is None:
         return []
     rows = [("bulk modulus", f"{e.bulk_modulus / units.GPa:.2f} GPa")]
-    names = INDEPENDENT.get(p.crystal.name)
+    names = independent_constants(e)
     if names is None:
         for title, table in (("C", e.stiffness), ("C unrelaxed", e.clamped)):
             for k, row in enumerate(table / units.GPa):
-                rows.append((f"{title} row {k + 1}", " ".join(f"{x:8.2f}" for x in row) + " GPa"))
+                # Rounded first, so that round-off has no minus sign.
+                text = " ".join(f"{x:8.2f}" for x in np.round(row, 2) + 0.0)
+                rows.append((f"{title} row {k + 1}", f"{text} GPa"))
         return rows
     for name in names:
         relaxed, clamped = (e.constant(name, c) / units.GPa for c in (False, True))

@@ -11,6 +11,7 @@ from ase.optimize import LBFGS
 
 from qc.adapters.ase import PotentialCalculator
 from qc.atomistic import bulk, bulk_cell, bulk_lattice, faults, phonons
+from qc.atomistic.bulk_elasticity import independent_constants
 from qc.atomistic.bulk_lattice import crystal_bonds, isolated_energy, response
 from qc.atomistic.bulk_layers import layers_of
 from qc.atomistic.faults import SYSTEMS, SlipSystem, Stack, gamma_line
@@ -456,6 +457,43 @@ class TestOtherCells:
         assert set(properties.not_applicable) == {"vacancy", "surfaces", "faults"}
         assert len(properties.phonons) == 5
         assert properties.vacancy is None
+
+    def test_silicon_carbide(self):
+        """Cubic and wurtzite, one energy: bonds are the same. C11 and C12 within two percent.
+
+        Source: M. Tang and S. Yip, Phys. Rev. B 52 (1995) 15150: 436 and 120 GPa in zincblende.
+        """
+        potential = tersoff1989("Si", "C")
+        crystals = [
+            bulk.equilibrium(from_ase(ase_bulk("SiC", name, a=a, c=c)), potential)
+            for name, a, c in (("zincblende", 4.3, None), ("wurtzite", 3.1, 5.0))
+        ]
+        assert len(crystals[1].basis) == 4
+        energies = [bulk.cohesive_energy(crystal, potential) for crystal in crystals]
+        assert energies[0] == pytest.approx(energies[1], abs=1e-9)
+        elastic = [bulk.elasticity(crystal, potential) for crystal in crystals]
+        assert independent_constants(elastic[0]) == ("11", "12", "44")
+        assert independent_constants(elastic[1]) == ("11", "12", "13", "33", "44")
+        assert elastic[0].constant("11") / GPA == pytest.approx(436, rel=0.02)
+        assert elastic[0].constant("12") / GPA == pytest.approx(120, rel=0.02)
+        assert elastic[0].constant("44") < 0.9 * elastic[0].constant("44", clamped=True)
+
+    def test_classes_of_elastic_constants(self):
+        def elastic(changes):
+            table = np.diag([5.0, 5.0, 5.0, 2.0, 2.0, 2.0])
+            table[:3, :3] += 1.0 - np.eye(3)
+            for (i, j), value in changes.items():
+                table[i, j] = table[j, i] = value
+            return bulk.Elasticity(table, table, np.zeros((1, 3, 6)), None)
+
+        cubic = ("11", "12", "44")
+        tetragonal = ("11", "12", "13", "33", "44", "66")
+        assert independent_constants(elastic({(0, 0): 5.0})) == cubic
+        assert independent_constants(elastic({(2, 2): 6.0, (5, 5): 1.9})) == tetragonal
+        hexagonal = elastic({(2, 2): 6.0})
+        assert independent_constants(hexagonal) == tetragonal[:5]
+        assert len(independent_constants(elastic({(0, 0): 6.0}))) == 9
+        assert independent_constants(elastic({(0, 3): 0.1})) is None
 
     def test_a_conventional_cell_is_its_structure(self):
         potential = zhou2004("Cu")

@@ -89,10 +89,23 @@ def test_a_compound_from_a_file(tmp_path, capsys):
     assert main(arguments) == 0
     out = capsys.readouterr().out
     assert out.startswith("NiAl multilattice\n")
-    for text in ("C row 6", "chemical potentials", "planes are known", "phonons b1/2", "Al at"):
+    assert "C44" in out
+    assert "C66" not in out
+    for text in ("chemical potentials", "planes are known", "phonons b1/2", "Al at"):
         assert text in out
     # The cell has moved to zero stress.
     assert f"{3.1:10.5f}" not in out
+
+
+def test_a_cell_in_other_axes_gets_the_whole_matrix(tmp_path, capsys):
+    cell = Atoms("NiAl", scaled_positions=[[0, 0, 0], [0.5, 0.5, 0.5]], cell=[3.1] * 3, pbc=True)
+    cell.rotate(30, (1, 2, 3), rotate_cell=True)
+    cell.write(tmp_path / "turned.extxyz")
+    arguments = ["bulk", "zhou2004:Ni,Al", "--cell", str(tmp_path / "turned.extxyz")]
+    assert main([*arguments, "--only", "elastic"]) == 0
+    out = capsys.readouterr().out
+    assert "C row 6" in out
+    assert "-0.00 " not in out
 
 
 @pytest.mark.parametrize(
