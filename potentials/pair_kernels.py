@@ -32,7 +32,7 @@ BATCH = 1024
 
 @intrinsic
 def fma(typing_context, a, b, c):
-    """Return a b + c, rounded once: one instruction where there would be two, the same everywhere."""
+    """Return a b + c, rounded once: one instruction instead of two, the same everywhere."""
 
     def generate(context, builder, signature, arguments):
         return builder.fma(*arguments)
