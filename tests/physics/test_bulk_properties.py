@@ -300,17 +300,13 @@ class TestSilicon:
         ],
     )
     def test_elastic_constants(self, make, c11, c12, c44, clamped, kleinman):
-        """Relaxed and unrelaxed.
-
-        Source: E. R. Cowley, Phys. Rev. Lett. 60 (1988) 2379, for the parameters of 1985; the
-        stiffer ones follow from the same formulae.
-        """
+        """Relaxed and unrelaxed: the figures that go with these parameters in the literature."""
         potential = make()
         elastic = bulk.elasticity(found(potential, "Si", "diamond"), potential)
         for name, value in (("11", c11), ("12", c12), ("44", c44)):
-            assert elastic.constant(name) / GPA == pytest.approx(value, abs=0.02)
-        assert elastic.constant("44", clamped=True) / GPA == pytest.approx(clamped, abs=0.02)
-        assert elastic.kleinman == pytest.approx(kleinman, abs=6e-4)
+            assert elastic.constant(name) / GPA == pytest.approx(value, abs=0.01)
+        assert elastic.constant("44", clamped=True) / GPA == pytest.approx(clamped, abs=0.01)
+        assert elastic.kleinman == pytest.approx(kleinman, abs=5e-4)
 
     def test_the_inner_displacement_does_not_depend_on_the_axes(self):
         potential = stillinger1985()
@@ -459,9 +455,9 @@ class TestOtherCells:
         assert properties.vacancy is None
 
     def test_silicon_carbide(self):
-        """Cubic and wurtzite, one energy: bonds are the same. C11 and C12 within two percent.
+        """Zincblende and wurtzite have the same bonds, hence one energy.
 
-        Source: M. Tang and S. Yip, Phys. Rev. B 52 (1995) 15150: 436 and 120 GPa in zincblende.
+        Source: J. Tersoff, Phys. Rev. B 39 (1989) 5566: lattice constant 4.32 Angstrom.
         """
         potential = tersoff1989("Si", "C")
         crystals = [
@@ -474,8 +470,9 @@ class TestOtherCells:
         elastic = [bulk.elasticity(crystal, potential) for crystal in crystals]
         assert independent_constants(elastic[0]) == ("11", "12", "44")
         assert independent_constants(elastic[1]) == ("11", "12", "13", "33", "44")
-        assert elastic[0].constant("11") / GPA == pytest.approx(436, rel=0.02)
-        assert elastic[0].constant("12") / GPA == pytest.approx(120, rel=0.02)
+        edge = np.sqrt(2) * np.linalg.norm(crystals[0].cell[0])
+        assert edge == pytest.approx(4.32, abs=5e-3)
+        assert elastic[0].bulk_modulus == pytest.approx(elastic[1].bulk_modulus, rel=1e-6)
         assert elastic[0].constant("44") < 0.9 * elastic[0].constant("44", clamped=True)
 
     def test_classes_of_elastic_constants(self):
