@@ -11,13 +11,24 @@ import hashlib
 import json
 from collections import OrderedDict
 from collections.abc import Sequence
-from typing import Any, ClassVar, NoReturn
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, NoReturn
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from qc.errors import CapabilityError, InputError, NonFiniteError, PotentialError
+from qc.errors import CapabilityError, InputError, PotentialError
 
+from .ase_checks import (
+    atomic_numbers,
+    check_calculator,
+    checked_array,
+    checked_flags,
+    checked_number,
+    checked_result,
+    checked_stress,
+    plain,
+)
 from .base import Array, Bonds, IntArray, Potential
 from .checks import check_types
 
@@ -94,23 +105,23 @@ class ASEPotential(Potential):
         noise: float = 1e-10,
         label: str = "",
     ) -> None:
-        _check_calculator(calculator)
+        check_calculator(calculator)
         self.calculator = calculator
         self.species = (species,) if isinstance(species, str) else tuple(species)
-        self._numbers = _atomic_numbers(self.species)
+        self._numbers = atomic_numbers(self.species)
         if cutoff is None:
             raise InputError(
                 "ASEPotential needs a cutoff: the distance in Angstrom over which the energy of "
                 "one atom depends on the others"
             )
-        self.cutoff = _number(cutoff, "cutoff", low=0.0)
-        self.min_width = _number(min_width, "min_width", low=None)
-        self.step = _number(step, "step", low=0.0)
+        self.cutoff = checked_number(cutoff, "cutoff", low=0.0)
+        self.min_width = checked_number(min_width, "min_width", low=None)
+        self.step = checked_number(step, "step", low=0.0)
         if self.step > 0.1:
             raise InputError(f"step is a strain and must not exceed 0.1, got {self.step}")
-        self.noise = _number(noise, "noise", low=None)
+        self.noise = checked_number(noise, "noise", low=None)
         self.label = str(label)
-        self._kept: OrderedDict[bytes, list[Any]] = OrderedDict()
+        self._kept: OrderedDict[bytes, _Response] = OrderedDict()
         self._trusted: set[bytes] = set()
 
     # -- what a calculator cannot give --------------------------------------------------------
@@ -149,7 +160,7 @@ class ASEPotential(Potential):
             except Exception:  # some calculators' todict needs a finished run
                 found = {}
         inner = getattr(getattr(self.calculator, "potential", None), "fingerprint", None)
-        text = json.dumps(_plain(found), sort_keys=True)
+        text = json.dumps(plain(found), sort_keys=True)
         return (
             f"{kind.__module__}.{kind.__qualname__}",
             text,
@@ -236,11 +247,11 @@ class ASEPotential(Potential):
         (n, 3) float64, eV/Angstrom^2 times the unit of the directions
         """
         y, t, h, periodic = self._checked_cluster(positions, types, cell, pbc)
-        d = _array(directions, "directions", (len(y), 3))
+        d = checked_array(directions, "directions", (len(y), 3))
         size = float(np.abs(d).max(initial=0.0))
         if size == 0.0:
             return np.zeros_like(y)
-        move = d * (_number(step, "step", low=0.0) / size)
+        move = d * (checked_number(step, "step", low=0.0) / size)
         times = self._repeats(h, periodic)
         ahead, back = (
             self._evaluate(y + s * move, t, h, periodic, times, stress=False)[1] for s in (1, -1)
@@ -250,16 +261,16 @@ class ASEPotential(Potential):
     def _checked_cluster(
         self, positions: ArrayLike, types: ArrayLike, cell: ArrayLike | None, pbc: Sequence[bool]
     ) -> tuple[Array, IntArray, Array, tuple[bool, bool, bool]]:
-        y = _array(positions, "positions", (None, 3))
+        y = checked_array(positions, "positions", (None, 3))
         t = np.asarray(types)
         if t.shape != (len(y),) or (len(t) and t.dtype.kind not in "iu"):
             raise InputError(f"types must be {len(y)} integers, got {t.dtype} {t.shape}")
         t = t.astype(np.int64)
         check_types(self, t, "atom")
-        periodic = _periodic(pbc)
+        periodic = checked_flags(pbc)
         if cell is None and any(periodic):
             raise InputError("periodic directions need a cell")
-        h = np.zeros((3, 3)) if cell is None else _array(cell, "cell", (3, 3))
+        h = np.zeros((3, 3)) if cell is None else checked_array(cell, "cell", (3, 3))
         return y, t, self._boxed(y, h, periodic), periodic
 
     # -- primitive cells ----------------------------------------------------------------------
@@ -271,7 +282,7 @@ class ASEPotential(Potential):
         cell: ArrayLike,
         basis: ArrayLike,
         types: ArrayLike,
-        second: bool = False,
+        second: bool | Literal["shifts"] = False,
         pbc: Sequence[bool] = (True, True, True),
     ) -> tuple[Array, Array, Array, Array | None]:
         """Return energy and derivatives of homogeneously deformed primitive cells.
@@ -290,8 +301,9 @@ class ASEPotential(Potential):
             Offsets of the sublattices.
         types : (n_s,) int
             Indices into `species`.
-        second : bool
-            Whether the Hessian is wanted: 4 (6 + 3 (n_s - 1)) further evaluations a state.
+        second : bool or "shifts"
+            Whether the Hessian is wanted: 4 (6 + 3 (n_s - 1)) further evaluations a state; for
+            "shifts" 4 * 3 (n_s - 1), and what belongs to F is NaN.
         pbc : three bool
             ``(True, True, False)`` for a monolayer, whose ``cell[2]`` is a normalisation.
 
@@ -323,8 +335,8 @@ class ASEPotential(Potential):
         e) F`` and the shifts. Along a rotation ``(WF, Wp)`` it is ``(W dE/dF, W dE/dp)``, and
         along a translation of all sublattices zero.
         """
-        h = _array(cell, "cell", (3, 3))
-        b = _array(basis, "basis", (None, 3))
+        h = checked_array(cell, "cell", (3, 3))
+        b = checked_array(basis, "basis", (None, 3))
         n_s = len(b)
         if n_s == 0:
             raise InputError("the basis is empty")
@@ -333,11 +345,13 @@ class ASEPotential(Potential):
             raise InputError(f"types must be {n_s} integers, got {t.dtype} {t.shape}")
         t = t.astype(np.int64)
         check_types(self, t, "sublattice")
-        periodic = _periodic(pbc)
+        periodic = checked_flags(pbc)
         if periodic[:2] != (True, True):
             raise InputError(f"pbc must be three times True, or False in z only; got {periodic}")
-        f = _array(F, "F", (None, 3, 3))
-        p = _array(shifts, "shifts", (len(f), n_s, 3))
+        if second not in (False, True, "shifts"):
+            raise InputError(f"second must be True, False or 'shifts', not {second!r}")
+        f = checked_array(F, "F", (None, 3, 3))
+        p = checked_array(shifts, "shifts", (len(f), n_s, 3))
         determinants = np.linalg.det(f)
         if not (determinants > 0.0).all():
             row = int(np.argmin(determinants > 0.0))
@@ -353,7 +367,9 @@ class ASEPotential(Potential):
         stress = gradient[:, :9].reshape(n, 3, 3).copy()
         return energy, stress, gradient[:, 9:].reshape(n, n_s, 3).copy(), hessian
 
-    def _response(self, unit: _Cell, f: Array, p: Array, second: bool) -> tuple[float, Array, Any]:
+    def _response(
+        self, unit: _Cell, f: Array, p: Array, second: bool | Literal["shifts"]
+    ) -> tuple[float, Array, Array | None]:
         """Return energy, gradient and Hessian of one state, from memory if they are there."""
         state = np.rint(np.concatenate([f.ravel(), p.ravel()]) / ROUNDING)
         key = unit.key + state.astype(np.int64).tobytes()
@@ -363,14 +379,18 @@ class ASEPotential(Potential):
             if unit.key not in self._trusted:
                 unit.check_thin(state)
                 self._trusted.add(unit.key)
-            entry = [*unit.gradient(state), None]
-        if second and entry[2] is None:
-            entry[2] = unit.hessian(state, entry[1])
+            energy, gradient = unit.gradient(state)
+            entry = _Response(energy, gradient)
+        if second is True and entry.hessian is None:
+            entry.hessian = unit.hessian(state, entry.gradient)
+        elif second == "shifts" and entry.hessian is None and entry.shifts is None:
+            entry.shifts = unit.shift_hessian(state)
         self._kept[key] = entry
         self._kept.move_to_end(key)
         if len(self._kept) > CACHE_SIZE:
             self._kept.popitem(last=False)
-        return entry[0], entry[1], entry[2]
+        found = entry.shifts if entry.hessian is None else entry.hessian
+        return entry.energy, entry.gradient, found
 
     # -- the calculator -----------------------------------------------------------------------
 
@@ -429,9 +449,9 @@ class ASEPotential(Potential):
         virial = np.zeros((3, 3))
         if stress:
             # First, because a calculation of the stress has energy and forces on the way.
-            virial = _stress(self._ask("stress", self.calculator.get_stress, atoms), self._name)
-            virial = virial * (abs(np.linalg.det(big)) / copies)
-        forces = _result(
+            answer = self._ask("stress", self.calculator.get_stress, atoms)
+            virial = checked_stress(answer, self._name) * (abs(np.linalg.det(big)) / copies)
+        forces = checked_result(
             self._ask("forces", self.calculator.get_forces, atoms),
             "forces",
             (len(places), 3),
@@ -462,7 +482,7 @@ class ASEPotential(Potential):
                 value = None
         if value is None:
             value = self._ask("energy", calculator.get_potential_energy, atoms)
-        return float(_result(value, "energy", None, self._name).item())
+        return float(checked_result(value, "energy", None, self._name).item())
 
     def _ask(self, what: str, method: Any, *arguments: Any, **options: Any) -> Any:
         from ase.calculators.calculator import PropertyNotImplementedError
@@ -479,6 +499,16 @@ class ASEPotential(Potential):
             raise PotentialError(
                 f"{self._name} failed at {what}{count}: {type(fault).__name__}: {fault}"
             ) from fault
+
+
+@dataclass
+class _Response:
+    """What is known of one state: its Hessian, whole or over the shifts, once it was asked for."""
+
+    energy: float
+    gradient: Array
+    hessian: Array | None = None
+    shifts: Array | None = None
 
 
 class _Cell:
@@ -523,45 +553,57 @@ class _Cell:
             stress[:, 2] = 0.0
         return energy, np.concatenate([stress.ravel(), -forces.ravel()])
 
+    @property
+    def length(self) -> float:
+        """The scale of shifts: how far apart primitive cells are, roughly."""
+        if self.periodic[2]:
+            return float(abs(np.linalg.det(self.cell))) ** (1 / 3)
+        return float(np.linalg.norm(np.cross(self.cell[0], self.cell[1]))) ** 0.5
+
     def hessian(self, state: Array, gradient: Array) -> Array:
         """Return the symmetric Hessian (9 + 3 n_s, 9 + 3 n_s) from differences of gradients."""
-        size = len(state)
         f, p = state[:9].reshape(3, 3), state[9:].reshape(-1, 3)
-        area = self.cell[:2] if not self.periodic[2] else None
-        length = (
-            abs(np.linalg.det(self.cell)) ** (1 / 3)
-            if area is None
-            else float(np.linalg.norm(np.cross(*area))) ** 0.5
-        )
-        steps, along, products = [], [], []
+        stress, force = gradient[:9].reshape(3, 3), gradient[9:].reshape(-1, 3)
+        along, products = [], []
         for i in range(3):
             for j in range(i, 3):
                 strain = np.zeros((3, 3))
                 strain[i, j] += 0.5
                 strain[j, i] += 0.5
-                direction = np.zeros(size)
-                direction[:9] = (strain @ f).ravel()
-                steps.append(direction)
-        for k in range(12, size):
-            direction = np.zeros(size)
-            direction[k] = length
-            steps.append(direction)
-        for direction in steps:
-            along.append(direction)
-            products.append(self._difference(state, direction))
+                along.append(np.concatenate([(strain @ f).ravel(), np.zeros(p.size)]))
+                products.append(self._difference(state, along[-1]))
         for c in range(3):
             spin = np.cross(np.eye(3), np.eye(3)[c])
             along.append(np.concatenate([(spin @ f).ravel(), (p @ spin.T).ravel()]))
-            turned = (spin @ gradient[:9].reshape(3, 3)).ravel()
-            products.append(
-                np.concatenate([turned, (gradient[9:].reshape(-1, 3) @ spin.T).ravel()])
-            )
+            products.append(np.concatenate([(spin @ stress).ravel(), (force @ spin.T).ravel()]))
+        shifts, answers = self._along_shifts(state)
+        tangent = np.linalg.solve(
+            np.array(along + list(shifts)), np.array(products + list(answers))
+        ).T
+        return self._symmetric(tangent)
+
+    def shift_hessian(self, state: Array) -> Array:
+        """Return the Hessian over the shifts; what belongs to F is NaN."""
+        shifts, answers = self._along_shifts(state)
+        tangent = np.full((len(state), len(state)), np.nan)
+        block = np.asarray(np.linalg.solve(shifts[:, 9:], answers[:, 9:]).T, dtype=np.float64)
+        tangent[9:, 9:] = self._symmetric(block)
+        return tangent
+
+    def _along_shifts(self, state: Array) -> tuple[Array, Array]:
+        """Return directions that span the shifts, (3 n_s, size), and the Hessian times them."""
+        size = len(state)
+        along = np.zeros((size - 9, size))
+        answers = np.zeros((size - 9, size))
+        along[: size - 12, 12:] = self.length * np.eye(size - 12)
+        for k in range(size - 12):
+            answers[k] = self._difference(state, along[k])
+        # Nothing changes when all sublattices move together.
         for c in range(3):
-            direction = np.zeros(size)
-            direction[9 + c :: 3] = length
-            along.append(direction)
-            products.append(np.zeros(size))
-        tangent = np.linalg.solve(np.array(along), np.array(products)).T
+            along[size - 12 + c, 9 + c :: 3] = self.length
+        return along, answers
+
+    def _symmetric(self, tangent: Array) -> Array:
         gap = float(np.abs(tangent - tangent.T).max())
         if gap > ASYMMETRY * float(np.abs(tangent).max()):
             raise PotentialError(
@@ -594,110 +636,3 @@ class _Cell:
                 f"for the same cell out of {a} x {b} x {c}: it overlooks images in a cell "
                 f"thinner than its cutoff; set min_width={2.0 * self.potential.cutoff:g}"
             )
-
-
-def _check_calculator(calculator: Any) -> None:
-    from ase import Atoms
-
-    what = type(calculator).__name__
-    if isinstance(calculator, type):
-        raise InputError(f"pass an instance of {calculator.__name__}, not the class itself")
-    if isinstance(calculator, Atoms):
-        raise InputError("expected an ASE calculator, got Atoms; pass atoms.calc")
-    for method in ("get_potential_energy", "get_forces", "get_stress"):
-        if not callable(getattr(calculator, method, None)):
-            raise InputError(f"expected an ASE calculator, but {what} has no method {method}")
-    has = getattr(calculator, "implemented_properties", None)
-    if isinstance(has, list | tuple | set) and has:
-        for name, enough in (("energy", {"energy", "free_energy"}), ("forces", {"forces"})):
-            if not enough & set(has):
-                raise CapabilityError(f"{what} has no {name}; it has {', '.join(sorted(has))}")
-
-
-def _atomic_numbers(species: tuple[str, ...]) -> IntArray:
-    from ase.data import atomic_numbers
-
-    from qc.errors import UnknownSpeciesError
-
-    if not species or len(set(species)) != len(species):
-        raise InputError(f"species must be distinct chemical symbols, got {species!r}")
-    for symbol in species:
-        if not isinstance(symbol, str) or symbol not in atomic_numbers:
-            raise UnknownSpeciesError(f"{symbol!r} is no chemical symbol")
-    return np.array([atomic_numbers[s] for s in species], dtype=np.int64)
-
-
-def _number(value: Any, what: str, low: float | None) -> float:
-    """Return a finite float, above ``low``, or not negative where ``low`` is None."""
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        raise InputError(f"{what} must be a number, got {value!r}") from None
-    if not np.isfinite(number) or number < 0 or (low is not None and number <= low):
-        sign = "not negative" if low is None else "positive"
-        raise InputError(f"{what} must be finite and {sign}, got {number}")
-    return number
-
-
-def _periodic(pbc: Sequence[bool]) -> tuple[bool, bool, bool]:
-    flags = np.asarray(pbc)
-    if flags.shape != (3,) or flags.dtype.kind != "b":
-        raise InputError(f"pbc must be three booleans, got {pbc!r}")
-    return bool(flags[0]), bool(flags[1]), bool(flags[2])
-
-
-def _array(values: ArrayLike, what: str, shape: tuple[int | None, ...]) -> Array:
-    """Return a finite float64 array of the shape, None standing for any number of rows."""
-    try:
-        array = np.ascontiguousarray(values, dtype=np.float64)
-    except (TypeError, ValueError):
-        raise InputError(f"{what} must be an array of numbers") from None
-    wanted = tuple(got if k is None else k for k, got in zip(shape, array.shape, strict=False))
-    if array.ndim != len(shape) or array.shape != wanted:
-        text = ", ".join("n" if k is None else str(k) for k in shape)
-        raise InputError(f"{what} must have shape ({text}), not {array.shape}")
-    if not np.isfinite(array).all():
-        row = int(np.argmin(np.isfinite(array).reshape(len(array), -1).all(axis=1)))
-        raise InputError(f"{what}: row {row} is not finite")
-    return array
-
-
-def _result(value: Any, what: str, shape: tuple[int, ...] | None, name: str) -> Array:
-    """Return a calculator's result as float64; a copy, because it may be a buffer it reuses."""
-    try:
-        array: NDArray[np.float64] = np.array(value, dtype=np.float64)
-    except (TypeError, ValueError) as fault:
-        raise PotentialError(f"{name} returned {what} that are no numbers") from fault
-    if (array.size != 1) if shape is None else (array.shape != shape):
-        wanted = "one number" if shape is None else f"shape {shape}"
-        raise PotentialError(f"{name} returned {what} of shape {array.shape}, not {wanted}")
-    if not np.isfinite(array).all():
-        where = ""
-        if what == "forces":
-            where = f" on atom {int(np.argmin(np.isfinite(array).all(axis=1)))}"
-        raise NonFiniteError(f"{name} returned {what}{where} that are not finite")
-    return array
-
-
-def _stress(value: Any, name: str) -> Array:
-    """Return the stress (3, 3) from ASE's order xx, yy, zz, yz, xz, xy or from a matrix."""
-    if np.shape(value) == (3, 3):
-        matrix = _result(value, "stress", (3, 3), name)
-        return 0.5 * (matrix + matrix.T)
-    xx, yy, zz, yz, xz, xy = _result(value, "stress", (6,), name)
-    return np.array([[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]])
-
-
-def _plain(value: Any) -> Any:
-    """Return parameters as JSON can write them; of objects only the class is left."""
-    if isinstance(value, dict):
-        return {str(k): _plain(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(v) for v in value]
-    if isinstance(value, np.ndarray):
-        return _plain(value.tolist())
-    if isinstance(value, np.generic):
-        return _plain(value.item())
-    if value is None or isinstance(value, str | int | float | bool):
-        return value
-    return f"{type(value).__module__}.{type(value).__qualname__}"

@@ -335,6 +335,25 @@ class TestCells:
         wrapped.cell_response(*IDENTITY, *CUBE)
         assert wrapped.calculator.calls > calls
 
+    def test_the_hessian_over_shifts_alone(self):
+        basis = np.array([[0.0, 0, 0], [1.4, 1.2, 1.3]])
+        F, p = states(n=2, n_s=2, size=0.02, shift=0.02)
+        args = (F, p, CUBE[0], basis, [0, 0])
+        whole, part = springs(), springs()
+        expected = whole.cell_response(*args, second=True)[3]
+        part.cell_response(*args)
+        calls = part.calculator.calls
+        found = part.cell_response(*args, second="shifts")[3]
+        assert part.calculator.calls == calls + 2 * 12
+        np.testing.assert_allclose(found[:, 9:, 9:], expected[:, 9:, 9:], atol=1e-7)
+        assert np.isnan(found[:, :9]).all()
+        assert np.isnan(found[:, :, :9]).all()
+        # The whole one is as good where it is known, and is made where it is not.
+        assert np.isfinite(whole.cell_response(*args, second="shifts")[3]).all()
+        np.testing.assert_array_equal(part.cell_response(*args, second=True)[3], expected)
+        with pytest.raises(InputError, match="second"):
+            part.cell_response(*args, second="shift")
+
     def test_what_is_kept_is_bounded_and_cannot_be_changed(self, monkeypatch):
         monkeypatch.setattr("qc.potentials.ase_potential.CACHE_SIZE", 3)
         wrapped = springs()
