@@ -268,7 +268,7 @@ def gamma_line(
     where, top = find(stack, fractions, states, report)
     raw = optimize.minimize_scalar(
         lambda t: -stack.unrelaxed(t),
-        bounds=_around(fractions, int(unrelaxed.argmax())),
+        bounds=_around(fractions, _highest(unrelaxed)),
         method="bounded",
         options={"xatol": 1e-5},
     )
@@ -312,6 +312,11 @@ def _is_smooth(stack: Stack, fractions: Array, states: list[Relaxed]) -> bool:
     return bool(np.abs(jumps).max() < (0.02 + coarse) * np.abs(energies).max() + 1e-9)
 
 
+def _highest(energies: Iterable[float]) -> int:
+    """Return the first of the highest points; equal ones differ by round-off only."""
+    return int(np.argmax(np.round(list(energies), 6)))
+
+
 def _around(fractions: Array, k: int) -> tuple[float, float]:
     return float(fractions[max(k - 1, 0)]), float(fractions[min(k + 1, len(fractions) - 1)])
 
@@ -320,23 +325,27 @@ def _smooth_summit(
     stack: Stack, fractions: Array, states: list[Relaxed], report: Report
 ) -> tuple[float, Relaxed]:
     """Return place and state of the relaxed maximum, where the traction vanishes."""
-    k = int(np.argmax([state.energy.relaxed for state in states]))
+    k = _highest([state.energy.relaxed for state in states])
     best = float(fractions[k]), states[k]
     low, high = _around(fractions, k)
-    ends = states[max(k - 1, 0)], states[min(k + 1, len(states) - 1)]
-    if not stack.slope(ends[0]) > 0.0 > stack.slope(ends[1]):
-        # The line climbs to its end.
-        return best
     state = states[k]
+
+    # The ends of the bracket are asked for again, and must not change their sign by round-off.
+    known: dict[float, float] = {}
 
     def slope(t: float) -> float:
         nonlocal best, state
-        state = stack.relaxed(t, state, report)
-        if state.energy.relaxed > best[1].energy.relaxed:
-            best = t, state
-        return stack.slope(state)
+        if t not in known:
+            state = stack.relaxed(t, state, report)
+            if state.energy.relaxed > best[1].energy.relaxed:
+                best = t, state
+            known[t] = stack.slope(state)
+        return known[t]
 
-    optimize.brentq(slope, low, high, xtol=1e-4)
+    # Otherwise the line climbs to its end, or is flat.
+    if slope(low) > 0.0 > slope(high):
+        state = states[k]
+        optimize.brentq(slope, low, high, xtol=1e-4)
     return best
 
 
@@ -345,7 +354,7 @@ def _rough_summit(
 ) -> tuple[float, Relaxed]:
     """Return place and state of the maximum of a line with kinks, by finer and finer samples."""
     for _ in range(3):
-        k = int(np.argmax([state.energy.relaxed for state in states]))
+        k = _highest([state.energy.relaxed for state in states])
         part = slice(max(k - 1, 0), k + 2)
         ends = states[part]
         finer = np.linspace(fractions[part][0], fractions[part][-1], 11)
@@ -354,7 +363,7 @@ def _rough_summit(
             for t in finer
         ]
         fractions = finer
-    k = int(np.argmax([state.energy.relaxed for state in states]))
+    k = _highest([state.energy.relaxed for state in states])
     return float(fractions[k]), states[k]
 
 

@@ -71,14 +71,14 @@ def run(args: argparse.Namespace) -> int:
         raise InputError("--gamma-plot needs the group 'faults'")
     potential = load_potential(args.potential)
     crystal = choose_crystal(potential, args.element, args.structure, args.cell)
+    if picture is not None and crystal.name not in STRUCTURES:
+        raise InputError(f"--gamma-plot: planes are known for {', '.join(STRUCTURES)} only")
     with Progress("bulk") as progress:
         found = bulk_properties(crystal, potential, only, skip, progress.update)
-    if picture is not None:
+    # Lines that did not converge are named among the failures.
+    if picture is not None and found.gamma_lines:
         from qc.io.files import write_atomically
 
-        if not found.gamma_lines:
-            reason = found.not_applicable.get("faults", "no gamma line converged")
-            raise InputError(f"--gamma-plot {picture}: {reason}")
         write_atomically(picture, gamma_plot(found, picture.suffix.lower()[1:]))
     if args.json:
         print(json.dumps(as_json(found, potential), indent=2, allow_nan=False))

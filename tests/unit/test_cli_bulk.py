@@ -106,6 +106,8 @@ def test_a_cell_in_other_axes_gets_the_whole_matrix(tmp_path, capsys):
     out = capsys.readouterr().out
     assert "C row 6" in out
     assert "-0.00 " not in out
+    assert main([*arguments, "--gamma-plot", str(tmp_path / "g.png")]) == 2
+    assert "planes are known for" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -165,6 +167,14 @@ def test_what_fails_is_said_and_the_rest_is_printed(monkeypatch, capsys):
     assert "C44" in out
     assert out.count("FAILED: ") == 3
     assert "surface (110) did not relax" in out
+
+
+def test_a_picture_of_nothing_is_not_drawn(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr("qc.atomistic.bulk_cell.FORCE_TOLERANCE", 1e-30)
+    target = tmp_path / "g.png"
+    assert main(["bulk", "zhou2004:Cu", "--only", "faults", "--gamma-plot", str(target)]) == 1
+    assert capsys.readouterr().out.count("FAILED: ") == 2
+    assert not target.exists()
 
 
 def test_an_unstable_crystal_is_called_so(capsys):
