@@ -18,7 +18,7 @@ import numpy as np
 
 from . import pair_kernels
 from .base import Array, IntArray, Pairs, Potential
-from .pair_checks import Scratch, shares
+from .pair_checks import Scratch, aligned, shares
 
 #: Largest error of value and slope, relative to the function's own size at that distance.
 TOLERANCE = 3e-13
@@ -111,7 +111,7 @@ def fit_even(function: Function, ns: int, cutoff: float, joint: float) -> Pieces
         np.array([*inner[:3], *outer[:3], count]),
         np.zeros((ns * ns, 2)),
         first,
-        np.nan_to_num(rows.reshape(-1, 8), posinf=0.0, neginf=0.0),
+        _in_lines(np.nan_to_num(rows.reshape(-1, 8), posinf=0.0, neginf=0.0)),
     )
 
 
@@ -176,9 +176,15 @@ def fit_knots(function: Function, knots: list[list[Array]], cutoff: float) -> Pi
             table += [rows, last]
             total += len(rows) + 1
     grid = np.array([0.0, 1.0, 1.0, np.inf, 0.0, 0.0, 0.0]) if even is None else even
-    return Pieces(
-        cutoff**2, near, False, even is not None, grid, buckets, first, np.concatenate(table)
-    )
+    rows = _in_lines(np.concatenate(table))
+    return Pieces(cutoff**2, near, False, even is not None, grid, buckets, first, rows)
+
+
+def _in_lines(rows: Array) -> Array:
+    """Return a copy of the rows in which each fills one cache line."""
+    copy = aligned(rows.shape)
+    copy[:] = rows
+    return copy
 
 
 def _even_grid(all_knots: list[Array]) -> Array | None:

@@ -19,25 +19,94 @@ for being negative.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numba
 import numpy as np
-from numba.core.types import float64
+from llvmlite import ir  # type: ignore[import-untyped]
+from numba.core.types import float64, void
 from numba.extending import intrinsic
 
 from qc.numerics.jit import kernel
+
+#: Pairs evaluated at once; a row of the table has as many numbers.
+LANES = 8
 
 #: Pairs worked on at once, unless a single row is longer.
 BATCH = 1024
 
 
 @intrinsic
-def fma(typing_context, a, b, c):
+def fma(typing_context: Any, a: Any, b: Any, c: Any) -> Any:
     """Return a b + c, rounded once: one instruction instead of two, the same everywhere."""
 
-    def generate(context, builder, signature, arguments):
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         return builder.fma(*arguments)
 
     return float64(float64, float64, float64), generate
+
+
+@intrinsic
+def _evaluate_lanes(
+    typing_context: Any, rows: Any, interval: Any, x: Any, energy: Any, slope: Any, k: Any
+) -> Any:
+    """Evaluate the quintics of pairs ``k`` to ``k + 8`` and their slopes, by Horner.
+
+    Eight rows are loaded whole and transposed in registers, which numba has no word for: numbers
+    of one kind, one for each pair, then lie side by side.
+    """
+    vector = ir.VectorType(ir.DoubleType(), LANES)
+    word = ir.IntType(64)
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        def data(n: int) -> Any:
+            return context.make_array(signature.args[n])(context, builder, arguments[n]).data
+
+        def place(n: int, index: Any) -> Any:
+            return builder.bitcast(builder.gep(data(n), [index]), vector.as_pointer())
+
+        def load(n: int, index: Any) -> Any:
+            loaded = builder.load(place(n, index))
+            loaded.align = 8
+            return loaded
+
+        def store(n: int, value: Any) -> None:
+            builder.store(value, place(n, first)).align = 8
+
+        def step(b: Any, c: Any) -> Any:
+            # One instruction where the machine has it.
+            product = builder.fmul(t, b, flags=("contract",))
+            return builder.fadd(product, c, flags=("contract",))
+
+        first = arguments[5]
+        c = []
+        for lane in range(LANES):
+            at = builder.add(first, ir.Constant(word, lane))
+            row = builder.zext(builder.load(builder.gep(data(1), [at])), word)
+            c.append(load(0, builder.mul(row, ir.Constant(word, LANES))))
+        # Numbers whose places differ in one bit change sides, bit by bit.
+        for bit in (1, 2, 4):
+            for a in range(LANES):
+                if not a & bit:
+                    one, two = c[a], c[a | bit]
+                    for keep, into in ((0, a), (bit, a | bit)):
+                        order = [
+                            (i & ~bit) | keep | (LANES if i & bit else 0) for i in range(LANES)
+                        ]
+                        mask = ir.Constant(ir.VectorType(ir.IntType(32), LANES), order)
+                        c[into] = builder.shuffle_vector(one, two, mask)
+        t = load(2, first)
+        b = [c[5]]
+        for k in (4, 3, 2, 1):
+            b.append(step(b[-1], c[k]))
+        store(3, step(b[-1], c[0]))
+        d = b[0]
+        for k in (1, 2, 3, 4):
+            d = step(d, b[k])
+        store(4, d)
+        return context.get_dummy_value()
+
+    return void(rows, interval, x, energy, slope, k), generate
 
 
 @kernel()
@@ -101,19 +170,13 @@ def _find_uneven(m, pair, near, buckets, first, rows, x, interval):
 
 @kernel()
 def _evaluate(m, interval, rows, x, energy, slope):
-    """Pair energies and their slopes with respect to x, by Horner."""
-    for k in range(m):
-        t = x[k]
-        c = rows[np.uint32(interval[k])]
-        b4 = fma(t, c[5], c[4])
-        b3 = fma(t, b4, c[3])
-        b2 = fma(t, b3, c[2])
-        b1 = fma(t, b2, c[1])
-        energy[k] = fma(t, b1, c[0])
-        d3 = fma(t, c[5], b4)
-        d2 = fma(t, d3, b3)
-        d1 = fma(t, d2, b2)
-        slope[k] = fma(t, d1, b1)
+    """Half pair energies and their slopes with respect to x."""
+    padded = (m + LANES - 1) // LANES * LANES
+    for k in range(m, padded):
+        interval[k] = 0
+        x[k] = 0.0
+    for k in range(0, padded, LANES):
+        _evaluate_lanes(rows, interval, x, energy, slope, k)
 
 
 @kernel()
