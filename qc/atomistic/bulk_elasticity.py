@@ -94,8 +94,12 @@ def _is_hexagonal(elastic: Elasticity) -> bool:
 
 
 def bulk_modulus(stiffness: Array) -> float:
-    """Return the bulk modulus under hydrostatic pressure from a (6, 6) stiffness (Reuss)."""
-    return float(1.0 / np.linalg.inv(stiffness)[:3, :3].sum())
+    """Return the bulk modulus under hydrostatic pressure from a (6, 6) stiffness (Reuss).
+
+    Strains that cost nothing, as shear does in some models, take no part; zero if none costs any.
+    """
+    compliance = float(np.linalg.pinv(stiffness, rcond=1e-12, hermitian=True)[:3, :3].sum())
+    return 1.0 / compliance if compliance else 0.0
 
 
 def elasticity(crystal: Crystal, potential: Potential) -> Elasticity:

@@ -10,7 +10,7 @@ from ase.filters import FrechetCellFilter
 from ase.optimize import LBFGS
 
 from qc.adapters.ase import PotentialCalculator
-from qc.atomistic import bulk, bulk_cell, bulk_lattice, faults, phonons
+from qc.atomistic import bulk, bulk_cell, bulk_elasticity, bulk_lattice, faults, phonons
 from qc.atomistic.bulk_elasticity import independent_constants
 from qc.atomistic.bulk_lattice import crystal_bonds, isolated_energy, response
 from qc.atomistic.bulk_layers import layers_of
@@ -474,6 +474,12 @@ class TestOtherCells:
         assert edge == pytest.approx(4.32, abs=5e-3)
         assert elastic[0].bulk_modulus == pytest.approx(elastic[1].bulk_modulus, rel=1e-6)
         assert elastic[0].constant("44") < 0.9 * elastic[0].constant("44", clamped=True)
+
+    def test_bulk_modulus_of_what_does_not_resist_shear(self):
+        table = np.zeros((6, 6))
+        table[:3, :3] = 2.0
+        assert bulk_elasticity.bulk_modulus(table) == pytest.approx(2.0)
+        assert bulk_elasticity.bulk_modulus(0.0 * table) == 0.0
 
     def test_classes_of_elastic_constants(self):
         def elastic(changes):

@@ -1,6 +1,8 @@
 """The command qc bulk: its options, its output and what it says about bad input."""
 
 import json
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from qc.atomistic.bulk import BulkProperties, ZonePoint, elasticity, standard_cr
 from qc.cli.bulk import choose_crystal, choose_element, choose_structure, load_potential
 from qc.cli.bulk_text import as_text, branches
 from qc.cli.main import main
+from qc.cli.potential_names import BUILT_IN
 from qc.errors import InputError
 from qc.potentials import LennardJones, StillingerWeber, write_setfl, zhou2004
 
@@ -224,3 +227,24 @@ def test_a_table_without_groups():
     ]
     bare = BulkProperties(crystal, -3.5, elasticity=elasticity(crystal, zhou2004("Cu")))
     assert "C44" in as_text(bare)
+
+
+def test_the_page_is_true(capsys):
+    """docs/bulk.md: its example runs, its table is the command's, every key is explained."""
+    page = (Path(__file__).parents[2] / "docs" / "bulk.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    exec(code, {})
+    assert [float(x) for x in capsys.readouterr().out.split()] == pytest.approx(
+        [5.43095, 0.35235, 0.62895], abs=1e-4
+    )
+    (shown,) = re.findall(r"```\n(Si diamond\n.*?)```", page, re.DOTALL)
+    assert main(["bulk", "stillinger1985:Si"]) == 0
+    printed = capsys.readouterr().out
+    number = r"-?\d+\.\d+"
+    assert re.sub(number, "#", printed) == re.sub(number, "#", shown)
+    pairs = zip(re.findall(number, printed), re.findall(number, shown), strict=True)
+    for new, old in pairs:
+        # The vacancy starts off symmetry, and ends where it does to a tenth of a millielectronvolt.
+        assert float(new) == pytest.approx(float(old), rel=1e-4, abs=2e-3)
+    assert {key for key in TOP if f"`{key}`" not in page} == set()
+    assert {name for name in BUILT_IN if f"`{name}" not in page} == set()
