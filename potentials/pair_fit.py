@@ -281,8 +281,7 @@ def energy_forces(
         scratch.ints("interval", parts * room).reshape(parts, room),
         scratch.ints("ends", parts * room).reshape(parts, room),
         work[0], work[1], work[2], work[3], close,
-        scratch.floats("halves", parts, n_all), scratch.floats("pulls", parts, n_all, 3),
-        energies, forces,
+        scratch.floats("sums", parts, n_all, 4), energies, forces,
     )  # fmt: skip
     scratch.give_back(potential)
     return energies, forces, not close.any()

@@ -24,7 +24,8 @@ from typing import Any
 import numba
 import numpy as np
 from llvmlite import ir  # type: ignore[import-untyped]
-from numba.core.types import float64, void
+from numba.core import cgutils
+from numba.core.types import float64, int64, void
 from numba.extending import intrinsic
 
 from qc.numerics.jit import kernel
@@ -109,6 +110,67 @@ def _evaluate_lanes(
     return void(rows, interval, x, energy, slope, k), generate
 
 
+@intrinsic
+def _scatter_row(
+    typing_context: Any, points: Any, partner: Any, energy: Any, pull: Any, sums: Any,
+    i: Any, low: Any, high: Any,
+) -> Any:  # fmt: skip
+    """Add half energies and forces of the pairs ``low`` to ``high`` of atom i to both atoms.
+
+    A row of ``points``, three coordinates and a weight, is one vector, and so is one of ``sums``,
+    force and energy.
+    """
+    vector = ir.VectorType(ir.DoubleType(), 4)
+    word, short = ir.IntType(64), ir.IntType(32)
+    last = ir.Constant(short, 3)
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        points, partner, energy, pull, sums = (
+            context.make_array(signature.args[n])(context, builder, arguments[n]).data
+            for n in range(5)
+        )
+        i, low, high = (
+            context.cast(builder, arguments[n], signature.args[n], int64) for n in (5, 6, 7)
+        )
+
+        def place(base: Any, row: Any) -> Any:
+            first = builder.gep(base, [builder.mul(row, ir.Constant(word, 4))])
+            return builder.bitcast(first, vector.as_pointer())
+
+        def load(pointer: Any) -> Any:
+            loaded = builder.load(pointer)
+            loaded.align = 8
+            return loaded
+
+        def number(base: Any, k: Any) -> Any:
+            return builder.load(builder.gep(base, [k]))
+
+        # Weights are added where coordinates are subtracted.
+        own = load(place(points, i))
+        weight = builder.fneg(builder.extract_element(own, last))
+        own = builder.insert_element(own, weight, last)
+        everywhere = ir.Constant(ir.VectorType(short, 4), [0] * 4)
+        empty = ir.Constant(vector, ir.Undefined)
+        signs = ir.Constant(vector, [ir.Constant(ir.DoubleType(), v) for v in (-1, -1, -1, 1)])
+        total = cgutils.alloca_once_value(builder, ir.Constant(vector, [0.0] * 4))
+        with cgutils.for_range_slice(builder, low, high, ir.Constant(word, 1), word) as (k, _):
+            there = builder.zext(number(partner, k), word)
+            way = builder.fsub(load(place(points, there)), own)
+            f = builder.fmul(builder.extract_element(way, last), number(pull, k))
+            f = builder.insert_element(empty, f, ir.Constant(short, 0))
+            f = builder.fmul(way, builder.shuffle_vector(f, empty, everywhere))
+            f = builder.insert_element(f, number(energy, k), last)
+            builder.store(builder.fadd(builder.load(total), f), total)
+            theirs = builder.fmul(f, signs, flags=("contract",))
+            theirs = builder.fadd(theirs, load(place(sums, there)), flags=("contract",))
+            builder.store(theirs, place(sums, there)).align = 8
+        whole = builder.fadd(builder.load(total), load(place(sums, i)))
+        builder.store(whole, place(sums, i)).align = 8
+        return context.get_dummy_value()
+
+    return void(points, partner, energy, pull, sums, i, low, high), generate
+
+
 @kernel()
 def _compact(first, last, points, start, neighbours, reach, partner, squared, ends):
     """Collect the pairs inside the cutoff of some rows; ``ends`` says where each row's end."""
@@ -180,47 +242,19 @@ def _evaluate(m, interval, rows, x, energy, slope):
 
 
 @kernel()
-def _scatter(first, last, points, partner, energy, pull, ends, halves, forces):
+def _scatter(first, last, points, partner, energy, pull, ends, sums):
     """Add half energies and forces of compacted pairs to both atoms."""
     low = 0
     for i in range(first, last):
-        xi = points[i, 0]
-        yi = points[i, 1]
-        zi = points[i, 2]
-        wi = points[i, 3]
-        fx = 0.0
-        fy = 0.0
-        fz = 0.0
-        total = 0.0
-        high = ends[i - first]
-        for k in range(low, high):
-            place = np.uint32(k)
-            j = np.uint32(partner[place])
-            f = (wi + points[j, 3]) * pull[place]
-            x = points[j, 0] - xi
-            y = points[j, 1] - yi
-            z = points[j, 2] - zi
-            fx = fma(f, x, fx)
-            fy = fma(f, y, fy)
-            fz = fma(f, z, fz)
-            forces[j, 0] = fma(-f, x, forces[j, 0])
-            forces[j, 1] = fma(-f, y, forces[j, 1])
-            forces[j, 2] = fma(-f, z, forces[j, 2])
-            e = energy[place]
-            total += e
-            halves[j] += e
-        low = high
-        forces[i, 0] += fx
-        forces[i, 1] += fy
-        forces[i, 2] += fz
-        halves[i] += total
+        _scatter_row(points, partner, energy, pull, sums, i, low, ends[i - first])
+        low = ends[i - first]
 
 
 @kernel()
 def _chunk(
     begin, end, points, types, start, neighbours,
     reach, near, squared, even, grid, buckets, first, rows,
-    partner, pair, interval, ends, x, inverse, energy, pull, halves, forces,
+    partner, pair, interval, ends, x, inverse, energy, pull, sums,
 ):  # fmt: skip
     """Rows ``begin`` to ``end``; returns how many pairs were too near for the table."""
     ns = int(np.sqrt(len(near)) + 0.5)
@@ -252,7 +286,7 @@ def _chunk(
         if not squared:
             for k in range(m):
                 pull[k] *= inverse[k]
-        _scatter(here, stop, points, partner, energy, pull, ends, halves, forces)
+        _scatter(here, stop, points, partner, energy, pull, ends, sums)
         here = stop
     return close
 
@@ -261,14 +295,14 @@ def _chunk(
 def energy_forces(
     positions, types, weights, start, neighbours, owners, bounds,
     reach, near, squared, even, grid, buckets, first, rows,
-    points, partner, pair, interval, ends, x, inverse, energy, pull, close, halves, pulls,
+    points, partner, pair, interval, ends, x, inverse, energy, pull, close, sums,
     energies, forces,
 ):  # fmt: skip
     """Site energies (n,) and forces (n, 3) of a weighted sum.
 
     ``bounds`` (parts + 1,) are the rows of each chunk, ``close`` (parts,) counts the pairs nearer
-    than ``near`` (ns ns,), in x, whose terms mean nothing. ``points`` (n_all, 4), ``halves``
-    (parts, n_all), ``pulls`` (parts, n_all, 3) and what is between are scratch.
+    than ``near`` (ns ns,), in x, whose terms mean nothing. ``points`` (n_all, 4), ``sums`` (parts,
+    n_all, 4) and what is between are scratch.
     """
     n = len(energies)
     n_all = len(positions)
@@ -281,25 +315,21 @@ def energy_forces(
         points[k, 2] = positions[k, 2]
         points[k, 3] = factor * weights[k]
     for c in numba.prange(parts):
-        halves[c, :] = 0.0
-        pulls[c, :, :] = 0.0
+        sums[c, :, :] = 0.0
         close[c] = _chunk(
             bounds[c], bounds[c + 1], points, types, start, neighbours,
             reach, near, squared, even, grid, buckets, first, rows,
             partner[c], pair[c], interval[c], ends[c], x[c], inverse[c], energy[c], pull[c],
-            halves[c], pulls[c],
+            sums[c],
         )  # fmt: skip
     for c in range(1, parts):
         for k in range(n_all):
-            halves[0, k] += halves[c, k]
-            for a in range(3):
-                pulls[0, k, a] += pulls[c, k, a]
+            for a in range(4):
+                sums[0, k, a] += sums[c, k, a]
     for k in range(n, n_all):
-        halves[0, owners[k]] += halves[0, k]
-        for a in range(3):
-            pulls[0, owners[k], a] += pulls[0, k, a]
+        for a in range(4):
+            sums[0, owners[k], a] += sums[0, k, a]
     for i in range(n):
-        energies[i] = halves[0, i] if weights[i] != 0.0 else 0.0
+        energies[i] = sums[0, i, 3] if weights[i] != 0.0 else 0.0
         for a in range(3):
-            # The pull on i is along y_j - y_i, which the pair function's slope multiplies.
-            forces[i, a] = pulls[0, i, a]
+            forces[i, a] = sums[0, i, a]
