@@ -29,11 +29,15 @@ _HALF, _TANGENT = 72, 102
 
 @kernel()
 def _set_up(gradients, first, n, work):
-    """Transpose F into columns and form the metric, off-diagonal entries doubled."""
-    for e in range(n):
+    """Transpose F into columns and form the metric, off-diagonal entries doubled.
+
+    The last element fills what a batch has left over: loops of a known length compile to less.
+    """
+    for e in range(LANES):
+        source = first + min(e, n - 1)
         for i in range(3):
             for j in range(3):
-                work[_F + 3 * i + j, e] = gradients[first + e, i, j]
+                work[_F + 3 * i + j, e] = gradients[source, i, j]
     for a in range(6):
         if a < 3:
             i, j, factor = a, a, 1.0
@@ -43,7 +47,7 @@ def _set_up(gradients, first, n, work):
             i, j, factor = 0, 2, 2.0
         else:
             i, j, factor = 0, 1, 2.0
-        for e in range(n):
+        for e in range(LANES):
             work[_METRIC + a, e] = factor * (
                 work[_F + i, e] * work[_F + j, e]
                 + work[_F + 3 + i, e] * work[_F + 3 + j, e]
@@ -52,14 +56,14 @@ def _set_up(gradients, first, n, work):
 
 
 @kernel()
-def _find(monomials, n, reach, rdr, outside, work, interval):
+def _find(monomials, reach, rdr, outside, work, interval):
     """Place of one bond in the tables for every column; beyond the cutoff the row of zeros."""
     m0, m1, m2 = monomials[0], monomials[1], monomials[2]
     m3, m4, m5 = monomials[3], monomials[4], monomials[5]
     c0, c1, c2 = work[_METRIC], work[_METRIC + 1], work[_METRIC + 2]
     c3, c4, c5 = work[_METRIC + 3], work[_METRIC + 4], work[_METRIC + 5]
     frac, inverse = work[_FRAC], work[_INVERSE]
-    for e in range(n):
+    for e in range(LANES):
         r2 = c0[e] * m0 + c1[e] * m1 + c2[e] * m2 + c3[e] * m3 + c4[e] * m4 + c5[e] * m5
         r = np.sqrt(r2)
         x = r * rdr if r2 < reach else outside
@@ -70,10 +74,10 @@ def _find(monomials, n, reach, rdr, outside, work, interval):
 
 
 @kernel()
-def _look_up(table, n, bend, work, interval):
+def _look_up(table, bend, work, interval):
     """Values, slopes and, if asked for, halved second derivatives of r phi and rho, by Horner."""
     frac = work[_FRAC]
-    for e in range(n):
+    for e in range(LANES):
         t = frac[e]
         c = table[np.uint32(interval[e])]
         pair_2 = c[2] + t * c[3]
@@ -92,7 +96,7 @@ def _look_up(table, n, bend, work, interval):
 
 
 @kernel()
-def _bond_terms(weight, n, rdr, bend, work, terms):
+def _bond_terms(weight, rdr, bend, work, terms):
     """Add a bond to density and pair energy; keep its pulls and bends, pair and density apart."""
     inverse = work[_INVERSE]
     value_pair, value_rho = work[_VALUE], work[_VALUE + 1]
@@ -101,7 +105,7 @@ def _bond_terms(weight, n, rdr, bend, work, terms):
     density, pair = work[_DENSITY], work[_PAIR]
     pull_pair, pull_rho = terms[0], terms[1]
     half = 0.5 * weight
-    for e in range(n):
+    for e in range(LANES):
         i = inverse[e]
         phi = value_pair[e] * i
         d_pair = (slope_pair[e] * rdr - phi) * i
@@ -112,7 +116,7 @@ def _bond_terms(weight, n, rdr, bend, work, terms):
     if bend:
         out_pair, out_rho = terms[2], terms[3]
         twice = 2.0 * rdr * rdr
-        for e in range(n):
+        for e in range(LANES):
             i = inverse[e]
             d_pair = (slope_pair[e] * rdr - value_pair[e] * i) * i
             dd_pair = (bend_pair[e] * twice - 2.0 * d_pair) * i
@@ -121,10 +125,10 @@ def _bond_terms(weight, n, rdr, bend, work, terms):
 
 
 @kernel()
-def _embed(table, n, rdrho, work):
+def _embed(table, rdrho, work):
     """Embedding energy into the place of the density, and its two derivatives."""
     last = len(table) - 1
-    for e in range(n):
+    for e in range(LANES):
         p = work[_DENSITY, e] * rdrho
         k = last
         if p < last:
@@ -137,33 +141,33 @@ def _embed(table, n, rdrho, work):
 
 
 @kernel()
-def _weigh(terms, which, n, work):
+def _weigh(terms, which, work):
     """Let the embedding function's slope weigh the density parts of all pulls or bends."""
     d_embed = work[_D_EMBED]
     for b in range(len(terms)):
         pair, rho = terms[b, which], terms[b, which + 1]
-        for e in range(n):
+        for e in range(LANES):
             pair[e] += d_embed[e] * rho[e]
 
 
 @kernel()
-def _moments(monomials, terms, which, n, work, row):
+def _moments(monomials, terms, which, work, row):
     """Sum terms times monomials over bonds, four at a time to spare loads and stores."""
     for a in range(monomials.shape[1]):
         out = work[row + a]
-        for e in range(n):
+        for e in range(LANES):
             out[e] = 0.0
         for b in range(0, len(terms), 4):
             q0, q1 = monomials[b, a], monomials[b + 1, a]
             q2, q3 = monomials[b + 2, a], monomials[b + 3, a]
             t0, t1 = terms[b, which], terms[b + 1, which]
             t2, t3 = terms[b + 2, which], terms[b + 3, which]
-            for e in range(n):
+            for e in range(LANES):
                 out[e] += (q0 * t0[e] + q1 * t1[e]) + (q2 * t2[e] + q3 * t3[e])
 
 
 @kernel()
-def _rotate(n, second_of, work, moment, row):
+def _rotate(second_of, work, moment, row):
     """F times a symmetric moment, nine rows."""
     for i in range(3):
         f0, f1, f2 = work[_F + 3 * i], work[_F + 3 * i + 1], work[_F + 3 * i + 2]
@@ -171,12 +175,12 @@ def _rotate(n, second_of, work, moment, row):
             m0, m1 = work[moment + second_of[0, j]], work[moment + second_of[1, j]]
             m2 = work[moment + second_of[2, j]]
             out = work[row + 3 * i + j]
-            for e in range(n):
+            for e in range(LANES):
                 out[e] = f0[e] * m0[e] + f1[e] * m1[e] + f2[e] * m2[e]
 
 
 @kernel()
-def _tangent(n, second_of, fourth_of, triple, triple_of, upper, work):
+def _tangent(second_of, fourth_of, triple, triple_of, upper, work):
     """Form the 45 entries of d2E/dF2 that its symmetry leaves, in the order of ``upper``."""
     for i in range(3):
         f0, f1, f2 = work[_F + 3 * i], work[_F + 3 * i + 1], work[_F + 3 * i + 2]
@@ -186,7 +190,7 @@ def _tangent(n, second_of, fourth_of, triple, triple_of, upper, work):
             q1 = work[_FOURTH + fourth_of[1, j, p, q]]
             q2 = work[_FOURTH + fourth_of[2, j, p, q]]
             out = work[_HALF + 10 * i + a]
-            for e in range(n):
+            for e in range(LANES):
                 out[e] = f0[e] * q0[e] + f1[e] * q1[e] + f2[e] * q2[e]
     curvature = work[_DD_EMBED]
     for u in range(45):
@@ -197,11 +201,11 @@ def _tangent(n, second_of, fourth_of, triple, triple_of, upper, work):
         t2 = work[_HALF + 10 * i + triple_of[j, 2, q]]
         d0, d1 = work[_DRAG + 3 * i + j], work[_DRAG + 3 * k + q]
         out = work[_TANGENT + u]
-        for e in range(n):
+        for e in range(LANES):
             out[e] = f0[e] * t0[e] + f1[e] * t1[e] + f2[e] * t2[e] + curvature[e] * d0[e] * d1[e]
         if i == k:
             m = work[_SECOND + second_of[j, q]]
-            for e in range(n):
+            for e in range(LANES):
                 out[e] += m[e]
 
 
@@ -214,28 +218,28 @@ def _batch(
 ):  # fmt: skip
     """Elements ``first`` to ``first + n``, at most `LANES`."""
     _set_up(gradients, first, n, work)
-    for e in range(n):
+    for e in range(LANES):
         work[_DENSITY, e] = 0.0
         work[_PAIR, e] = 0.0
     outside = float(radial.shape[1] - 1)
     for b in range(len(quadratic)):
-        _find(quadratic[b], n, reach, rdr, outside, work, interval)
-        _look_up(radial[table_rows[b]], n, with_tangent, work, interval)
-        _bond_terms(weights[b], n, rdr, with_tangent, work, terms[b])
-    _embed(embed, n, rdrho, work)
-    _weigh(terms, 0, n, work)
-    _moments(quadratic, terms, 0, n, work, _SECOND)
-    _rotate(n, second_of, work, _SECOND, _STRESS)
+        _find(quadratic[b], reach, rdr, outside, work, interval)
+        _look_up(radial[table_rows[b]], with_tangent, work, interval)
+        _bond_terms(weights[b], rdr, with_tangent, work, terms[b])
+    _embed(embed, rdrho, work)
+    _weigh(terms, 0, work)
+    _moments(quadratic, terms, 0, work, _SECOND)
+    _rotate(second_of, work, _SECOND, _STRESS)
     for e in range(n):
         energies[first + e] = work[_DENSITY, e] + work[_PAIR, e]
         for a in range(9):
             stresses[first + e, a] = work[_STRESS + a, e]
     if with_tangent:
-        _weigh(terms, 2, n, work)
-        _moments(quadratic, terms, 1, n, work, _RANK_ONE)
-        _moments(quartic, terms, 2, n, work, _FOURTH)
-        _rotate(n, second_of, work, _RANK_ONE, _DRAG)
-        _tangent(n, second_of, fourth_of, triple, triple_of, upper, work)
+        _weigh(terms, 2, work)
+        _moments(quadratic, terms, 1, work, _RANK_ONE)
+        _moments(quartic, terms, 2, work, _FOURTH)
+        _rotate(second_of, work, _RANK_ONE, _DRAG)
+        _tangent(second_of, fourth_of, triple, triple_of, upper, work)
         for e in range(n):
             for a in range(81):
                 tangents[first + e, a] = work[_TANGENT + place[a], e]
