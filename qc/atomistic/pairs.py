@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
+import numba
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.spatial import cKDTree
@@ -22,6 +23,9 @@ MOST_PAIRS = 4_000_000_000
 
 #: Bins per point above which space is so empty that a tree finds the pairs.
 MOST_BINS = 64
+
+#: Fewer rows than this are not worth a thread of their own.
+SMALLEST_SHARE = 500
 
 #: Bins in the reach of the list, along x, y and z; finer along z, where bins need no loop.
 _DEPTH = np.array([2, 2, 6], dtype=np.int64)
@@ -188,7 +192,7 @@ class PairList:
         self, points: Array, n: int, weighted: NDArray[np.bool_], reach: float, images: IntArray
     ) -> tuple[IntArray, IntArray, IntArray, NDArray[np.int32]]:
         """Return the caller's atoms and all points in sorted order, and the rows."""
-        low, high = points.min(axis=0), points.max(axis=0)
+        low, high = _box(points)
         per_length = _DEPTH / reach
         sizes = np.floor((high - low) * per_length) + 1.0
         if np.prod(sizes) > MOST_BINS * len(points) + 4096:
@@ -203,21 +207,26 @@ class PairList:
             )
         rows[n:] += n
         points, weighted = points[rows], weighted[rows]
-        start, nearest = np.empty(n + 1, dtype=np.int64), np.empty(1)
+        parts = max(1, min(numba.get_num_threads(), n // SMALLEST_SHARE))
+        start, (counts, close) = np.empty(n + 1, np.int64), np.empty((2, parts), np.int64)
+        row = np.empty((parts, len(points) + 1), dtype=np.int32)
+        # Three runs in a column of bins at most, two ends each.
+        runs = np.empty((parts, 6 * int(np.prod(2 * _DEPTH[:2] + 1))), dtype=np.int64)
         while True:
-            room = len(self._buffer)
-            found: int = pair_kernels.fill(
-                points, weighted, n, low, per_length, dims, _DEPTH, first, first_image,
-                reach, self.half, nearest, start, self._buffer,
+            pair_kernels.fill(
+                parts, points.reshape(-1), bool(weighted.all()), weighted, low, per_length, dims,
+                _DEPTH, first, first_image, reach, self.half, COINCIDENT**2, close, runs, row,
+                counts, start, self._buffer,
             )  # fmt: skip
-            if nearest[0] < COINCIDENT**2:
+            if close.any():
                 raise _coincident_among(points, rows, images, n)
-            # A run of candidates is as long as the number of points at most.
-            if found + len(points) <= room:
+            found = int(counts.sum())
+            if counts.max() <= len(self._buffer) // parts:
                 return rows[:n].copy(), rows, start, self._buffer[:found]
             if found > MOST_PAIRS:
                 raise InputError(f"the cutoff reaches {found:.3g} pairs: too many")
-            self._buffer = np.empty(found + found // 50 + len(points), dtype=np.int32)
+            share = int(counts.max())
+            self._buffer = np.empty(parts * (share + share // 50 + 1), dtype=np.int32)
 
     def _search_tree(
         self, points: Array, n: int, weighted: NDArray[np.bool_], reach: float, images: IntArray
@@ -241,6 +250,13 @@ class PairList:
         return rows[:n].copy(), rows, start, j[by_row].astype(np.int32)
 
 
+def _box(points: Array) -> tuple[Array, Array]:
+    """Return the smallest and the largest coordinates, (3,) each."""
+    low, high = np.empty(3), np.empty(3)
+    pair_kernels.box(points, low, high)
+    return low, high
+
+
 def _images(
     fractional: Array, periodic: NDArray[np.bool_], margins: Array, half: bool
 ) -> tuple[IntArray, Array]:
@@ -257,33 +273,25 @@ def _images(
             f"the cutoff needs about {expected:.3g} images of the atoms: the cell is too thin "
             "for it"
         )
-    owners, shifts = np.arange(n, dtype=np.int64), np.zeros((n, 3))
     if n == 0:
-        return owners, shifts
-    low, high = fractional.min(axis=0) - margins, fractional.max(axis=0) + margins
-    for axis in np.nonzero(periodic)[0]:
-        deep = int(np.ceil(margins[axis] + 1.0))
-        parts = []
-        for k in range(-deep, deep + 1):
-            s = fractional[owners, axis] + k
-            inside = (s >= low[axis]) & (s <= high[axis])
-            if half and k < 0:
-                inside &= shifts[:, :axis].any(axis=1)
-            kept = np.nonzero(inside)[0]
-            moved = shifts[kept]
-            moved[:, axis] = k
-            parts.append((owners[kept], moved))
-        owners = np.concatenate([part[0] for part in parts])
-        shifts = np.concatenate([part[1] for part in parts])
-    away = shifts.any(axis=1)
-    return owners[away], shifts[away]
+        return np.empty(0, dtype=np.int64), np.empty((0, 3))
+    low, high = _box(fractional)
+    low, high = low - margins, high + margins
+    room = n // 2 + 64
+    while True:
+        owners, shifts = np.empty(room, dtype=np.int64), np.empty((room, 3))
+        found: int = pair_kernels.images(fractional, periodic, low, high, half, owners, shifts)
+        if found <= room:
+            return owners[:found], shifts[:found]
+        room = found
 
 
 def _check_size(points: Array, n: int, reach: float) -> None:
     """Refuse a list that would not fit, before any of it is made."""
     if len(points) == 0:
         return
-    box = np.prod(np.maximum(points.max(axis=0) - points.min(axis=0), reach))
+    low, high = _box(points)
+    box = np.prod(np.maximum(high - low, reach))
     expected = n * len(points) * min(1.0, 4.2 * reach**3 / box)
     if expected > 8 * MOST_PAIRS or len(points) > np.iinfo(np.int32).max:
         raise InputError(
