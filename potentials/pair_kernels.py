@@ -23,12 +23,14 @@ from typing import Any
 
 import numba
 import numpy as np
-from llvmlite import ir  # type: ignore[import-untyped]
 from numba.core import cgutils
 from numba.core.types import float64, int64, void
 from numba.extending import intrinsic
 
 from qc.numerics.jit import kernel
+
+#: The names of LLVM's types, as numba has them.
+ir = cgutils.ir
 
 #: Pairs evaluated at once; a row of the table has as many numbers.
 LANES = 8

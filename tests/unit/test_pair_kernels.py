@@ -1,21 +1,18 @@
 """The fused kernel of pair potentials against bond gradients, and where formulas take over."""
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
-from half_pairs import assert_same, generic, sample
-
 from qc.errors import InputError
 from qc.potentials import (
+    Bonds,
     CentralPotential,
     Jet,
     LennardJones,
     Morse,
+    PairFunction,
     Pairs,
+    PairTable,
     ToyEAM,
     pair_fit,
 )
@@ -66,6 +63,74 @@ POTENTIALS = {
     "kinked": Kinked,
     "many-body": lambda: ToyEAM(cutoff=5.0, inner=4.2),
 }
+
+
+def sample(potential, seed=0, n=5, periodic=True, disorder=0.05):
+    """Half pairs of a disordered crystal with images, by looking at everything."""
+    rng = np.random.default_rng(seed)
+    spacing = max(potential.cutoff / 2.2, 1.0)
+    spacing = 1.0 if isinstance(potential, ToyEAM) else spacing
+    grid = np.stack(np.meshgrid(*[np.arange(n)] * 3, indexing="ij"), axis=-1).reshape(-1, 3)
+    y = spacing * (grid + disorder * rng.normal(size=grid.shape))
+    count, box = len(y), n * spacing
+    reach = 1.05 * potential.cutoff
+    owners, points = [np.arange(count)], [y]
+    layers = int(np.ceil(reach / box)) if periodic else 0
+    span = np.arange(-layers, layers + 1)
+    for shift in np.stack(np.meshgrid(span, span, span, indexing="ij"), axis=-1).reshape(-1, 3):
+        if not shift.any():
+            continue
+        moved = y + box * shift
+        near = ((moved > -reach) & (moved < box + reach)).all(axis=1)
+        owners.append(np.nonzero(near)[0])
+        points.append(moved[near])
+    owners, points = np.concatenate(owners), np.concatenate(points)
+    gaps = np.linalg.norm(points[None] - points[:count, None], axis=2)
+    sites, ends = np.nonzero(gaps < reach)
+    # One of two owned atoms keeps the pair, at random; of a pair with an image half the copies.
+    own = ends < count
+    keep = own & ((sites < ends) ^ ((sites + ends) % 3 == 0)) & (sites != ends)
+    shift = np.rint((points[ends] - y[owners[ends]]) / box)
+    first = np.where(shift[:, 0] != 0, shift[:, 0], np.where(shift[:, 1], shift[:, 1], shift[:, 2]))
+    keep |= ~own & (first > 0)
+    sites, ends = sites[keep], ends[keep]
+    pairs = Pairs(
+        np.searchsorted(sites, np.arange(count + 1)).astype(np.int64),
+        ends.astype(np.int32),
+        owners.astype(np.int32),
+        True,
+    )
+    types = rng.integers(len(potential.species), size=count)
+    weights = rng.uniform(0.2, 1.0, count)
+    weights[rng.permutation(count)[: count // 4]] = 0.0
+    return points, types[owners], weights[owners], pairs
+
+
+def generic(potential, points, types, weights, pairs):
+    """The same from bond gradients of both directions of every pair."""
+    n = pairs.n_sites
+    i = np.repeat(np.arange(n), np.diff(pairs.start))
+    j = pairs.owners[pairs.neighbours]
+    vectors = points[pairs.neighbours] - points[i]
+    order = np.argsort(np.concatenate([i, j]), kind="stable")
+    sites, ends = np.concatenate([i, j])[order], np.concatenate([j, i])[order]
+    bonds = Bonds(
+        np.searchsorted(sites, np.arange(n + 1)).astype(np.int64),
+        np.concatenate([vectors, -vectors])[order],
+        types[:n],
+        types[ends],
+    )
+    energies, gradients = potential.bond_gradients(bonds)
+    pulls = weights[sites, None] * gradients
+    forces = np.zeros((n, 3))
+    np.add.at(forces, sites, pulls)
+    np.add.at(forces, ends, -pulls)
+    return np.where(weights[:n] != 0, energies, 0.0), forces
+
+
+def assert_same(found, expected, bound=1e-12):
+    for one, other in zip(found, expected, strict=True):
+        assert np.abs(one - other).max() <= bound * max(np.abs(other).max(), 1e-300)
 
 
 @pytest.mark.parametrize("name", POTENTIALS)
@@ -200,3 +265,29 @@ def test_full_list_is_refused():
     full = Pairs(pairs.start, pairs.neighbours, pairs.owners, False)
     with pytest.raises(InputError, match="takes a half list"):
         potential.energy_forces(points, types, weights, full)
+
+
+def test_tables_of_different_reach():
+    """A pair whose table ends early feels nothing beyond."""
+    tables = {}
+    for pair, end, points in ((("A", "A"), 4.0, 60), (("B", "A"), 6.0, 75), (("B", "B"), 5.0, 41)):
+        r = np.linspace(1.4, end, points)
+        tables[pair] = PairFunction(r, np.exp(-r) * (r - end) ** 4)
+    potential = PairTable(["A", "B"], tables)
+    assert potential.cutoff == 6.0
+    assert not potential._pieces.even
+    arrays = sample(potential)
+    assert_same(potential.energy_forces(*arrays), generic(potential, *arrays))
+    r, one = np.array([4.5, 4.5, 4.5]), np.array([0, 0, 1])
+    value = potential.pair(r, one, np.array([0, 1, 1])).value
+    assert value[0] == 0.0
+    assert (value[1:] > 0).all()
+
+
+def test_too_near_is_an_error_that_says_how_near():
+    r = np.linspace(2.0, 8.5, 60)
+    potential = PairTable("Ar", {("Ar", "Ar"): PairFunction(r, (8.5 - r) ** 4)})
+    points, types, weights, pairs = sample(potential, periodic=False)
+    points[pairs.neighbours[pairs.start[40]]] = points[40] + [0.0, 1.5, 0.0]
+    with pytest.raises(InputError, match=r"Ar-Ar at a distance of 1\.5 Angstrom, below .* 2$"):
+        potential.energy_forces(points, types, weights, pairs)

@@ -1,17 +1,11 @@
 """Tabulated pair potentials: the spline, the files, what is refused and how it is named."""
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-sys.path.insert(0, str(Path(__file__).parent))
-from half_pairs import assert_same, generic, sample
-
-from qc.errors import InputError, PotentialError, PotentialFileError
+from qc.errors import PotentialError, PotentialFileError
 from qc.potentials import (
     LennardJones,
     Morse,
@@ -98,23 +92,6 @@ def test_conformance_of_a_binary(tmp_path):
     assert check_potential(potential).passed
 
 
-def test_tables_of_different_reach():
-    """A pair whose table ends early feels nothing beyond."""
-    tables = {}
-    for pair, end, points in ((("A", "A"), 4.0, 60), (("B", "A"), 6.0, 75), (("B", "B"), 5.0, 41)):
-        r = np.linspace(1.4, end, points)
-        tables[pair] = PairFunction(r, np.exp(-r) * (r - end) ** 4)
-    potential = PairTable(["A", "B"], tables)
-    assert potential.cutoff == 6.0
-    assert not potential._pieces.even
-    arrays = sample(potential)
-    assert_same(potential.energy_forces(*arrays), generic(potential, *arrays))
-    r, one = np.array([4.5, 4.5, 4.5]), np.array([0, 0, 1])
-    value = potential.pair(r, one, np.array([0, 1, 1])).value
-    assert value[0] == 0.0
-    assert (value[1:] > 0).all()
-
-
 def test_a_table_that_does_not_end_at_zero_is_cut_there():
     r = np.linspace(2.0, 5.0, 50)
     potential = PairTable("Ar", {("Ar", "Ar"): PairFunction(r, 1.0 / r)})
@@ -124,14 +101,6 @@ def test_a_table_that_does_not_end_at_zero_is_cut_there():
     assert "at cutoff: energy" in check_potential(potential, spacing=2.6).failed
     smooth = PairTable("Ar", {("Ar", "Ar"): PairFunction(r, 1.0 / r)}, truncation="smooth")
     assert check_potential(smooth, spacing=2.6).passed
-
-
-def test_too_near_is_an_error_that_says_how_near():
-    potential = tabulated(KNOTS["even"])
-    points, types, weights, pairs = sample(potential, periodic=False)
-    points[pairs.neighbours[pairs.start[40]]] = points[40] + [0.0, 1.5, 0.0]
-    with pytest.raises(InputError, match=r"Ar-Ar at a distance of 1\.5 Angstrom, below .* 2$"):
-        potential.energy_forces(points, types, weights, pairs)
 
 
 # --- files ------------------------------------------------------------------------------------
