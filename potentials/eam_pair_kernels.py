@@ -301,5 +301,5 @@ def energy_forces(
     for k in range(n, n_all):
         for c in range(3):
             pulls[0, 3 * owners[k] + c] += pulls[0, 3 * k + c]
-    for k in range(3 * n):
+    for k in numba.prange(3 * n):
         forces[k] = pulls[0, k]

@@ -14,16 +14,17 @@ from qc.numerics.jit import kernel
 _0, _1, _2, _3 = (np.uint64(k) for k in range(4))
 
 
-@kernel()
+@kernel(parallel=True)
 def gather(positions, order, owners, shifts, reference, limit, cell, inverse, base, out):
-    """Positions in the list's order, images behind; 1 if an atom has moved too far.
+    """Positions in the list's order, images behind; the number of atoms that moved too far.
 
     ``base`` (n, 3) is the translation from the caller's positions into the cell. An atom that was
     moved by periods (rows of ``cell``, zero where not periodic) keeps its place in the list:
     its translation changes.
     """
     n = len(order)
-    for p in range(n):
+    stale = 0
+    for p in numba.prange(n):
         i = order[p]
         x = positions[i, 0] + base[p, 0]
         y = positions[i, 1] + base[p, 1]
@@ -43,7 +44,7 @@ def gather(positions, order, owners, shifts, reference, limit, cell, inverse, ba
             dy -= sy
             dz -= sz
             if not dx * dx + dy * dy + dz * dz <= limit:
-                return 1
+                stale += 1
             base[p, 0] -= sx
             base[p, 1] -= sy
             base[p, 2] -= sz
@@ -53,19 +54,19 @@ def gather(positions, order, owners, shifts, reference, limit, cell, inverse, ba
         out[p, 0] = x
         out[p, 1] = y
         out[p, 2] = z
-    for k in range(len(shifts)):
+    for k in numba.prange(len(shifts)):
         p = owners[n + k]
         out[n + k, 0] = out[p, 0] + shifts[k, 0]
         out[n + k, 1] = out[p, 1] + shifts[k, 1]
         out[n + k, 2] = out[p, 2] + shifts[k, 2]
-    return 0
+    return stale
 
 
-@kernel()
+@kernel(parallel=True)
 def scatter(order, sorted_energies, sorted_forces, energies, forces):
     """Back to the caller's order; the number of atoms with a result that is not finite."""
     bad = 0
-    for p in range(len(order)):
+    for p in numba.prange(len(order)):
         i = order[p]
         energies[i] = sorted_energies[p]
         total = sorted_energies[p]

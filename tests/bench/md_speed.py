@@ -92,7 +92,7 @@ def main() -> None:
     parser.add_argument("--atoms", type=int, nargs="*", default=[32_000, 256_000])
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--steps", type=int, default=100, help="at 32,000 atoms")
+    parser.add_argument("--steps", type=int, default=100)
     parser.add_argument("--parts", nargs="*", default=["md", "ase", "weights", "list"])
     parser.add_argument("--rival", action="append", default=[], help="another LAMMPS program")
     parser.add_argument("--clock", choices=("cpu", "wall"), default="cpu")
@@ -125,7 +125,7 @@ def main() -> None:
             except (AttributeError, ImportError):
                 continue
             for atoms in options.atoms:
-                steps = max(10, options.steps * 32_000 // max(atoms, 32_000))
+                steps = options.steps
                 job = {
                     "family": family,
                     "state": str(equilibrate(family, atoms, folder)),
@@ -167,7 +167,7 @@ def main() -> None:
                 if "list" in options.parts:
                     # The same reach for both: the list itself is compared.
                     line(
-                        f"{family}, list alone", rivals, mode="list", steps=max(5, steps // 5),
+                        f"{family}, list alone", rivals, mode="list", steps=max(5, steps // 10),
                         skin=job["rival_skin"],
                     )  # fmt: skip
     print("\n" + "\n".join(notes))
