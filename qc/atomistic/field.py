@@ -11,6 +11,7 @@ from qc.atomistic import pair_kernels
 from qc.atomistic.pairs import PairList
 from qc.errors import CapabilityError, InputError, NonFiniteError
 from qc.potentials import Potential
+from qc.potentials.checks import check_types
 
 Array = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -38,6 +39,8 @@ class ForceField:
         A potential without a fused kernel.
     InputError
         Weights that do not fit the types or are not finite, and as `PairList`.
+    UnknownSpeciesError
+        A type that the potential does not have; the message names the atom.
     """
 
     def __init__(
@@ -53,6 +56,7 @@ class ForceField:
             raise CapabilityError(f"{type(potential).__name__} has no fused kernel")
         self.potential = potential
         self._types = np.array(types, dtype=np.int64)
+        check_types(potential, self._types, "atom")
         n = len(self._types)
         self._weights = np.ones(n) if weights is None else np.array(weights, dtype=np.float64)
         if self._weights.shape != (n,):
