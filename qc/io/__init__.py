@@ -1,14 +1,36 @@
-"""Files and pictures: VTU, extended XYZ, checkpoints, case files, results."""
+"""Files and pictures: VTU, extended XYZ, checkpoints, case files, results.
+
+The public names below are loaded when first used: the names of potentials, which are at home here
+too, need none of them.
+"""
 
 from __future__ import annotations
 
-from qc.io.case import load_case
-from qc.io.checkpoint import Checkpoint, read_checkpoint, restore, write_checkpoint
-from qc.io.extxyz import write_extxyz
-from qc.io.result import write_result
-from qc.io.setup import set_up
-from qc.io.structures import read_structure
-from qc.io.vtk import write_pvd, write_vtu
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from qc.io.case import load_case
+    from qc.io.checkpoint import Checkpoint, read_checkpoint, restore, write_checkpoint
+    from qc.io.extxyz import write_extxyz
+    from qc.io.result import write_result
+    from qc.io.setup import set_up
+    from qc.io.structures import read_structure
+    from qc.io.vtk import write_pvd, write_vtu
+
+_HOME = {
+    "Checkpoint": "checkpoint",
+    "load_case": "case",
+    "read_checkpoint": "checkpoint",
+    "read_structure": "structures",
+    "restore": "checkpoint",
+    "set_up": "setup",
+    "write_checkpoint": "checkpoint",
+    "write_extxyz": "extxyz",
+    "write_pvd": "vtk",
+    "write_result": "result",
+    "write_vtu": "vtk",
+}
 
 __all__ = [
     "Checkpoint",
@@ -23,3 +45,15 @@ __all__ = [
     "write_result",
     "write_vtu",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'qc.io' has no attribute '{name}'")
+    value = getattr(importlib.import_module(f"qc.io.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

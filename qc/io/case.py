@@ -19,10 +19,11 @@ from typing import Annotated, Any
 from qc.coupling import SCHEMES
 from qc.errors import CaseError
 from qc.io import schema
+from qc.io.potentials import BUILT_IN, FILES
 from qc.io.schema import Length
 
 STRUCTURES = ("fcc", "bcc", "hcp", "diamond", "triangular")
-FAMILIES = ("zhou2004", "lennard-jones", "morse")
+FAMILIES = (*BUILT_IN, "lennard-jones", "morse")
 LOADS = ("none", "shear", "uniaxial", "deformation")
 WHEN = ("none", "last", "all")
 
@@ -299,11 +300,16 @@ def _check_crystal(case: Case) -> None:
         raise CaseError("crystal.structure: a triangular monolayer has no columns or directions")
     if crystal.c is not None and crystal.structure != "hcp":
         raise CaseError(f"crystal.c: {crystal.structure} has no second lattice constant")
+    if crystal.c is not None and crystal.lattice_constant == "equilibrium":
+        raise CaseError(
+            "crystal.c: at rest the crystal has a c of its own; leave it out, or give "
+            "lattice_constant a length as well"
+        )
 
 
 #: The keys that each family needs, and those it may have.
 _FAMILY_KEYS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
-    "zhou2004": ((), ()),
+    **dict.fromkeys(BUILT_IN, ((), ())),
     "lennard-jones": (("epsilon", "sigma"), ("cutoff",)),
     "morse": (("depth", "stiffness", "distance", "cutoff"), ()),
 }
@@ -312,8 +318,13 @@ _FAMILY_KEYS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 def _check_potential(potential: PotentialCase) -> None:
     if (potential.name is None) == (potential.file is None):
         raise CaseError("potential: give either a name or a file")
-    family = "a file" if potential.name is None else potential.name
-    needed, allowed = ((), ()) if potential.name is None else _FAMILY_KEYS[potential.name]
+    if potential.name is None:
+        suffix = Path(potential.file or "").suffix.lower()
+        family = f"a {suffix if suffix in FILES else 'setfl or funcfl'} file"
+        needed, allowed = (), ("cutoff",) if suffix == ".table" else ()
+    else:
+        family = potential.name
+        needed, allowed = _FAMILY_KEYS[family]
     for name in ("epsilon", "sigma", "depth", "stiffness", "distance", "cutoff"):
         given = getattr(potential, name) is not None
         if given and name not in (*needed, *allowed):

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from qc.io.schema import Length, to_toml
-from qc.io.setup import Setup, block_around, in_angstrom, lattice_constants, potential_length
+from qc.io.setup import Setup, block_around, in_angstrom, potential_length
 from qc.loads import DislocationSum
 
 
@@ -50,8 +50,8 @@ def resolved(setup: Setup, folder: str | os.PathLike[str]) -> str:
         "crystal": {
             "structure": c.structure,
             "element": c.element,
-            "lattice_constant": crystal.a,
-            "c": lattice_constants(crystal)[1],
+            "lattice_constant": setup.constants[0],
+            "c": setup.constants[1],
             "x": c.x, "y": c.y, "z": c.z,
             "columns": c.columns,
         },

@@ -16,6 +16,7 @@ from qc.coupling import PointDefects, QuasiContinuum
 from qc.crystal import Crystal, bcc, diamond, fcc, hcp, triangular
 from qc.errors import CaseError, CrystalError, InputError, PotentialFileError
 from qc.io.case import Case, PotentialCase
+from qc.io.potentials import BUILT_IN, built_in, read_potential
 from qc.io.schema import Length
 from qc.loads import (
     DislocationSum,
@@ -49,6 +50,8 @@ class Setup:
     case : Case
     model : QuasiContinuum
         At the first load step, its correctors zero or randomly perturbed.
+    constants : (float, float or None), Angstrom
+        Lattice constants a and, of hcp, c: the numbers that the crystal is made from.
     deformations : (n, 3, 3) float64
         Mean deformation gradients of the load steps.
     loads : tuple of float
@@ -59,6 +62,7 @@ class Setup:
 
     case: Case
     model: QuasiContinuum
+    constants: tuple[float, float | None]
     deformations: Array
     loads: tuple[float, ...]
     load_name: str
@@ -98,12 +102,13 @@ def _set_up(case: Case) -> Setup:
     with _at("potential"):
         potential = build_potential(case)
     with _at("crystal"):
-        crystal = build_crystal(case, potential)
+        constants = lattice_constants(case, potential)
+        crystal = _crystal(case, *constants)
     deformations, loads, name = load_path(case, crystal)
     far_field = _far_field(case, crystal, potential, deformations[0])
     model = _model(case, crystal, potential, far_field)
     model.U = np.where(model.layout.free, _start(case, crystal, far_field, model), 0.0)
-    return Setup(case, model, deformations, loads, name)
+    return Setup(case, model, constants, deformations, loads, name)
 
 
 def in_angstrom(length: Length, crystal: Crystal) -> float:
@@ -113,29 +118,31 @@ def in_angstrom(length: Length, crystal: Crystal) -> float:
 
 def build_potential(case: Case) -> Potential:
     """Build the potential of a case for its crystal's and its defects' elements."""
-    from qc.potentials import EAM, LennardJones, Morse, zhou2004
+    from qc.potentials import LennardJones, Morse
 
     p = case.potential
-    if p.file is not None:
-        return EAM.from_file(case.source.parent / p.file)
-    species = _species(case)
-    if p.name == "zhou2004":
-        return zhou2004(*species)
     cutoff = potential_length(p, "cutoff")
+    if p.file is not None:
+        options = {} if cutoff is None else {"cutoff": cutoff}
+        return read_potential(case.source.parent / p.file, _wanted(case), **options)
+    species = _wanted(case) if p.elements is None else p.elements
+    assert p.name is not None
+    if p.name in BUILT_IN:
+        return built_in(p.name, species)
     if p.name == "lennard-jones":
         return LennardJones(species, p.epsilon, potential_length(p, "sigma"), cutoff)
     assert cutoff is not None
     return Morse(species, p.depth, p.stiffness, potential_length(p, "distance"), cutoff)
 
 
-def _species(case: Case) -> tuple[str, ...]:
+def _wanted(case: Case) -> tuple[str, ...]:
+    """Return the elements that a case names, the crystal's first."""
     wanted = [
         case.crystal.element,
         *(s.element for s in case.defects.substitutions),
         *(i.element for i in case.defects.interstitials if i.element is not None),
     ]
-    known = case.potential.elements
-    return tuple(dict.fromkeys(wanted)) if known is None else known
+    return tuple(dict.fromkeys(wanted))
 
 
 def potential_length(potential: PotentialCase, name: str) -> float | None:
@@ -148,36 +155,29 @@ def potential_length(potential: PotentialCase, name: str) -> float | None:
     return float(value.angstrom(1.0, 1.0))
 
 
-def build_crystal(case: Case, potential: Potential) -> Crystal:
-    """Build the crystal of a case, relaxing its lattice constant where that is asked for."""
+def lattice_constants(case: Case, potential: Potential) -> tuple[float, float | None]:
+    """Return a, and c of an hcp crystal, Angstrom; those at rest where that is asked for."""
     c = case.crystal
-    if c.element not in potential.species:
-        # The potential's own message lists what it knows.
-        potential.types_of([c.element])
-    wanted = c.lattice_constant
-    a = _first_guess(case) if isinstance(wanted, str) else wanted.angstrom(1.0, 1.0)
-    crystal = _crystal(case, a)
-    if isinstance(wanted, str):
-        # Built anew from its numbers: the resolved copy of the case gives the very same crystal.
-        crystal = _crystal(case, *lattice_constants(equilibrium_crystal(crystal, potential)))
-    return crystal
+    # The potential's own message lists what it knows.
+    potential.types_of([c.element])
+    if not isinstance(c.lattice_constant, str):
+        a = c.lattice_constant.angstrom(1.0, 1.0)
+        if c.structure != "hcp":
+            return a, None
+        return a, float(np.sqrt(8.0 / 3.0) * a) if c.c is None else c.c.angstrom(a, a)
+    start = _first_guess(case)
+    ideal = float(np.sqrt(8.0 / 3.0) * start) if c.structure == "hcp" else None
+    found = equilibrium_crystal(_crystal(case, start, ideal), potential)
+    height = float(np.linalg.norm(found.conventional[2])) if c.structure == "hcp" else None
+    return found.a, height
 
 
-def lattice_constants(crystal: Crystal) -> tuple[float, float | None]:
-    """Return a, and c of an hcp crystal, Angstrom."""
-    if crystal.name != "hcp":
-        return crystal.a, None
-    return crystal.a, float(np.linalg.norm(crystal.conventional[2]))
-
-
-def _crystal(case: Case, a: float, height: float | None = None) -> Crystal:
+def _crystal(case: Case, a: float, height: float | None) -> Crystal:
     c = case.crystal
     if c.structure == "triangular":
         return triangular(c.element, a)
     axes: dict[str, Any] = {"x": c.x, "y": c.y, "z": c.z}
-    if c.structure == "hcp":
-        if height is None:
-            height = np.sqrt(8.0 / 3.0) * a if c.c is None else c.c.angstrom(a, a)
+    if height is not None:
         crystal = hcp(c.element, a, height, **axes)
     else:
         crystal = {"fcc": fcc, "bcc": bcc, "diamond": diamond}[c.structure](c.element, a, **axes)
@@ -250,7 +250,7 @@ def _far_field(case: Case, crystal: Crystal, potential: Potential, first: Array)
         burgers = np.array(one.burgers) @ crystal.conventional
         where = [in_angstrom(v, crystal) for v in one.position]
         with _at(f"dislocations[{k}]"):
-            m, _, distance = crystal.integer_coordinates(burgers)
+            m, _, distance = crystal.integer_coordinates(burgers, sublattices=[0])
             if distance[0] > 1e-6 * crystal.a:
                 near = np.round(m[0] @ crystal.cell @ np.linalg.inv(crystal.conventional), 6)
                 raise CaseError(
