@@ -78,7 +78,7 @@ def _splines(
         for lane in range(LANES):
             line = builder.load(builder.gep(lines, [builder.add(own, ir.Constant(word, lane))]))
             first = builder.mul(builder.zext(line, word), ir.Constant(word, LANES))
-            c.append(fetch(table, first, 64))
+            c.append(fetch(table, first, 8))
         # Transpose in three steps: blocks of one, two and four columns change places.
         for near, order in (
             (1, ((0, 8, 2, 10, 4, 12, 6, 14), (1, 9, 3, 11, 5, 13, 7, 15))),
