@@ -64,6 +64,7 @@ class ForceField:
         if not np.isfinite(self._weights).all():
             atom = int(np.argmin(np.isfinite(self._weights)))
             raise InputError(f"weight of atom {atom} is not finite: {self._weights[atom]}")
+        self._seen = 0
         weighted = self._weights != 0.0
         self.list = PairList(
             potential.pair_list,
@@ -110,7 +111,9 @@ class ForceField:
         if shape != (len(self._types), 3):
             raise InputError(f"positions must have shape ({len(self._types)}, 3), got {shape}")
         found = self.list
-        if found.update(positions, cell, pbc):
+        found.update(positions, cell, pbc)
+        if self._seen != found.rebuilds:
+            self._seen = found.rebuilds
             rows = found.order[found.pairs.owners]
             self._row_types, self._row_weights = self._types[rows], self._weights[rows]
         try:

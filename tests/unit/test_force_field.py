@@ -1,5 +1,8 @@
 """ForceField and the fused EAM kernel against the generic path, in the caller's order of atoms."""
 
+import copy
+import pickle
+
 import numba
 import numpy as np
 import pytest
@@ -142,6 +145,19 @@ def test_a_new_cell_is_seen():
     energies, _ = field.energy_forces(y, 1.02 * box)
     expected = generic(POTENTIALS["one"], y, types, 1.02 * box, True)[0]
     np.testing.assert_allclose(energies, expected, atol=1e-12)
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda p: pickle.loads(pickle.dumps(p))])
+def test_copies_of_a_potential_and_of_a_field(copied):
+    """Copied arrays begin anywhere in memory."""
+    y, box, pbc, _ = disordered((3, 3, 3), True)
+    potential = POTENTIALS["one"]
+    field = ForceField(potential, np.zeros(len(y), int), None, box, pbc)
+    expected = field.energy_forces(y)[1]
+    for _ in range(4):
+        twin = ForceField(copied(potential), np.zeros(len(y), int), None, box, pbc)
+        np.testing.assert_array_equal(twin.energy_forces(y)[1], expected)
+        np.testing.assert_array_equal(copied(field).energy_forces(y)[1], expected)
 
 
 def test_nothing_and_one_atom():
