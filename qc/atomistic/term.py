@@ -30,12 +30,17 @@ class AtomisticTerm:
         Site weights; sites of zero weight only carry neighbours.
     interpolation : (n, n_nodes) csr_matrix
         ``P``: identity rows for atoms that are nodes, shape functions for constrained ones.
-    reference : float, eV
-        Energy that counts as zero for every site.
+    reference : float or (n_active,) float64, eV
+        Energy that counts as zero for every site with weight.
     period : (3,) float64, optional
         Translation along the line in 2.5D.
     skin : float, Angstrom
         Of the neighbour list.
+
+    Notes
+    -----
+    A potential without site energies gives the forces of the whole patch as a cluster (periodic
+    along the line in 2.5D), whatever the weights; those of atoms well inside are the full ones.
     """
 
     def __init__(
@@ -45,7 +50,7 @@ class AtomisticTerm:
         types: IntArray,
         weights: Array,
         interpolation: sp.csr_matrix,
-        reference: float,
+        reference: float | Array,
         period: Array | None = None,
         skin: float = 0.5,
     ) -> None:
@@ -60,6 +65,8 @@ class AtomisticTerm:
         if period is not None:
             cell, pbc = np.diag([1.0, 1.0, 0.0]), [False, False, True]
             cell[2] = period
+        self._cell, self._pbc = cell, pbc
+        self._cluster = not potential.has_site_energies and hasattr(potential, "cluster_forces")
         self._field: ForceField | None = None
         self._kept: tuple[Array, Array, Array] | None = None
         if potential.pair_list != "none" and not self.empty:
@@ -129,6 +136,8 @@ class AtomisticTerm:
         if self.empty:
             return np.zeros(0), np.zeros((n, 3))
         y = self._fresh(u)
+        if self._cluster:
+            return np.zeros(len(self.active)), self._cluster_forces(y)[1]
         if self._field is not None:
             energies, forces = self._fused(y)
         else:
@@ -140,6 +149,16 @@ class AtomisticTerm:
             atom = int(bad[0]) if len(bad) else int(self.active[~np.isfinite(energies)][0])
             raise NonFiniteError(f"energy or force of patch atom {atom} is not finite")
         return self.weights[self.active] * (energies - self.reference), forces
+
+    def _cluster_forces(self, y: Array) -> tuple[float, Array]:
+        energy, forces = self.potential.cluster_forces(  # type: ignore[attr-defined]
+            y, self.types, self._cell, self._pbc
+        )
+        return float(energy), np.asarray(forces)
+
+    def cluster_energy(self, u: Array) -> float:
+        """Total energy of the patch as a cluster, eV; for potentials without site energies."""
+        return self._cluster_forces(self._fresh(u))[0]
 
     def _scatter(self, g: Array, i: IntArray, j: IntArray) -> Array:
         """Return the forces (n, 3) of weighted bond gradients: minus the gradient of the energy."""
@@ -158,7 +177,12 @@ class AtomisticTerm:
         """Second derivative times a displacement, atoms' rows (n, 3) eV/Angstrom."""
         if self.empty:
             return np.zeros((len(self.y0), 3))
-        bonds, i, j = self._bonds(self._fresh(u))
-        dy = self.interpolation @ du
+        y, dy = self._fresh(u), self.interpolation @ du
+        if self._cluster:
+            product = self.potential.cluster_hessian_product(  # type: ignore[attr-defined]
+                y, self.types, self._cell, self._pbc, dy
+            )
+            return np.asarray(product)
+        bonds, i, j = self._bonds(y)
         dg = self.potential.bond_hessian_product(bonds, dy[j] - dy[i])
         return -self._scatter(dg, i, j)

@@ -3,7 +3,7 @@
 from qc.continuum.cauchy_born import CauchyBorn, acoustic_stability
 from qc.continuum.equilibrium import equilibrium_crystal, equilibrium_lattice_constant
 from qc.continuum.stiffness import crystal_stiffness, stiffness_matrix
-from qc.continuum.term import ContinuumTerm, slipped_edges
+from qc.continuum.term import ContinuumTerm, slipped_edges, starting_shifts
 
 __all__ = [
     "CauchyBorn",
@@ -13,5 +13,6 @@ __all__ = [
     "equilibrium_crystal",
     "equilibrium_lattice_constant",
     "slipped_edges",
+    "starting_shifts",
     "stiffness_matrix",
 ]

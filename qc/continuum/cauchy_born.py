@@ -28,6 +28,9 @@ CHUNK = 4096
 #: eV/Angstrom; shifts are relaxed when the force on every sublattice is smaller.
 SHIFT_FORCE = 1e-11
 
+#: Norm of the strain up to which shifts are predicted linearly.
+STARTING_STRAIN = 0.1
+
 #: Angstrom; longest step of the shifts in one iteration.
 LONGEST_SHIFT = 0.2
 
@@ -55,7 +58,9 @@ class CauchyBorn:
         self.site_type = int(self.types[0])
         whole = hasattr(potential, "cell_response")
         self.cell = (WholeCell if whole else SiteSum)(crystal, potential, self.types)
-        self._predictor: dict[bytes, Array] = {}
+        #: Forces on sublattices below this are zero: the potential gives them no better.
+        self._shift_force = max(SHIFT_FORCE, float(getattr(potential, "noise", 0.0)))
+        self._predictor: dict[bytes, tuple[Array, Array]] = {}
         self._star = np.empty((0, 3))
         self._lengths = np.empty(0)
         if self._is_simple:
@@ -182,7 +187,7 @@ class CauchyBorn:
         energy, force = now.energy, -now.dp[:, 1:].reshape(n, k)
         inverse = np.empty((n, k, k))
         stale = np.ones(n, dtype=bool)
-        open_ = np.nonzero(np.abs(force).max(axis=1) > SHIFT_FORCE)[0]
+        open_ = np.nonzero(np.abs(force).max(axis=1) > self._shift_force)[0]
         for _ in range(60):
             if not len(open_):
                 return p
@@ -212,17 +217,46 @@ class CauchyBorn:
             failed = open_[~good]
             inverse[failed] *= 0.25
             stopped = np.abs(step).max(axis=1) < 1e-14
-            open_ = open_[~stopped & ~(good & (residual <= SHIFT_FORCE))]
+            open_ = open_[~stopped & ~(good & (residual <= self._shift_force))]
         raise NonFiniteError(f"sublattice shifts of state {open_[0]} do not settle")
 
-    def predictor_shifts(self, f: Array) -> Array:
-        """Return the relaxed shifts (n_s, 3) of one deformation (3, 3), and remember them."""
-        key = np.ascontiguousarray(f, dtype=np.float64).tobytes()
+    def predictor_shifts(self, mean: Array, f: Array | None = None) -> Array:
+        """Return shifts to start from: relaxed at the mean deformation, to first order around it.
+
+        Parameters
+        ----------
+        mean : (3, 3) float64
+        f : (n, 3, 3) float64, optional
+            Local deformation gradients; strains beyond `STARTING_STRAIN` count as that.
+
+        Returns
+        -------
+        (n_s, 3) or (n, n_s, 3) float64, Angstrom
+            ``p(mean) + (dp/dF) (f - mean)``.
+        """
+        key = np.ascontiguousarray(mean, dtype=np.float64).tobytes()
         if key not in self._predictor:
             if len(self._predictor) > 64:
                 self._predictor.clear()
-            self._predictor[key] = self.relaxed_shifts(np.asarray(f, dtype=float)[None])[0]
-        return self._predictor[key]
+            self._predictor[key] = self._linear_shifts(np.asarray(mean, dtype=float)[None])
+        relaxed, slope = self._predictor[key]
+        if f is None:
+            return relaxed
+        change = np.asarray(f) - mean
+        size = np.sqrt(np.einsum("nij,nij->n", change, change))
+        change = change * (STARTING_STRAIN / np.maximum(size, STARTING_STRAIN))[:, None, None]
+        return np.asarray(relaxed + np.einsum("sikl,nkl->nsi", slope, change))
+
+    def _linear_shifts(self, mean: Array) -> tuple[Array, Array]:
+        """Relaxed shifts (n_s, 3) at one state and their derivative by F, (n_s, 3, 3, 3)."""
+        ns = self.n_sublattices
+        relaxed, slope = self.relaxed_shifts(mean), np.zeros((ns, 3, 3, 3))
+        if self.has_shifts:
+            hessian = self.cell(mean, relaxed, "full").hessian
+            assert hessian is not None
+            h = hessian[0]
+            slope[1:] = -np.linalg.solve(h[9:, 9:], h[9:, :9]).reshape(ns - 1, 3, 3, 3)
+        return relaxed[0], slope
 
     def condensed(
         self, f: Array, start: Array | None = None, tangent: bool = False

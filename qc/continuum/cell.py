@@ -171,8 +171,10 @@ class WholeCell:
     def __call__(self, f: Array, p: Array, order: Order = "gradient") -> CellResponse:
         """Return energies and derivatives for states ``f`` (n, 3, 3), ``p`` (n, n_s, 3)."""
         crystal, ns = self.crystal, self.n_sublattices
+        second = {"gradient": False, "shifts": "shifts", "full": True}[order]
+        pbc = (True, True, crystal.mode != "monolayer")
         energy, df, dp, hessian = self.potential.cell_response(  # type: ignore[attr-defined]
-            f, p, crystal.cell, crystal.basis, self.types, order != "gradient"
+            f, p, crystal.cell, crystal.basis, self.types, second, pbc=pbc
         )
         sites = np.repeat(energy[:, None] / ns, ns, axis=1)
         if hessian is not None:

@@ -7,6 +7,7 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from qc.continuum.cauchy_born import CauchyBorn, schur_complement
+from qc.continuum.term import cell_average
 from qc.mesh.simplex_mesh import SimplexMesh
 
 Array = NDArray[np.float64]
@@ -64,7 +65,9 @@ def crystal_stiffness(
     moduli = schur_complement(hessian[None])[0].reshape(3, 3, 3, 3)
     nodal = (sublattice_nodes[mesh.elements, -1] >= 0).all(axis=1)
     rest, own = np.nonzero(~nodal)[0], np.nonzero(nodal)[0]
-    total = _assembled(mesh.elements[rest], _p1(mesh, moduli, rest), n_nodes)
+    cells = _assembled(mesh.elements[rest], _p1(mesh, moduli, rest), mesh.n_vertices)
+    average = sp.kron(cell_average(sublattice_nodes, n_nodes), sp.identity(3), format="csr")
+    total = (average.T @ cells @ average).tocsr()
     if not len(own):
         return total
     corners = mesh.elements.shape[1]
@@ -101,9 +104,9 @@ def _with_shifts(mesh: SimplexMesh, hessian: Array, part: IntArray, share: Array
     n, corners = g.shape[:2]
     out = np.zeros((n, 3 * corners * ns, 3 * corners * ns))
     eye = np.eye(3)
-    # dF_ij = U_a0,i g_aj, and at vertex a: dp_s = U_as - U_a0 - dF B_s.
+    # dF_ij = mean_s U_as,i g_aj, and at vertex a: dp_s = U_as - U_a0 - dF B_s.
     to_f = np.zeros((n, 3, 3, corners, ns, 3))
-    to_f[:, :, :, :, 0] = np.einsum("naj,ik->nijak", g, eye)
+    to_f[:] = np.einsum("naj,ik->nijak", g, eye)[:, :, :, :, None] / ns
     for a in range(corners):
         to_p = -np.einsum("nijbtk,sj->nsibtk", to_f, basis[1:])
         for s in range(1, ns):

@@ -53,11 +53,14 @@ class ContinuumTerm:
 
     Notes
     -----
-    With a basis, an element whose vertices all carry the displacements of their sublattices is
-    integrated with one point at each vertex a, where the shifts are those of the vertex,
-    ``p_s = p_s0 + U_as - U_a0 - (sum_b U_b0 (x) grad phi_b) B_s`` (a point in the middle would not
-    see shifts that alternate between vertices). In all other elements the shifts are those of
-    least energy, found for each quadrature point from its last ones.
+    With a basis, a vertex stands for a primitive cell, and elements are spanned by the middles of
+    cells: the displacement of a vertex is the mean over its sublattices where it carries them, and
+    its own elsewhere. An element whose vertices all carry sublattices is integrated with one point
+    at each vertex a, where the shifts are those of the vertex, ``p_s = p_s0 + U_as - U_a0 - G B_s``
+    with the corrector's gradient G (a point in the middle would not see shifts that alternate
+    between vertices). In all other elements the shifts are those of least energy, found for each
+    quadrature point from its last ones. Middles of cells it must be: with the gradient of one
+    sublattice the shifts of a smooth field would be right to first order only.
 
     Where a far field crosses an element with a cut, the element's reference edges are lattice
     vectors of the slipped crystal, so that elements in the wake of a dislocation are ordinary
@@ -84,7 +87,7 @@ class ContinuumTerm:
         volumes = mesh.volumes[self.active].copy()
         gradients = mesh.gradients[self.active].copy()
         if not getattr(far_field, "is_homogeneous", False):
-            edges, ratio = slipped_edges(corner, far_field)
+            edges, ratio = slipped_edges(corner, far_field, mesh.crystal.basis)
             cut = np.nonzero(~np.isnan(ratio))[0]
             flat_ones = cut[ratio[cut] < 0.05]
             if len(flat_ones):
@@ -114,7 +117,9 @@ class ContinuumTerm:
         """Choose the quadrature points of each element."""
         mesh, n, d = self.mesh, len(self.elements), self.mesh.dim
         nodal = np.zeros(n, dtype=bool)
+        self._average: sp.csr_matrix | None = None
         if sublattice_nodes is not None and self.rule.has_shifts:
+            self._average = cell_average(sublattice_nodes, self.n_nodes)
             nodal = (sublattice_nodes[self.elements, -1] >= 0).all(axis=1)
         # A homogeneous predictor needs one point, and so does an element of a single lattice cell,
         # over which the atoms themselves average; larger ones in a curved predictor are integrated
@@ -154,26 +159,39 @@ class ContinuumTerm:
     def set_far_field(self, far_field: FarField, shifts: Array | None = None) -> None:
         """Take the deformation of a new predictor with the same cuts (a load step)."""
         mean = np.asarray(far_field.mean_deformation)
+        own = self._nodal
         if getattr(far_field, "is_homogeneous", False):
             self.f0 = np.broadcast_to(mean, (len(self.point_element), 3, 3))
         else:
-            corner = self.mesh.positions[self.elements]
+            corner = self.mesh.positions[self.elements][:, :, None] + self.mesh.crystal.basis
             flat = corner.reshape(-1, 3)
-            y = (flat + far_field.displacement(flat)).reshape(corner.shape)
+            y = (flat + far_field.displacement(flat)).reshape(corner.shape).mean(axis=2)
             at = np.einsum("qa,qac->qc", self._points, y[self.point_element])
             self.f0 = np.eye(3) + far_field.gradient_at(at)
-        self.shift0 = self.rule.predictor_shifts(mean)
-        self._shifts = np.broadcast_to(self.shift0, self._shifts.shape).copy()
+        self.shift0 = self.rule.predictor_shifts(mean, self.f0)
+        if len(own):
+            x = self.mesh.positions[self._point_nodes[:, 0]]
+            self.shift0[own] = starting_shifts(self.rule, far_field, x)
+        self._shifts = self.shift0.copy()
         if shifts is not None and shifts.shape == self._shifts.shape:
             self._shifts = shifts.copy()
-        self.reference = float(self.rule.evaluate(mean[None], start=self.shift0[None])[0][0])
+        start = self.rule.predictor_shifts(mean)[None]
+        self.reference = float(self.rule.evaluate(mean[None], start=start)[0][0])
+
+    def cells(self, u: Array) -> Array:
+        """Displacements of the vertices' cells, (n_v, 3): means over the sublattices they carry."""
+        if self._average is None:
+            return u[: self.mesh.n_vertices]
+        return np.asarray(self._average @ u)
 
     def _corrector_gradient(self, u: Array) -> Array:
-        return np.asarray(np.einsum("eai,eaj->eij", u[self.elements], self.gradients))
+        """Gradient of the corrector at every quadrature point, (n_q, 3, 3)."""
+        h = np.einsum("eai,eaj->eij", self.cells(u)[self.elements], self.gradients)
+        return np.asarray(h[self.point_element])
 
     def deformation(self, u: Array) -> Array:
         """Deformation gradient at every quadrature point, (n_q, 3, 3)."""
-        return self.f0 + self._corrector_gradient(u)[self.point_element]
+        return self.f0 + self._corrector_gradient(u)
 
     def _checked(self, u: Array) -> Array:
         if not np.isfinite(u).all():
@@ -222,21 +240,23 @@ class ContinuumTerm:
         self._shifts = values.copy()
 
     def basis_displacement(self, u: Array, element: IntArray, sublattice: IntArray) -> Array:
-        """Displacement of sublattices beyond that of sublattice 0 and the predictor, (n, 3).
+        """Displacement of sublattices beyond that of the cell's middle and the predictor, (n, 3).
 
-        ``G B_s + p_s - p_s0`` with the corrector's gradient G, for elements beyond the atoms.
+        ``G (B_s - B) + q_s - q`` with the corrector's gradient G and what the shifts of the
+        element exceed the predictor's by; B and q are means over the sublattices.
         """
         place = np.full(len(self.mesh.elements), -1, dtype=np.int64)
         place[self.active] = np.arange(len(self.active))
         corners, gradients = self.mesh.elements[element], self.mesh.gradients[element]
         at = place[element]
         gradients = np.where(at[:, None, None] >= 0, self.gradients[at], gradients)
-        g = np.einsum("nai,naj->nij", u[corners], gradients)
-        basis = self.mesh.crystal.basis
+        g = np.einsum("nai,naj->nij", self.cells(u)[corners], gradients)
+        basis = self.mesh.crystal.basis - self.mesh.crystal.basis.mean(axis=0)
         out = np.einsum("nij,nj->ni", g, basis[sublattice])
         if self.rule.has_shifts and len(self.active):
-            mean = self._sum_points(self._shares[:, None, None] * (self.shifts(u) - self.shift0))
-            out += np.where(at[:, None] >= 0, mean[at, sublattice], 0.0)
+            more = self._sum_points(self._shares[:, None, None] * (self.shifts(u) - self.shift0))
+            more -= more.mean(axis=1, keepdims=True)
+            out += np.where(at[:, None] >= 0, more[at, sublattice], 0.0)
         return out
 
     def _response(self, u: Array) -> tuple[Array, Array, Array]:
@@ -256,8 +276,8 @@ class ContinuumTerm:
         own = self._nodal
         if not len(own):
             return w, stress, np.zeros((0, self.rule.n_sublattices, 3))
-        h = self._corrector_gradient(u)[self.point_element]
-        self._shifts[own] = self.shift0 + self._nodal_shifts(u, h)
+        h = self._corrector_gradient(u)
+        self._shifts[own] = self.shift0[own] + self._nodal_shifts(u, h)
         found = self.rule.response(f[own], self._shifts[own])
         volume = self.mesh.crystal.volume
         w[own], stress[own] = found.energy / volume, found.dF / volume
@@ -301,10 +321,15 @@ class ContinuumTerm:
                     self._point_nodes.ravel(), pull[:, :, c].ravel(), minlength=self.n_nodes
                 )
         nodal = np.einsum("eij,eaj->eai", self._sum_points(weighted), self.gradients)
+        cells = np.empty((self.mesh.n_vertices, 3))
         for c in range(3):
-            out[:, c] += sign * np.bincount(
-                self.elements.ravel(), nodal[:, :, c].ravel(), minlength=self.n_nodes
+            cells[:, c] = np.bincount(
+                self.elements.ravel(), nodal[:, :, c].ravel(), minlength=len(cells)
             )
+        if self._average is None:
+            out[: len(cells)] += sign * cells
+        else:
+            out += sign * (self._average.T @ cells)
 
     def _sum_points(self, values: Array) -> Array:
         """Sum over the quadrature points of each element."""
@@ -321,13 +346,13 @@ class ContinuumTerm:
         moduli, shifts = self.rule.condensed(f[part], self._shifts[part], tangent=True)[2:]
         assert moduli is not None
         self._shifts[part] = shifts
-        h = self._corrector_gradient(du)[self.point_element]
+        h = self._corrector_gradient(du)
         stress = np.empty((len(f), 3, 3))
         stress[part] = np.einsum("eijkl,ekl->eij", moduli, h[part])
         pull = np.zeros((len(own), self.rule.n_sublattices, 3))
         if len(own):
-            now = self._corrector_gradient(u)[self.point_element]
-            self._shifts[own] = self.shift0 + self._nodal_shifts(u, now)
+            now = self._corrector_gradient(u)
+            self._shifts[own] = self.shift0[own] + self._nodal_shifts(u, now)
             hessian = self.rule.response(f[own], self._shifts[own], "full").hessian
             assert hessian is not None
             change = self._nodal_shifts(du, h)[:, 1:].reshape(len(own), -1)
@@ -342,6 +367,15 @@ class ContinuumTerm:
         """First Piola-Kirchhoff stress of each active element, (n_e, 3, 3) eV/Angstrom^3."""
         p = self._response(u)[1]
         return self._sum_points(self._shares[:, None, None] * p)
+
+
+def starting_shifts(rule: CauchyBorn, far_field: FarField, x: Array) -> Array:
+    """Sublattice shifts of a predictor at cells whose sublattice 0 is at ``x``, (n, n_s, 3)."""
+    mean = np.asarray(far_field.mean_deformation)
+    if not rule.has_shifts or getattr(far_field, "is_homogeneous", False) or not len(x):
+        return np.repeat(rule.predictor_shifts(mean)[None], len(x), axis=0)
+    f = np.eye(3) + far_field.gradient(x + rule.crystal.basis.mean(axis=0))
+    return rule.predictor_shifts(mean, f)
 
 
 def slipped_basis(mesh: SimplexMesh, far_field: FarField, vertex: IntArray) -> Array:
@@ -361,13 +395,25 @@ def slipped_basis(mesh: SimplexMesh, far_field: FarField, vertex: IntArray) -> A
     return out
 
 
-def slipped_edges(corners: Array, far_field: FarField) -> tuple[Array, Array]:
+def cell_average(sublattice_nodes: IntArray, n_nodes: int) -> sp.csr_matrix:
+    """Return the mean over each vertex's sublattices as a matrix, (n_v, n_nodes)."""
+    vertex, s = np.nonzero(sublattice_nodes >= 0)
+    counts = np.bincount(vertex)
+    node = sublattice_nodes[vertex, s]
+    return sp.csr_matrix((1.0 / counts[vertex], (vertex, node)), (len(counts), n_nodes))
+
+
+def slipped_edges(
+    corners: Array, far_field: FarField, basis: Array | None = None
+) -> tuple[Array, Array]:
     """Return the reference edges of elements in the slipped crystal.
 
     Parameters
     ----------
     corners : (n_e, d + 1, 3) float64, Angstrom
     far_field : FarField
+    basis : (n_s, 3) float64, Angstrom, optional
+        Sublattices of the cells at the corners; the slip of an edge is the mean over them.
 
     Returns
     -------
@@ -379,7 +425,10 @@ def slipped_edges(corners: Array, far_field: FarField) -> tuple[Array, Array]:
     d = corners.shape[1] - 1
     edges = corners - corners[:, :1]
     start = np.repeat(corners[:, :1], d, axis=1).reshape(-1, 3)
-    slip = far_field.slip(start, corners[:, 1:].reshape(-1, 3)).reshape(-1, d, 3)
+    end = corners[:, 1:].reshape(-1, 3)
+    sites = np.zeros((1, 3)) if basis is None else basis
+    slips = [far_field.slip(start + b, end + b) for b in sites]
+    slip = np.mean(slips, axis=0).reshape(-1, d, 3)
     ratio = np.full(len(corners), np.nan)
     cut = np.nonzero(np.abs(slip).max(axis=(1, 2), initial=0.0) > 0)[0]
     old = np.linalg.det(edges[cut, 1:, :d])

@@ -10,13 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qc.atomistic.term import AtomisticTerm
-from qc.continuum import CauchyBorn, ContinuumTerm
+from qc.continuum import CauchyBorn, ContinuumTerm, starting_shifts
 from qc.coupling.layout import Layout
 from qc.coupling.scheme import Scheme
 from qc.errors import CapabilityError
 from qc.loads import FarField
 
 Array = NDArray[np.float64]
+IntArray = NDArray[np.int64]
 
 
 class Coupling:
@@ -120,7 +121,12 @@ class Coupling:
         predictor is ``<g(0) + g(U), U> / 2``. BGFC's own energy keeps ``<g(0), U>``; the
         difference is of second order in the correctors and shrinks as the core grows. Blended
         forces get an energy in the same way. The other schemes return their energy.
+
+        A potential without site energies gives the energy of making the defect in the unrelaxed
+        patch, and the work of the blended forces along the straight way from there to ``U``.
         """
+        if not self.rule.potential.has_site_energies:
+            return self._made() + self._work(u)
         if self.scheme.ghost == "none" and not self.scheme.blends_forces:
             return self.energy(u)
         if self._blended_energy is None:
@@ -131,6 +137,27 @@ class Coupling:
         now[~self.layout.free] = 0.0
         work = 0.5 * ((first + now) * u).ravel()
         return math.fsum(np.concatenate([t.energy_terms(u), work]))
+
+    def _made(self) -> float:
+        """Energy of the unrelaxed defects, eV: patch with them minus patch without."""
+        if not self.layout.has_defects:
+            return 0.0
+        zero = np.zeros((self.layout.n_nodes, 3))
+        perfect = _Terms(self, _perfect(self.layout), pure=True).atoms
+        with_defects = self.pure.atoms
+        change = len(with_defects.types) - len(perfect.types)
+        bulk = float(self.rule.site_energy(np.asarray(self.far_field.mean_deformation)[None])[0])
+        made = with_defects.cluster_energy(zero) - perfect.cluster_energy(zero)
+        return made - change * bulk
+
+    def _work(self, u: Array) -> float:
+        """Work of the forces against the straight way from the predictor to ``u``, eV."""
+        # Gauss-Legendre with four points: forces are smooth along the way.
+        points, weights = np.polynomial.legendre.leggauss(4)
+        return -math.fsum(
+            0.5 * w * float(np.einsum("ni,ni->", self.forces(0.5 * (1.0 + t) * u), u))
+            for t, w in zip(points, weights, strict=True)
+        )
 
     def energy(self, u: Array) -> float:
         """Energy relative to the homogeneously strained perfect crystal, eV.
@@ -211,10 +238,9 @@ class _Terms:
             layout.mesh, rule, far_field, element_weights, layout.n_nodes, layout.sublattice_nodes
         )
         sublattice = layout.sublattice[keep]
-        shift = rule.predictor_shifts(mean)
         x = layout.positions[keep]
-        y0 = x + far_field.displacement(x) + shift[sublattice] if len(x) else x
-        bulk = rule.site_energies(mean[None], shift[None])[0]
+        y0 = predict(rule, far_field, x, sublattice)
+        bulk = rule.site_energies(mean[None], rule.predictor_shifts(mean)[None])[0]
         self.atoms = AtomisticTerm(
             potential,
             np.ascontiguousarray(y0),
@@ -251,6 +277,18 @@ class _Terms:
         has = self.node >= 0
         out[self.node[has]] = per_atom[has]
         return out
+
+
+def predict(rule: CauchyBorn, far_field: FarField, x: Array, sublattice: IntArray | int) -> Array:
+    """Predictor positions of sites at reference positions ``x`` (n, 3), shifts included."""
+    if not len(x):
+        return x
+    s = np.broadcast_to(np.asarray(sublattice, dtype=np.int64), len(x))
+    y = np.asarray(x + far_field.displacement(x))
+    if not rule.has_shifts:
+        return y
+    shifts = starting_shifts(rule, far_field, x - rule.crystal.basis[s])
+    return np.asarray(y + shifts[np.arange(len(x)), s])
 
 
 def blended_weights(

@@ -96,7 +96,8 @@ class Layout:
         Species of each sublattice of the perfect crystal.
     sublattice_nodes : (n_v, n_s) int64
         Node of each sublattice at each vertex; that of sublattice 0 is the vertex. The others
-        exist where the patch of atoms is, and are -1 elsewhere: there elements relax their shifts.
+        exist where the patch of atoms is, and are -1 elsewhere: there the vertex stands for its
+        whole cell, moves with the cell's middle, and elements relax their shifts.
     vacant : (n,) bool
     extra : (n,) bool
     node : (n,) int64
@@ -149,10 +150,20 @@ class Layout:
         return out
 
     @property
+    def whole_cells(self) -> NDArray[np.bool_]:
+        """(n_nodes,) bool: vertices that stand for all sublattices of their cells."""
+        out = np.zeros(self.n_nodes, dtype=bool)
+        out[: len(self.sublattice_nodes)] = (self.sublattice_nodes < 0).any(axis=1)
+        return out
+
+    @property
     def node_positions(self) -> Array:
-        """Reference positions of all nodes, (n_nodes, 3) Angstrom."""
+        """Reference positions of all nodes, (n_nodes, 3) Angstrom; whole cells at their middle."""
         vertex, s = self.site_nodes.T
-        sites = self.mesh.positions[vertex] + self.mesh.crystal.basis[s]
+        basis = self.mesh.crystal.basis
+        sites = self.mesh.positions[vertex] + basis[s]
+        whole = self.whole_cells[: len(sites)]
+        sites[whole] = self.mesh.positions[vertex[whole]] + basis.mean(axis=0)
         return np.vstack([sites, self.positions[self.extra]])
 
     @property

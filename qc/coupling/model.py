@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from qc.continuum import CauchyBorn, ContinuumTerm, slipped_edges
 from qc.coupling.blend import Blend
-from qc.coupling.coupling import Coupling
+from qc.coupling.coupling import Coupling, predict
 from qc.coupling.layout import Layout, PointDefects, build_layout, nearest_pair, site_key
 from qc.coupling.scheme import Scheme
 from qc.coupling.schemes import get_scheme
@@ -135,7 +135,7 @@ class QuasiContinuum:
             exponent=exponent,
             largest=largest,
         )
-        glide, distorted = _cuts(self.far_field)
+        glide, distorted = _cuts(self.far_field, crystal.basis)
         mesh = graded_mesh(crystal, size_field, region, along=glide, refine=distorted)
         patch_reach = 0.0
         if everything:
@@ -240,13 +240,17 @@ class QuasiContinuum:
 
     def predictor(self) -> Array:
         """Predictor positions of all nodes, (n_nodes, 3) Angstrom."""
-        layout = self.layout
-        return self.predict(layout.node_positions, layout.node_sublattices)
+        layout, basis = self.layout, self.crystal.basis
+        y = self.predict(layout.node_positions, layout.node_sublattices)
+        whole = np.nonzero(layout.whole_cells)[0]
+        if len(whole):
+            x = self.mesh.positions[whole]
+            y[whole] = np.mean([self.predict(x + b, s) for s, b in enumerate(basis)], axis=0)
+        return y
 
     def predict(self, x: Array, sublattice: IntArray | int = 0) -> Array:
         """Predictor positions of sites at reference positions ``x`` (n, 3), Angstrom."""
-        shifts = self.rule.predictor_shifts(np.asarray(self.far_field.mean_deformation))
-        return x + self.far_field.displacement(x) + shifts[sublattice]
+        return predict(self.rule, self.far_field, x, sublattice)
 
     @property
     def shifts(self) -> Array:
@@ -390,12 +394,16 @@ class QuasiContinuum:
         weights = np.where(element[:, None] >= 0, weights, 0.0)
         s = np.broadcast_to(np.asarray(sublattice, dtype=np.int64), element.shape)
         corners = self.mesh.elements[element]
+        if self.crystal.is_bravais:
+            return np.einsum("na,nai->ni", weights, values[corners])
         nodes = self.layout.sublattice_nodes[corners, s[:, None]]
-        own = ((nodes >= 0) | (weights == 0)).all(axis=1)
-        nodes = np.where(own[:, None] & (nodes >= 0), nodes, corners)
-        out = np.einsum("na,nai->ni", weights, values[nodes])
+        whole = self.layout.whole_cells[corners]
+        own = (~whole | (weights == 0)).all(axis=1)
+        out = np.einsum("na,nai->ni", weights, values[np.where(nodes >= 0, nodes, 0)])
         rest = np.nonzero(~own & (element >= 0))[0]
         if len(rest):
+            cells = self._continuum.cells(values)[corners[rest]]
+            out[rest] = np.einsum("na,nai->ni", weights[rest], cells)
             out[rest] += self._continuum.basis_displacement(values, element[rest], s[rest])
         return out
 
@@ -470,7 +478,7 @@ def _region(
 
 
 def _cuts(
-    far_field: FarField,
+    far_field: FarField, basis: Array
 ) -> tuple[Array | None, Callable[[Array], NDArray[np.bool_]] | None]:
     """Glide direction of a far field, and which elements its slip would distort badly.
 
@@ -487,7 +495,7 @@ def _cuts(
         return None, None
 
     def distorted(corners: Array) -> NDArray[np.bool_]:
-        ratio = slipped_edges(corners, far_field)[1]
+        ratio = slipped_edges(corners, far_field, basis)[1]
         return ~np.isnan(ratio) & (np.abs(ratio - 1.0) > 0.6)
 
     return glide, distorted

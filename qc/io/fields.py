@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from qc.continuum import CauchyBorn, ContinuumTerm
-from qc.continuum.term import slipped_edges
+from qc.continuum import CauchyBorn
+from qc.continuum.term import slipped_basis, slipped_edges
 from qc.coupling import QuasiContinuum
 
 Array = NDArray[np.float64]
@@ -37,6 +37,11 @@ class ElementFields:
         The scheme's ``omega_e``.
     region : (n_e,) int64
         Index into `REGIONS`.
+    shifts : (n_e, n_s, 3) float64, Angstrom
+        Sublattice shifts p: ``y = F (X + B_s) + p_s``. Those of its atoms where an element has
+        atoms, relaxed ones beyond; zero in a Bravais lattice.
+    site_energies : (n_e, n_s) float64, eV
+        Cauchy-Born energy of a site of each sublattice.
 
     Notes
     -----
@@ -50,69 +55,92 @@ class ElementFields:
     cauchy: Array
     weight: Array
     region: IntArray
+    shifts: Array
+    site_energies: Array
 
 
 def element_fields(model: QuasiContinuum) -> ElementFields:
     """Return the fields of a model's elements, core included.
 
-    Elements that carry energy have the deformation it is computed from, averaged over their
-    quadrature points. Core elements carry none; theirs is the affine map of their corners.
+    Elements that carry energy have the deformation and the shifts it is computed from, averaged
+    over their quadrature points. Core elements carry none; theirs are the affine map of the cells
+    at their corners and where the atoms of these cells are.
     """
-    mesh, layout = model.mesh, model.layout
-    rule = CauchyBorn(model.crystal, model.potential)
-    weight = element_weights(model)
-    edges, closing = _reference_edges(model)
-    f = _corner_map(model, edges)
-    f[~closing] = np.nan
-    term = ContinuumTerm(
-        mesh, rule, model.far_field, weight * closing, layout.n_nodes, layout.sublattice_nodes
-    )
+    mesh, layout, rule = model.mesh, model.layout, model.rule
+    f, shifts = _corner_map(model)
+    terms = model.coupling.pure if model.coupling.blended is None else model.coupling.blended
+    term = terms.continuum
     if len(term.active):
         share = term.point_volume / term.element_volumes[term.point_element]
-        mean = np.zeros((len(term.active), 3, 3))
+        n, n_s = len(term.active), rule.n_sublattices
+        mean, inner = np.zeros((n, 3, 3)), np.zeros((n, n_s, 3))
         np.add.at(mean, term.point_element, share[:, None, None] * term.deformation(model.U))
-        f[term.active] = mean
+        np.add.at(inner, term.point_element, share[:, None, None] * term.shifts(model.U))
+        f[term.active], shifts[term.active] = mean, inner
     gone = layout.node[layout.vacant]
     if len(gone):
-        empty = np.zeros(layout.n_nodes, dtype=bool)
+        empty = np.zeros(layout.n_nodes + 1, dtype=bool)
         empty[gone[gone >= 0]] = True
-        f[empty[mesh.elements].any(axis=1)] = np.nan
+        f[empty[layout.sublattice_nodes][mesh.elements].any(axis=(1, 2))] = np.nan
     n = len(mesh.elements)
     energy, stress = np.full(n, np.nan), np.full((n, 3, 3), np.nan)
-    cauchy = np.full((n, 3, 3), np.nan)
+    cauchy, sites = np.full((n, 3, 3), np.nan), np.full((n, rule.n_sublattices), np.nan)
     good = np.flatnonzero(_describable(f))
     if len(good):
-        w, p, _ = rule.evaluate(f[good])
+        w, p, sites[good] = _response(rule, f[good], shifts[good])
         det = np.linalg.det(f[good])
         energy[good], stress[good] = w - rule.evaluate(np.eye(3)[None])[0][0], p
         cauchy[good] = np.einsum("nik,njk->nij", p, f[good]) / det[:, None, None]
-    f[~np.isfinite(energy)] = np.nan
-    return ElementFields(f, energy, stress, cauchy, weight, element_regions(model))
+    unknown = ~np.isfinite(energy)
+    f[unknown], shifts[unknown] = np.nan, np.nan
+    return ElementFields(
+        f, energy, stress, cauchy, element_weights(model), element_regions(model), shifts, sites
+    )
 
 
-def _reference_edges(model: QuasiContinuum) -> tuple[Array, NDArray[np.bool_]]:
-    """Edges (n_e, d, 3) in the slipped crystal, and which elements they close to a simplex."""
-    edges, ratio = slipped_edges(model.mesh.positions[model.mesh.elements], model.far_field)
-    # Around a core they do not: that is what a dislocation is.
-    return edges[:, 1:], np.isnan(ratio) | (ratio > 0.06)
+def _response(rule: CauchyBorn, f: Array, shifts: Array) -> tuple[Array, Array, Array]:
+    """Energy density, stress and site energies at given shifts."""
+    if not rule.has_shifts:
+        w, p, _ = rule.evaluate(f)
+        return w, p, (w * rule.crystal.site_volume)[:, None]
+    found = rule.response(f, shifts)
+    volume = rule.crystal.volume
+    return found.energy / volume, found.dF / volume, found.sites
 
 
-def _corner_map(model: QuasiContinuum, edges: Array) -> Array:
-    """Affine maps (n_e, 3, 3) of reference edges to current ones; the period along z completes."""
-    mesh = model.mesh
-    y = (model.predictor() + model.U)[mesh.elements]
+def _corner_map(model: QuasiContinuum) -> tuple[Array, Array]:
+    """Affine maps (n_e, 3, 3) of the cells at the corners, and their mean shifts (n_e, n_s, 3).
+
+    NaN where the slipped edges of a core do not close to a simplex. The period along z completes
+    the map of a plane element.
+    """
+    mesh, layout, far_field = model.mesh, model.layout, model.far_field
+    n, basis = len(mesh.elements), model.crystal.basis
+    edges, ratio = slipped_edges(mesh.positions[mesh.elements], far_field, basis)
+    edges = edges[:, 1:]
+    y = (mesh.positions + displacement(model))[mesh.elements]
     current = y[:, 1:] - y[:, :1]
     if mesh.dim == 2:
-        n = len(edges)
         line = model.crystal.cell[2]
-        moved = np.asarray(model.far_field.mean_deformation) @ line
+        moved = np.asarray(far_field.mean_deformation) @ line
         edges = np.concatenate([edges, np.broadcast_to(line, (n, 1, 3))], axis=1)
         current = np.concatenate([current, np.broadcast_to(moved, (n, 1, 3))], axis=1)
-    flat = np.abs(np.linalg.det(edges)) < 1e-9
-    edges = np.where(flat[:, None, None], np.eye(3), edges)
+    # Around a core slipped edges do not close: that is what a dislocation is.
+    open_ = ~(np.isnan(ratio) | (ratio > 0.06)) | (np.abs(np.linalg.det(edges)) < 1e-9)
+    edges = np.where(open_[:, None, None], np.eye(3), edges)
     f = np.swapaxes(np.linalg.solve(edges, current), 1, 2)
-    f[flat] = np.nan
-    return f
+    f[open_] = np.nan
+    shifts = np.zeros((n, model.crystal.n_sublattices, 3))
+    if model.rule.has_shifts:
+        shifts[:] = model.rule.predictor_shifts(np.asarray(far_field.mean_deformation))
+        nodes = layout.sublattice_nodes[mesh.elements]
+        own = np.flatnonzero((nodes >= 0).all(axis=(1, 2)))
+        at = (model.predictor() + model.U)[nodes[own]]
+        vertex = mesh.elements[own]
+        offsets = slipped_basis(mesh, far_field, vertex.ravel()).reshape(*vertex.shape, -1, 3)
+        affine = np.einsum("eij,easj->easi", f[own], offsets)
+        shifts[own] = (at - at[:, :, :1] - affine).mean(axis=1)
+    return f, shifts
 
 
 def _describable(f: Array) -> NDArray[np.bool_]:
@@ -154,9 +182,24 @@ def flat_positions(model: QuasiContinuum) -> Array:
 
 
 def displacement(model: QuasiContinuum) -> Array:
-    """Return ``y - X`` of the vertices, (n_vertices, 3) Angstrom."""
+    """Return ``y - X`` of the vertices, (n_vertices, 3) Angstrom.
+
+    With a basis, of the cells at the vertices: the mean over the sites that hold an atom.
+    """
     x = model.mesh.positions
-    return model.far_field.displacement(x) + model.U[: len(x)]
+    if model.crystal.is_bravais:
+        return model.far_field.displacement(x) + model.U[: len(x)]
+    return cell_mean(model, model.predictor() + model.U - model.layout.node_positions)
+
+
+def cell_mean(model: QuasiContinuum, values: Array) -> Array:
+    """Average nodal values (n_nodes, ...) over the occupied sites of each vertex's cell."""
+    nodes = model.layout.sublattice_nodes
+    held = nodes >= 0
+    kept = held & model.occupied[nodes]
+    kept = np.where(kept.any(axis=1, keepdims=True), kept, held)
+    share = kept / kept.sum(axis=1, keepdims=True)
+    return np.asarray(np.einsum("vs,vs...->v...", share, values[nodes]))
 
 
 def green_strain(deformation: Array) -> Array:

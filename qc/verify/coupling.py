@@ -214,7 +214,9 @@ def _affine_unknowns(coupling: Coupling, h: Array) -> tuple[Array, Array] | None
     h[:, layout.mesh.dim :] = 0.0
     rule, mean = coupling.rule, np.asarray(coupling.far_field.mean_deformation)
     change = rule.predictor_shifts(mean + h) - rule.predictor_shifts(mean)
-    return layout.node_positions @ h.T + change[layout.node_sublattices], h
+    shifts = change[layout.node_sublattices]
+    shifts[layout.whole_cells] = change.mean(axis=0)
+    return layout.node_positions @ h.T + shifts, h
 
 
 def _energy_error(coupling: Coupling, u: Array, f: Array) -> float:

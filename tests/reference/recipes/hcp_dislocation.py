@@ -20,6 +20,7 @@ from reference import arguments, header, rounded, save, table, total, zhou
 from scipy.optimize import root
 
 from qc import crystal, loads
+from qc.continuum import CauchyBorn, starting_shifts
 
 Array = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -208,14 +209,17 @@ def relax(
     case: Any, radius: float, setfl: Path, noise: float = 0.0
 ) -> tuple[IntArray, Array, Array, Step]:
     """Return rows, reference positions, distances from the core and the relaxed state."""
-    columns, dislocation, frame = case
+    columns, dislocation, rule, frame = case
     core = dislocation.position
     rows, x = sites_near(columns, core, radius + frame)
+    cells = x - columns.basis[rows[:, 2]]
+    shifts = starting_shifts(rule, loads.DislocationSum([dislocation]), cells)
+    shifts = shifts[np.arange(len(x)), rows[:, 2]]
     distance = np.linalg.norm(x[:, :2] - core, axis=1)
     free = distance < radius
     start = np.random.default_rng(7).normal(0.0, noise, x.shape) if noise else np.zeros(x.shape)
     (step,) = relax_path(
-        [x + dislocation.displacement(x)],
+        [x + dislocation.displacement(x) + shifts],
         free,
         [float(columns.cell[2, 2])],
         SYMBOL,
@@ -246,7 +250,10 @@ def main() -> None:
             # inversion of the crystal.
             core = 0.5 * columns.basis[1, :2]
             dislocation = loads.VolterraDislocation(elastic, burgers, core, (-1, 0))
-            case = (columns, dislocation, 2.0 * potential.cutoff)
+            # The far field strains the basis too: a frame held at unrelaxed shifts would pull at
+            # the dislocation from any distance.
+            rule = CauchyBorn(columns, potential)
+            case = (columns, dislocation, rule, 2.0 * potential.cutoff)
             rows, x, distance, step = relax(case, RADIUS, setfl)
             u = step.positions - x
             _, x_small, _, small = relax(case, CHECK_RADIUS, setfl)
@@ -310,7 +317,8 @@ def main() -> None:
                     "energy_within: radius (of reference positions, from the core), energy "
                     "inside, energy - K ln(radius / b)",
                     "displacement: relaxed position less reference position "
-                    "(m1, m2, 0) @ cell + basis[s]; the start is the far field itself",
+                    "(m1, m2, 0) @ cell + basis[s]; the start and the held frame are the far field "
+                    "with sublattice shifts relaxed to first order in its strain (up to 0.1)",
                 ],
                 "energy_prefactor": k,
                 "relaxation_energy": total(step.energies - step.predictor_energies, 0.0),
