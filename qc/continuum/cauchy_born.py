@@ -137,8 +137,10 @@ class CauchyBorn:
             e, p, a = self._evaluate(f, tangent)
         else:
             e, p, a, _ = self._condensed(f, tangent, start)
-        volume = self.crystal.volume
-        return e / volume, p / volume, None if a is None else a / volume
+        e, p = e / self.crystal.volume, p / self.crystal.volume
+        if a is not None:
+            a /= self.crystal.volume  # in place: there are 81 numbers for each element
+        return e, p, a
 
     # -- crystals with a basis ------------------------------------------------------------------
 

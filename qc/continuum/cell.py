@@ -190,14 +190,29 @@ def smallest_stretch(f: Array) -> Array:
     Gershgorin's discs of ``F^T F`` bound it without a decomposition where the strain is small; no
     state of a run that goes well is compressed below one third.
     """
-    c = np.einsum("nki,nkj->nij", f, f)
-    diagonal = np.einsum("nii->ni", c)
-    off = np.abs(c).sum(axis=2) - np.abs(diagonal)
-    smallest = (diagonal - off).min(axis=1)
+    smallest = np.empty(len(f))
+    _discs(np.ascontiguousarray(f), smallest)
     loose = np.nonzero(smallest < 0.6)[0]
     if len(loose):
         smallest[loose] = np.linalg.svd(f[loose], compute_uv=False)[:, -1] ** 2
     return np.asarray(np.sqrt(np.maximum(smallest, 0.1)))
+
+
+@kernel()
+def _discs(f, out):
+    """Lower ends of Gershgorin's discs of ``F^T F``, (n,)."""
+    for e in range(len(f)):
+        xx = yy = zz = xy = xz = yz = 0.0
+        for k in range(3):
+            a, b, c = f[e, k, 0], f[e, k, 1], f[e, k, 2]
+            xx += a * a
+            yy += b * b
+            zz += c * c
+            xy += a * b
+            xz += a * c
+            yz += b * c
+        xy, xz, yz = abs(xy), abs(xz), abs(yz)
+        out[e] = min(xx - xy - xz, yy - xy - yz, zz - xz - yz)
 
 
 @kernel(parallel=True)

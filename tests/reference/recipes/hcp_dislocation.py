@@ -1,6 +1,6 @@
 """Basal dislocations a/3 <11-20> of hcp Co in a cylinder, free inside, Volterra field outside.
 
-Writes ``dislocation_basal_screw_Co.json`` and ``dislocation_basal_edge_Co.json``: lattice
+Writes ``dislocation_basal_screw_Co.json`` (and, if asked, that of the edge dislocation): lattice
 constants, elastic constants and basal fault of the potential, relaxed positions near the core, and
 where its two Shockley partials are.
 """
@@ -233,7 +233,7 @@ def relax(
 
 def main() -> None:
     """Write one file per character."""
-    options = arguments(__doc__.splitlines()[0], characters=list(CASES))
+    options = arguments(__doc__.splitlines()[0], characters=["screw"])
     potential = zhou(SYMBOL)
     with tempfile.TemporaryDirectory() as folder:
         setfl = table(potential, folder)
