@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from qc.cli.potential_names import HELP
 from qc.errors import CrystalError, InputError
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--potential",
         metavar="POTENTIAL",
-        help="zhou2004:ELEMENT or a file; gives the lattice constant and the energy of each atom",
+        help=f"{HELP}; gives the lattice constant and the energy of each atom",
     )
     parser.add_argument("--structure", choices=STRUCTURES, help="crystal structure (default: any)")
     parser.add_argument(
@@ -109,7 +110,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Find the atoms, print them and write the file."""
-    from qc.cli.bulk import load_potential
+    from qc.cli.potential_names import load_potential
     from qc.io.extxyz import write_atoms
     from qc.io.structures import read_structure
     from qc.numerics.progress import Progress

@@ -31,12 +31,14 @@ def run(args: argparse.Namespace) -> int:
         "threads": f"{facts['threads']} of {facts['cores']} cores (set by NUMBA_NUM_THREADS)",
         "kernel cache": cache or "none writable: kernels are compiled in every run",
         "schemes": ", ".join(facts["schemes"]),
-        "zhou2004": " ".join(facts["zhou2004"]),
-        "files": "EAM as setfl (alloy, Finnis-Sinclair) and funcfl",
+        **{name: " ".join(elements) for name, elements in facts["potentials"].items()},
+        "files": "EAM as setfl (alloy, Finnis-Sinclair) and funcfl; "
+        f"{', '.join(facts['potential_files'])} of LAMMPS",
     }
     print(f"quasicontinuum {facts['version']}")
+    width = max(map(len, rows)) + 1
     for name, text in rows.items():
-        print(f"  {name:<13}{text}")
+        print(f"  {name:<{width}}{text}")
     return 0
 
 
@@ -46,7 +48,7 @@ def collect() -> dict[str, Any]:
 
     import qc
     from qc.coupling import SCHEMES
-    from qc.potentials.zhou import zhou2004_table
+    from qc.io.potentials import FILES, elements
 
     return {
         "version": qc.__version__,
@@ -56,7 +58,9 @@ def collect() -> dict[str, Any]:
         "cores": os.cpu_count(),
         "kernel_cache": _kernel_cache(),
         "schemes": list(SCHEMES),
-        "zhou2004": list(zhou2004_table()),
+        "zhou2004": elements()["zhou2004"],
+        "potentials": elements(),
+        "potential_files": list(FILES),
     }
 
 

@@ -32,8 +32,8 @@ class AtomFields:
     reference : (n, 3) float64, Angstrom
         Positions in the undeformed crystal, shifted with the current ones.
     region : (n,) int64
-        Index into `REGIONS`: core (full atoms), blend, continuum (a mesh vertex that stands for
-        more atoms than itself), halo (atoms that only carry neighbours).
+        Index into `REGIONS`: core (full atoms), blend, continuum (at a mesh vertex that stands
+        for more atoms than its own), halo (atoms that only carry neighbours).
     weight : (n,) float64
         Weight of the site energy in the scheme.
     site_energy : (n,) float64, eV
@@ -41,7 +41,8 @@ class AtomFields:
     nonaffinity : (n,) float64
         Lattice-matched D2, in squared nearest-neighbour distances.
     node : (n,) int64
-        Node that the atom is, -1 where the mesh carries it.
+        Node that the atom is, -1 where the mesh carries it. In the continuum a vertex moves a
+        whole cell; with a basis it is named by the first of the cell's atoms.
     """
 
     symbols: NDArray[np.str_]
@@ -70,7 +71,7 @@ def atom_fields(
     ----------
     model : QuasiContinuum
     representative : bool
-        Append the mesh vertices that lie outside the patch of atoms.
+        Append the atoms of the mesh vertices' cells that lie outside the patch of atoms.
     elements : ElementFields, optional
         Of the same model; taken instead of being computed.
     """
@@ -80,30 +81,33 @@ def atom_fields(
     y = model.predict(x, layout.sublattice[keep]) if len(keep) else x
     y = y + layout.interpolation[keep] @ model.U
     types, node = layout.types[keep], layout.node[keep]
-    weight = 1.0 - model.scheme.weighting(layout.beta_atoms[keep])
+    m, s = layout.lattice[keep], layout.sublattice[keep]
     beta = layout.beta_atoms[keep]
+    # Energies are weighted by cells, blended forces by atoms.
+    weight = 1.0 - model.scheme.weighting(
+        beta if model.scheme.blends_forces else layout.beta_cells[keep]
+    )
     region = np.where(beta <= 0.0, 0, np.where(beta < 1.0, 1, 3)).astype(np.int64)
     if model.scheme.name == "cauchy-born":
         weight[:], region[:] = 0.0, 3
     energy = _patch_energies(model, keep)
     d2 = _patch_nonaffinity(model, y, types, layout.extra[keep])
     if representative:
-        outside = np.ones(model.mesh.n_vertices, dtype=bool)
-        inside = layout.node[(layout.node >= 0) & ~layout.extra]
-        outside[inside[inside < len(outside)]] = False
-        vertex = np.flatnonzero(outside)
-        x_v = model.mesh.positions[vertex]
+        vertex, s_v = _outside(model)
+        m_v = model.mesh.lattice[vertex]
+        x_v = model.crystal.positions(m_v, s_v)
         x = np.vstack([x, x_v])
-        y = np.vstack([y, model.predict(x_v) + model.U[vertex]])
-        types = np.concatenate([types, np.full(len(vertex), layout.host_types[0])])
-        node = np.concatenate([node, vertex])
+        y = np.vstack([y, _placed(model, m_v, s_v)])
+        m, s = np.vstack([m, m_v]), np.concatenate([s, s_v])
+        types = np.concatenate([types, layout.host_types[s_v]])
+        node = np.concatenate([node, layout.sublattice_nodes[vertex, s_v]])
         weight = np.concatenate([weight, np.zeros(len(vertex))])
         region = np.concatenate([region, np.full(len(vertex), 2, dtype=np.int64)])
         energy = np.concatenate([energy, np.full(len(vertex), np.nan)])
-        d2 = np.concatenate([d2, _vertex_nonaffinity(model, vertex)])
+        d2 = np.concatenate([d2, _vertex_nonaffinity(model, vertex, s_v)])
     missing = np.flatnonzero(~np.isfinite(energy))
     if len(missing):
-        energy[missing] = _continuum_energies(model, x[missing], elements)
+        energy[missing] = _continuum_energies(model, m[missing], s[missing], elements)
     shift = _into_first_period(model, y)
     return AtomFields(
         symbols=np.array(model.potential.species)[types],
@@ -115,6 +119,18 @@ def atom_fields(
         nonaffinity=d2,
         node=node,
     )
+
+
+def _outside(model: QuasiContinuum) -> tuple[IntArray, IntArray]:
+    """Sites of the vertices' cells that are not in the patch: vertices and sublattices, (n,)."""
+    layout = model.layout
+    known = np.zeros(layout.sublattice_nodes.shape, dtype=bool)
+    sites = ~layout.extra
+    vertex = model.mesh.vertex_at(layout.lattice[sites])
+    found = vertex >= 0
+    known[vertex[found], layout.sublattice[sites][found]] = True
+    vertex, s = np.nonzero(~known)
+    return vertex, s
 
 
 def _period(model: QuasiContinuum) -> Array:
@@ -140,25 +156,30 @@ def _patch_energies(model: QuasiContinuum, keep: IntArray) -> Array:
     return out
 
 
-def _continuum_energies(model: QuasiContinuum, x: Array, fields: ElementFields | None) -> Array:
-    """Cauchy-Born energies of atoms at reference positions, (n,) eV, by their elements."""
+def _continuum_energies(
+    model: QuasiContinuum, m: IntArray, s: IntArray, fields: ElementFields | None
+) -> Array:
+    """Cauchy-Born energies of the atoms at sites, (n,) eV, by their elements."""
     fields = element_fields(model) if fields is None else fields
     mesh = model.mesh
     known = np.isfinite(fields.energy_density)
     volume = np.where(known, mesh.volumes, 0.0)
-    density = np.where(known, fields.energy_density, 0.0)
     corners = mesh.elements.shape[1]
     flat = mesh.elements.ravel()
     n = mesh.n_vertices
     mass = np.bincount(flat, np.repeat(volume, corners), n)
-    mean = np.bincount(flat, np.repeat(volume * density, corners), n) / np.maximum(mass, 1e-300)
-    element, weights = mesh.locate(model.crystal.integer_coordinates(x)[0])
-    at = np.einsum("na,na->n", weights, mean[mesh.elements[element]])
+    element, weights = mesh.locate(m)
     # Outside the mesh there is the homogeneous crystal.
-    rule, f = model.rule, np.asarray(model.far_field.mean_deformation)
-    bulk = float(rule.site_energy(np.eye(3)[None])[0])
-    far = float(rule.site_energy(f[None])[0])
-    return np.where(element >= 0, bulk + at * model.crystal.site_volume, far)
+    out = model.rule.site_energies(np.asarray(model.far_field.mean_deformation)[None])[0, s]
+    bulk = model.rule.site_energies(np.eye(3)[None])[0]
+    inside = element >= 0
+    for t in range(model.crystal.n_sublattices):
+        excess = np.where(known, fields.site_energies[:, t] - bulk[t], 0.0)
+        mean = np.bincount(flat, np.repeat(volume * excess, corners), n) / np.maximum(mass, 1e-300)
+        rows = np.flatnonzero(inside & (s == t))
+        at = np.einsum("na,na->n", weights[rows], mean[mesh.elements[element[rows]]])
+        out[rows] = bulk[t] + at
+    return np.asarray(out)
 
 
 def _patch_nonaffinity(model: QuasiContinuum, y: Array, types: IntArray, extra: NDArray) -> Array:
@@ -177,7 +198,7 @@ def _patch_nonaffinity(model: QuasiContinuum, y: Array, types: IntArray, extra: 
     outside = [site for site in wide.tolist() if tuple(site) not in known]
     rim = np.array(outside, dtype=np.int64).reshape(-1, 4)
     m, s = rim[:, :3], rim[:, 3]
-    y_rim = model.predict(crystal.positions(m, s), s) + model.interpolate(m, s)
+    y_rim = _placed(model, m, s)
     everything = Atoms(
         np.array(model.potential.species)[np.concatenate([types, layout.host_types[s]])],
         positions=np.vstack([y, y_rim]),
@@ -189,38 +210,47 @@ def _patch_nonaffinity(model: QuasiContinuum, y: Array, types: IntArray, extra: 
     return fit.d2[: len(y)]
 
 
-def _vertex_nonaffinity(model: QuasiContinuum, vertex: IntArray) -> Array:
-    """Non-affinity of continuum vertices, (n,), by neighbours interpolated from the mesh."""
+def _vertex_nonaffinity(model: QuasiContinuum, vertex: IntArray, sublattice: IntArray) -> Array:
+    """Non-affinity of sites of the continuum, (n,), by neighbours interpolated from the mesh."""
+    out = np.empty(len(vertex))
+    for s in range(model.crystal.n_sublattices):
+        rows = np.flatnonzero(sublattice == s)
+        if len(rows):
+            out[rows] = _sublattice_nonaffinity(model, vertex[rows], s)
+    return out
+
+
+def _sublattice_nonaffinity(model: QuasiContinuum, vertex: IntArray, s: int) -> Array:
+    """Non-affinity of the sites of one sublattice in the cells of vertices, (n,)."""
     crystal, far_field = model.crystal, model.far_field
     mean = np.asarray(far_field.mean_deformation)
     reach = 1.05 * star_reach(crystal) * float(np.linalg.svd(mean, compute_uv=False).max())
-    near = _star(crystal, 1.1 * reach)
+    ends, near = _star(crystal, 1.1 * reach, s)
     out = np.empty(len(vertex))
     slipped = np.zeros(len(vertex), dtype=bool)
     if not getattr(far_field, "is_homogeneous", False):
-        x = np.repeat(model.mesh.positions[vertex], len(near), axis=0)
-        ends = crystal.positions(near[:, :3], near[:, 3])
+        x = np.repeat(model.mesh.positions[vertex] + crystal.basis[s], len(near), axis=0)
         slip = far_field.slip(x, x + np.tile(ends, (len(vertex), 1)))
         slipped = np.abs(slip).max(axis=1).reshape(len(vertex), -1).max(axis=1) > 0
     groups = [(np.flatnonzero(~slipped), near)]
     if slipped.any():
         # Behind a dislocation the neighbours of a site are those of the slipped crystal.
         further = float(np.linalg.norm(slip, axis=1).max())
-        groups.append((np.flatnonzero(slipped), _star(crystal, 1.1 * reach + further)))
+        groups.append((np.flatnonzero(slipped), _star(crystal, 1.1 * reach + further, s)[1]))
     for rows, star in groups:
         # Bounded pieces: a star of a hundred sites for each of many vertices is a lot of memory.
         for first in range(0, len(rows), 2000):
             piece = rows[first : first + 2000]
-            start, vectors = _virtual_bonds(model, vertex[piece], star, reach)
+            start, vectors = _virtual_bonds(model, vertex[piece], s, star, reach)
             out[piece] = lattice_matched(start, vectors, crystal, mean).d2
     return out
 
 
 def _virtual_bonds(
-    model: QuasiContinuum, vertex: IntArray, star: IntArray, reach: float
+    model: QuasiContinuum, vertex: IntArray, s: int, star: IntArray, reach: float
 ) -> tuple[IntArray, Array]:
-    """CSR bonds of vertices to the sites of their star (k, 4), as the mesh carries them."""
-    own = model.predict(model.mesh.positions[vertex]) + model.U[vertex]
+    """CSR bonds of sites of a sublattice to those of their star (k, 4), as the mesh has them."""
+    own = _placed(model, model.mesh.lattice[vertex], np.full(len(vertex), s))
     sites = np.broadcast_to(star, (len(vertex), *star.shape)).copy()
     sites[:, :, :3] += model.mesh.lattice[vertex][:, None]
     # Stars overlap: each site is placed once.
@@ -230,8 +260,7 @@ def _virtual_bonds(
         periods[:, 0] = flat[:, 2]
         flat[:, 2] = 0
     unique, index = np.unique(flat, axis=0, return_inverse=True)
-    m, s = unique[:, :3], unique[:, 3]
-    y = model.predict(model.crystal.positions(m, s), s) + model.interpolate(m, s)
+    y = _placed(model, unique[:, :3], unique[:, 3])
     placed = y[index.ravel()] + periods @ _period(model)
     bonds = placed.reshape(len(vertex), -1, 3) - own[:, None]
     close = np.einsum("nki,nki->nk", bonds, bonds) <= reach**2
@@ -240,7 +269,12 @@ def _virtual_bonds(
     return start, bonds[close]
 
 
-def _star(crystal: Crystal, reach: float) -> IntArray:
-    """Lattice coordinates and sublattices (k, 4) of the sites around one of sublattice 0."""
-    _, m, s = crystal.star_sites(reach)
-    return np.column_stack([m, s])
+def _placed(model: QuasiContinuum, m: IntArray, s: IntArray) -> Array:
+    """Return current positions of sites, (n, 3) Angstrom, as nodes or the mesh carry them."""
+    return model.predict(model.crystal.positions(m, s), s) + model.interpolate(m, s)
+
+
+def _star(crystal: Crystal, reach: float, s: int) -> tuple[Array, IntArray]:
+    """Bonds (k, 3) around a site of a sublattice; lattice coordinates and sublattices (k, 4)."""
+    vectors, m, ends = crystal.star_sites(reach, s)
+    return vectors, np.column_stack([m, ends])

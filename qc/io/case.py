@@ -139,6 +139,7 @@ class DefectsCase:
     """``[defects]``: point defects; sites in units of the conventional cell."""
 
     vacancies: Annotated[tuple[tuple[float, float, float], ...], schema.sequence(_vector)] = ()
+    inwards: Annotated[Length, _coordinate] = field(default=Length(0.0))
     interstitials: Annotated[tuple[InterstitialCase, ...], schema.tables(InterstitialCase)] = ()
     substitutions: Annotated[tuple[SubstitutionCase, ...], schema.tables(SubstitutionCase)] = ()
 
@@ -284,6 +285,8 @@ def check(case: Case) -> None:
     _check_potential(case.potential)
     _check_model(case)
     _check_load(case.load)
+    if case.defects.inwards.value and not case.defects.vacancies:
+        raise CaseError("defects.inwards: there is no vacancy whose neighbours could move")
     if case.output.directory is not None and not case.output.directory.strip():
         raise CaseError("output.directory: the name of a folder must not be empty")
     planar = case.crystal.columns or case.crystal.structure == "triangular"
@@ -318,10 +321,12 @@ _FAMILY_KEYS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 def _check_potential(potential: PotentialCase) -> None:
     if (potential.name is None) == (potential.file is None):
         raise CaseError("potential: give either a name or a file")
+    needed: tuple[str, ...] = ()
+    allowed: tuple[str, ...] = ()
     if potential.name is None:
         suffix = Path(potential.file or "").suffix.lower()
         family = f"a {suffix if suffix in FILES else 'setfl or funcfl'} file"
-        needed, allowed = (), ("cutoff",) if suffix == ".table" else ()
+        allowed = ("cutoff",) if suffix == ".table" else ()
     else:
         family = potential.name
         needed, allowed = _FAMILY_KEYS[family]

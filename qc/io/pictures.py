@@ -21,7 +21,7 @@ from qc.coupling import QuasiContinuum
 from qc.crystal import Crystal
 from qc.errors import InputError, suggest
 from qc.io.atoms import AtomFields, atom_fields
-from qc.io.fields import ElementFields, element_fields, element_regions, green_strain
+from qc.io.fields import ElementFields, cell_mean, element_fields, element_regions, green_strain
 from qc.io.files import write_atomically
 from qc.io.slices import Section, section
 
@@ -52,17 +52,17 @@ def _stress(i: int, j: int) -> Callable[[QuasiContinuum, ElementFields], Array]:
     return lambda model, e: e.cauchy[:, i, j] / GPa
 
 
-def _length(model: QuasiContinuum, values: Array) -> Array:
-    return np.linalg.norm(values, axis=1)[model.mesh.elements].mean(axis=1)
+def _relaxation(model: QuasiContinuum, e: ElementFields) -> Array:
+    """|U| of the corners, with a basis the root mean square over the atoms of their cells."""
+    squares = cell_mean(model, np.einsum("ni,ni->n", model.U, model.U))
+    return np.sqrt(squares)[model.mesh.elements].mean(axis=1)
 
 
 _PAIRS = {"xx": (0, 0), "yy": (1, 1), "zz": (2, 2), "yz": (1, 2), "xz": (0, 2), "xy": (0, 1)}
 
 #: Every scalar field by name.
 SCALARS: dict[str, Scalar] = {
-    "relaxation": Scalar(
-        "relaxation |U| (Å)", lambda m, e: _length(m, m.U[: m.mesh.n_vertices]), diverging=False
-    ),
+    "relaxation": Scalar("relaxation |U| (Å)", _relaxation, diverging=False),
     "hydrostatic_stress": Scalar(
         "hydrostatic stress (GPa)", lambda m, e: np.trace(e.cauchy, axis1=1, axis2=2) / 3.0 / GPa
     ),
@@ -278,7 +278,8 @@ def _atoms(
     spacing = model.crystal.nearest_neighbour
     rows = np.arange(len(fields))
     if cut.level is not None:
-        rows = np.flatnonzero(np.abs(fields.positions[:, 2] - cut.level) < 0.4 * spacing)
+        height = np.abs(fields.positions[:, 2] - cut.level)
+        rows = np.flatnonzero(height < _slab(model.crystal))
     size = np.full(len(rows), 0.5 * _closest_in_view(model, spacing))
     if "norm" in style:
         # The hottest atoms are drawn last and on top.
@@ -294,13 +295,28 @@ def _atoms(
     return discs
 
 
+def _slab(crystal: Crystal) -> float:
+    """Half the thickness of the slab of atoms that a section shows, Angstrom.
+
+    It holds the nearest neighbours of an atom in its middle, or those of them that are closest to
+    it in height: around a vacancy in diamond there are none in the plane itself.
+    """
+    spacing = crystal.nearest_neighbour
+    bonds = crystal.star(1.01 * spacing)
+    return max(0.4 * spacing, 1.1 * float(np.abs(bonds[:, 2]).min()))
+
+
 def _closest_in_view(model: QuasiContinuum, spacing: float) -> float:
     """Smallest distance between atoms as the viewer sees them, Angstrom."""
-    if model.crystal.mode != "columns":
+    crystal = model.crystal
+    if crystal.mode != "columns":
         return spacing
-    projected = model.crystal.cell[:2, :2]
-    steps = np.array([[1, 0], [0, 1], [1, 1], [1, -1]]) @ projected
-    return float(np.linalg.norm(steps, axis=1).min())
+    reach = 2.0 * float(np.linalg.norm(crystal.cell, axis=1).max())
+    apart = np.concatenate(
+        [np.hypot(*crystal.star(reach, s)[:, :2].T) for s in range(crystal.n_sublattices)]
+    )
+    # Atoms of one column hide each other.
+    return float(apart[apart > 1e-3 * spacing].min())
 
 
 @contextmanager
@@ -387,13 +403,17 @@ def _core_view(model: QuasiContinuum, whole: Array) -> Array | None:
 def _axis_label(crystal: Crystal, k: int) -> str:
     """Return "x, [110] (Å)": axis and Miller direction where the crystal has a short one."""
     axis = "xy"[k]
-    if crystal.name not in ("fcc", "bcc", "diamond"):
+    if crystal.name not in ("fcc", "bcc", "diamond", "hcp"):
         return f"{axis} (Å)"
-    direction = crystal.rotation[k]
+    direction = np.eye(3)[k] @ np.linalg.inv(crystal.conventional)
+    if crystal.name == "hcp":
+        # Miller-Bravais indices: [2u - v, 2v - u, -u - v, 3w] / 3.
+        u, v, w = direction
+        direction = np.array([2 * u - v, 2 * v - u, -u - v, 3 * w])
+    direction = direction / np.abs(direction).max()
     for n in range(1, 12):
-        scaled = direction * n / np.abs(direction).max()
-        whole = np.rint(scaled)
-        if np.abs(scaled - whole).max() < 1e-6:
+        whole = np.rint(n * direction)
+        if np.abs(whole - n * direction).max() < 1e-6 * n:
             text = "".join(f"\\bar{{{-int(v)}}}" if v < 0 else f"{int(v)}" for v in whole)
             return f"{axis} $\\parallel$ $[{text}]$ (Å)"
     return f"{axis} (Å)"

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ase.data import atomic_numbers
+
 from qc.errors import PotentialError, UnknownSpeciesError, suggest
 
 if TYPE_CHECKING:
@@ -55,6 +57,18 @@ def built_in(name: str, symbols: Sequence[str] = ()) -> Potential:
         raise PotentialError(f"{name} takes one element, not {len(symbols)}") from None
     found: Potential = build(*symbols)
     return found
+
+
+def elements() -> dict[str, list[str]]:
+    """Return the elements that each built-in potential knows."""
+    from qc.potentials.manybody_published import published
+    from qc.potentials.zhou import zhou2004_table
+
+    tables = {"zhou2004": zhou2004_table()}
+    for family in ("stillinger_weber", "tersoff"):
+        tables.update(published()[family])
+    # Tables of several elements hold numbers of pairs as well.
+    return {name: [key for key in tables[name] if key in atomic_numbers] for name in BUILT_IN}
 
 
 def read_potential(

@@ -81,6 +81,7 @@ def resolved(setup: Setup, folder: str | os.PathLike[str]) -> str:
         ],
         "defects": {
             "vacancies": [list(v) for v in case.defects.vacancies],
+            "inwards": in_angstrom(case.defects.inwards, crystal),
             "interstitials": [
                 {
                     "position": [in_angstrom(v, crystal) for v in one.position],

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from qc.coupling import QuasiContinuum
+from qc.crystal import Crystal
 from qc.io.files import write_atomically
 from qc.statics.loadpath import LoadStep
 
@@ -55,7 +56,9 @@ def describe(model: QuasiContinuum) -> dict[str, Any]:
         "crystal": {
             "structure": crystal.name,
             "element": crystal.symbols[0],
+            "sublattices": list(crystal.symbols),
             "lattice_constant": crystal.a,
+            "c": _height(crystal),
             "mode": crystal.mode,
         },
         "potential": {
@@ -67,6 +70,10 @@ def describe(model: QuasiContinuum) -> dict[str, Any]:
         "scheme": {"name": model.scheme.name, "core": blend.core, "blend": blend.width},
         "sizes": sizes(model),
     }
+
+
+def _height(crystal: Crystal) -> float | None:
+    return float(np.linalg.norm(crystal.conventional[2])) if crystal.name == "hcp" else None
 
 
 def step_record(step: LoadStep, load: float, seconds: float) -> dict[str, Any]:

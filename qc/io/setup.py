@@ -252,10 +252,10 @@ def _far_field(case: Case, crystal: Crystal, potential: Potential, first: Array)
         with _at(f"dislocations[{k}]"):
             m, _, distance = crystal.integer_coordinates(burgers, sublattices=[0])
             if distance[0] > 1e-6 * crystal.a:
-                near = np.round(m[0] @ crystal.cell @ np.linalg.inv(crystal.conventional), 6)
+                near = _rounded(m[0] @ crystal.cell @ np.linalg.inv(crystal.conventional))
                 raise CaseError(
                     f"dislocations[{k}].burgers: {list(one.burgers)} is no lattice vector; the "
-                    f"nearest is {near.tolist()}"
+                    f"nearest is {near}"
                 )
             cut = _cut(burgers) if one.cut is None else one.cut
             members.append(VolterraDislocation(moduli, burgers, where, cut))
@@ -264,9 +264,9 @@ def _far_field(case: Case, crystal: Crystal, potential: Potential, first: Array)
 
 
 def _start(case: Case, crystal: Crystal, far_field: FarField, model: QuasiContinuum) -> Array:
-    """Return the correctors of the first step: partials on their way, and random ones if asked."""
+    """Return the correctors of the first step: what the case asks to start somewhere else."""
     x = model.layout.node_positions
-    out = np.zeros_like(x)
+    out = _drawn_inwards(model, in_angstrom(case.defects.inwards, crystal))
     strips = []
     for k, (one, member) in enumerate(
         zip(case.dislocations, getattr(far_field, "dislocations", ()), strict=True)
@@ -300,6 +300,29 @@ def _start(case: Case, crystal: Crystal, far_field: FarField, model: QuasiContin
     return out
 
 
+def _drawn_inwards(model: QuasiContinuum, length: float) -> Array:
+    """Nodal displacements (n_nodes, 3) of the nearest neighbours of vacancies towards these."""
+    layout, crystal = model.layout, model.crystal
+    out = np.zeros((layout.n_nodes, 3))
+    if not length:
+        return out
+    for k in np.flatnonzero(layout.vacant):
+        s = int(layout.sublattice[k])
+        bonds, m, ends = crystal.star_sites(1.01 * crystal.nearest_neighbour, s)
+        m = m + layout.lattice[k]
+        if crystal.mode == "columns":
+            # All the atoms of a column move alike.
+            m[:, 2] = 0
+        vertex = model.mesh.vertex_at(m)
+        nodes = layout.sublattice_nodes[vertex, ends]
+        pull = np.zeros_like(out)
+        held = (vertex >= 0) & (nodes >= 0)
+        np.add.at(pull, nodes[held], -bonds[held])
+        size = np.linalg.norm(pull, axis=1, keepdims=True)
+        out += length * pull / np.where(size > 1e-9, size, 1.0)
+    return out
+
+
 def _cut(burgers: Array) -> tuple[float, float]:
     """Return the glide direction towards smaller x: cuts of a dipole then cancel beyond it."""
     flat = burgers[:2]
@@ -315,11 +338,17 @@ def _site(vector: tuple[float, float, float], crystal: Crystal, where: str) -> S
     x = np.array(vector) @ crystal.conventional
     m, s, distance = crystal.integer_coordinates(x)
     if distance[0] > 1e-6 * crystal.a:
+        near = crystal.positions(m, s)[0] @ np.linalg.inv(crystal.conventional)
         raise CaseError(
-            f"{where}: {list(vector)} is no lattice site; the nearest is {distance[0]:.3f} "
-            "Angstrom away"
+            f"{where}: {list(vector)} is no lattice site; the nearest, {distance[0]:.3f} Angstrom "
+            f"away, is {_rounded(near)}"
         )
     return int(m[0, 0]), int(m[0, 1]), int(m[0, 2]), int(s[0])
+
+
+def _rounded(vector: Array) -> list[float]:
+    """Return numbers for a message, without the zeros that are negative."""
+    return [float(v) + 0.0 for v in np.round(vector, 6)]
 
 
 def _defects(case: Case, crystal: Crystal) -> PointDefects:

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qc.coupling import QuasiContinuum
+from qc.io.fields import displacement
 
 Array = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -42,7 +43,7 @@ def section(model: QuasiContinuum, level: float | None = None) -> Section:
         Height z of the plane in 3D; through the first centre of the core by default.
     """
     mesh = model.mesh
-    y = (model.predictor() + model.U)[: mesh.n_vertices]
+    y = mesh.positions + displacement(model)
     if mesh.dim == 2:
         corners = y[mesh.elements][..., :2]
         return Section(corners, np.arange(len(corners)), None)

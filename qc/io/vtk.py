@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from qc.coupling import QuasiContinuum
 from qc.errors import InputError
-from qc.io.fields import ElementFields, displacement, element_fields, flat_positions
+from qc.io.fields import ElementFields, cell_mean, displacement, element_fields, flat_positions
 from qc.io.files import write_atomically
 
 Array = NDArray[np.float64]
@@ -49,11 +49,12 @@ def write_vtu(
     =========================  ====================================================================
     point field
     =========================  ====================================================================
-    displacement               ``y - X``, Angstrom
-    corrector                  the unknowns U, Angstrom
+    displacement               ``y - X``, Angstrom; with a basis the mean over the vertex's cell
+    displacement_s             with a basis, of sublattice s = 0, 1, ...
+    corrector                  the unknowns U, Angstrom; with a basis the mean over the cell
     beta                       blending function: 0 atoms, 1 continuum
     fixed                      1 where a component is held
-    occupied                   0 at a vacant site
+    occupied                   0 at a vacant site, or where a site of the cell is vacant
     =========================  ====================================================================
 
     =========================  ====================================================================
@@ -63,12 +64,15 @@ def write_vtu(
     cauchy_stress_GPa          nine components
     first_piola_stress_GPa     nine components, row by row
     energy_density             W(F) - W(I), eV per cubic Angstrom of the undeformed crystal
+    sublattice_shifts          with a basis, p of sublattices 1, 2, ..., Angstrom:
+                               ``y = F (X + B) + p``, ``p = 0`` for sublattice 0
     scheme_weight              ``omega_e``
     region                     0 core, 1 blend, 2 continuum
     =========================  ====================================================================
 
     The cell fields of core elements, which carry no energy in the model, are what the Cauchy-Born
-    rule gives for the motion of their corners; NaN where it says nothing.
+    rule gives for the motion of their corners, and of their atoms against each other; NaN where it
+    says nothing.
 
     Parameters
     ----------
@@ -100,6 +104,8 @@ def write_vtu(
         "fixed": ~np.asarray(layout.free[:n].any(axis=1)),
         "occupied": model.occupied[:n],
     }
+    if not model.crystal.is_bravais:
+        points |= _cell_points(model)
     cells: dict[str, NDArray] = {
         "deformation_gradient": e.deformation,
         "cauchy_stress_GPa": e.cauchy / GPa,
@@ -108,10 +114,29 @@ def write_vtu(
         "scheme_weight": e.weight,
         "region": e.region.astype(np.uint8),
     }
+    if not model.crystal.is_bravais:
+        cells["sublattice_shifts"] = e.shifts[:, 1:]
     points.update({name: np.asarray(v) for name, v in (point_data or {}).items()})
     cells.update({name: np.asarray(v) for name, v in (cell_data or {}).items()})
     text = unstructured_grid(flat_positions(model), mesh.elements, points, cells)
     return write_atomically(path, text)
+
+
+def _cell_points(model: QuasiContinuum) -> dict[str, NDArray]:
+    """Point fields that are those of whole cells, and those of each sublattice."""
+    crystal, mesh, nodes = model.crystal, model.mesh, model.layout.sublattice_nodes
+    held = nodes >= 0
+    free: NDArray[np.bool_] = np.asarray(model.layout.free.any(axis=1))
+    out: dict[str, NDArray] = {
+        "corrector": cell_mean(model, model.U),
+        "fixed": ~np.any(free[nodes] & held, axis=1),
+        "occupied": np.all(model.occupied[nodes] | ~held, axis=1),
+    }
+    for s in range(crystal.n_sublattices):
+        x = crystal.positions(mesh.lattice, s)
+        y = model.predict(x, s) + model.interpolate(mesh.lattice, s)
+        out[f"displacement_{s}"] = y - x
+    return out
 
 
 def unstructured_grid(
