@@ -337,7 +337,8 @@ def as_text(found: Detection, source: str, target: str, rows: int) -> str:
         ]
     for i in listed[:rows]:
         x = atoms.positions[i]
-        energy = f" {found.excess[i]:>10.4f}" if found.excess is not None else ""
+        # Adding zero takes the sign from a zero.
+        energy = f" {found.excess[i].round(4) + 0.0:>10.4f}" if found.excess is not None else ""
         lines.append(
             f"  {i:>8} {symbols[i]:>2} {x[0]:>10.3f} {x[1]:>10.3f} {x[2]:>10.3f} "
             f"{found.d2[i]:>9.4f} {found.missing[i]:>8} {found.extra[i]:>6}{energy}  "

@@ -8,9 +8,11 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
+import ase.io
 import numpy as np
 import pytest
 
+from qc.cli.main import main
 from qc.io.case import load_case
 from qc.io.setup import set_up
 
@@ -22,6 +24,7 @@ NAMES = (
     "from_ase_atoms",
     "lomer_dipole",
     "screw_dislocation",
+    "silicon_vacancy",
     "vacancy_3d",
 )
 
@@ -131,6 +134,66 @@ def test_lomer_case_file_and_script_are_the_same_model():
     np.testing.assert_allclose(case.model.layout.beta_nodes, model.layout.beta_nodes, atol=1e-9)
     np.testing.assert_allclose(case.model.predictor(), model.predictor(), atol=1e-6)
     np.testing.assert_allclose(case.model.U, model.U, atol=1e-6)
+
+
+def test_silicon_vacancy_has_two_minima(tmp_path, capsys):
+    module = load("silicon_vacancy")
+    stored = json.loads((ROOT / "tests/reference/vacancy_3d_Si.json").read_text())
+    assert pytest.approx(stored["defect_energy"], abs=1e-6) == module.BONDED
+    assert pytest.approx(stored["unrelaxed_defect_energy"], abs=1e-6) == module.ON_SITES
+    first = stored["displacements"][0]
+    assert first[:3] == [1, 1, 1]
+    assert pytest.approx(np.linalg.norm(first[3:]), abs=1e-6) == module.INWARD
+
+    left, bonded = module.main(["--small", "--output", str(tmp_path / "out")])
+    assert left.converged
+    assert bonded.converged
+    assert left.evaluations == 1
+    assert left.inward == 0.0
+    assert left.energy == pytest.approx(module.ON_SITES, abs=1e-6)
+    assert bonded.energy == pytest.approx(module.BONDED, abs=0.03)
+    assert bonded.inward == pytest.approx(module.INWARD, rel=0.03)
+    assert f"{bonded.energy:.5f}" in capsys.readouterr().out
+    written = sorted(p.name for p in (tmp_path / "out").iterdir())
+    assert written == ["nonaffinity.png", "relaxation.png", "vacancy.extxyz", "vacancy.vtu"]
+
+
+def test_basal_screw_case_file_splits(tmp_path):
+    text = (EXAMPLES / "basal_screw_cobalt.toml").read_text()
+    stored = json.loads((ROOT / "tests/reference/dislocation_basal_screw_Co.json").read_text())
+    for old, new in (("core = 20 ", "core = 14 "), ("outer = 120", "outer = 40"),
+                     ("blend = 10 ", "blend = 8 "), ("[output]", "[solver]\nfmax = 2e-3\n[output]"),
+                     ('["stress_yz", "energy_density"]', "[]")):  # fmt: skip
+        assert text.count(old) == 1
+        text = text.replace(old, new)
+    case = tmp_path / "screw.toml"
+    case.write_text(text)
+    assert main(["run", str(case), "--output", str(tmp_path / "out"), "--quiet"]) == 0
+    atoms = ase.io.read(tmp_path / "out" / "atoms" / "step_000.extxyz")
+    result = json.loads((tmp_path / "out" / "result.json").read_text())
+    crystal = result["crystal"]
+    assert crystal["lattice_constant"] == pytest.approx(stored["crystal"]["a"], abs=1e-5)
+    assert crystal["c"] == pytest.approx(stored["crystal"]["c"], abs=1e-5)
+    assert crystal["sublattices"] == ["Co", "Co"]
+    assert np.isfinite(atoms.get_array("site_energy")).all()
+    # Slip across the glide plane, between the two kinds of basal planes, in units of b.
+    u = atoms.get_array("displacement")
+    x = atoms.positions - u
+    grid = np.linspace(-25.0, 25.0, 2001)
+    sides = []
+    for height in (0.0, 0.5 * crystal["c"]):
+        row = np.flatnonzero(np.abs(x[:, 1] - height) < 0.1)
+        row = row[np.argsort(x[row, 0])]
+        b = crystal["lattice_constant"]
+        sides.append(np.interp(grid, x[row, 0], np.unwrap(u[row, 2], period=b)) / b)
+    slip = np.abs(sides[1] - sides[0])
+    slip = np.abs(slip - np.round(slip[-1]))
+    places = [grid[np.argmin(np.abs(slip - share))] for share in (0.75, 0.25)]
+    # The core is as small as it can be: the partials are held together a little.
+    wide = stored["dissociation"]["separation"]
+    assert 0.75 * wide < places[1] - places[0] < 1.1 * wide
+    pictures = {p.name for p in (tmp_path / "out" / "pictures").iterdir()}
+    assert pictures == {"mesh.png", "regions.png", "nonaffinity.png"}
 
 
 def test_defects_are_found_in_atoms_and_relaxed():
