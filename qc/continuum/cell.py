@@ -72,7 +72,13 @@ class SiteSum:
     def __init__(self, crystal: Crystal, potential: Potential, types: IntArray) -> None:
         self.crystal, self.potential, self.types = crystal, potential, types
         self.n_sublattices = crystal.n_sublattices
+        self._fused = getattr(potential, "deformed_cell", None)
         self._reach = 0.0
+
+    @property
+    def second_is_cheap(self) -> bool:
+        """Whether second derivatives cost little more than the gradient."""
+        return self._fused is not None
 
     def _grow(self, reach: float) -> None:
         ns = self.n_sublattices
@@ -96,6 +102,14 @@ class SiteSum:
 
     def __call__(self, f: Array, p: Array, order: Order = "gradient") -> CellResponse:
         """Return energies and derivatives for states ``f`` (n, 3, 3), ``p`` (n, n_s, 3)."""
+        if self._fused is None or not len(f):
+            return self.by_bonds(f, p, order)
+        vectors, source, target = self._bonds(f, p)
+        found = self._fused(f, p, vectors, source, target, self.types, order)
+        return CellResponse(*found)
+
+    def by_bonds(self, f: Array, p: Array, order: Order = "gradient") -> CellResponse:
+        """Return the same from bond gradients and Hessian products, which any potential has."""
         n, ns = len(f), self.n_sublattices
         width = {"gradient": 0, "shifts": 3 * (ns - 1), "full": 9 + 3 * (ns - 1)}[order]
         sites, df, dp = np.empty((n, ns)), np.empty((n, 3, 3)), np.empty((n, ns, 3))
@@ -103,7 +117,7 @@ class SiteSum:
         if not n:
             return CellResponse(sites, df, dp, hessian)
         vectors, source, target = self._bonds(f, p)
-        step = max(CHUNK // len(vectors), 1)
+        step = max(CHUNK // max(len(vectors), 1), 1)
         for first in range(0, n, step):
             part = slice(first, min(first + step, n))
             sites[part], df[part], dp[part], h = self._piece(
@@ -163,6 +177,9 @@ class WholeCell:
         With a method ``cell_response``, as `qc.potentials.ASEPotential` has.
     types : (n_s,) int64
     """
+
+    #: Second derivatives are differences of many cell energies.
+    second_is_cheap = False
 
     def __init__(self, crystal: Crystal, potential: Potential, types: IntArray) -> None:
         self.crystal, self.potential, self.types = crystal, potential, types
