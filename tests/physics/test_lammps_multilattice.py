@@ -53,6 +53,7 @@ def silicon(core, pull=0.4):
     # The second sublattice has its neighbours the other way round.
     sign = -1.0 if layout.sublattice[layout.vacant][0] else 1.0
     wedge = np.array(data["displacements"])
+    wedge = wedge[np.linalg.norm(wedge[:, :3], axis=1) < 12.0]  # within 3 a
     index = {tuple(k): i for i, k in enumerate(np.rint(4.0 * sign * x / a).astype(int).tolist())}
     rows = [index[tuple(k)] for k in wedge[:, :3].astype(int).tolist()]
     error = np.linalg.norm(sign * u[rows] - wedge[:, 3:]) / np.linalg.norm(wedge[:, 3:])
