@@ -161,8 +161,8 @@ def test_silicon_vacancy_has_two_minima(tmp_path, capsys):
 def test_basal_screw_case_file_splits(tmp_path):
     text = (EXAMPLES / "basal_screw_cobalt.toml").read_text()
     stored = json.loads((ROOT / "tests/reference/dislocation_basal_screw_Co.json").read_text())
-    for old, new in (("core = 20 ", "core = 14 "), ("outer = 120", "outer = 40"),
-                     ("blend = 10 ", "blend = 8 "), ("[output]", "[solver]\nfmax = 2e-3\n[output]"),
+    for old, new in (("core = 30 ", "core = 14 "), ("outer = 160", "outer = 40"),
+                     ("blend = 12 ", "blend = 8 "), ("[output]", "[solver]\nfmax = 2e-3\n[output]"),
                      ('["stress_yz", "energy_density"]', "[]")):  # fmt: skip
         assert text.count(old) == 1
         text = text.replace(old, new)

@@ -508,3 +508,67 @@ def test_the_main_job_is_set_up_as_documented():
     assert setup.loads[0] == 0.0
     assert setup.loads[-1] == 0.03
     assert setup.model.n_unknowns < 0.3 * 3 * setup.model.n_sites
+
+
+# -- crystals with a basis --------------------------------------------------------------------
+
+HEXAGONAL = """
+[crystal]
+structure = "hcp"
+element = "Co"
+lattice_constant = 2.5117
+c = 4.0754
+x = [1, 2, 0]
+y = [0, 0, 1]
+z = [1, 0, 0]
+columns = true
+
+[potential]
+name = "zhou2004"
+
+[defects]
+vacancies = [["1/3", "2/3", "1/2"]]
+
+[model]
+core = 7
+blend = 6
+outer = 24
+
+[load]
+kind = "shear"
+plane = [0, 0, 0, 1]
+direction = [0, 1, -1, 0]
+values = [0.0, 0.01, 0.02]
+
+[output]
+pictures = "none"
+"""
+
+
+def test_a_crystal_with_a_basis_goes_on_as_if_it_had_not_stopped(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("whole.toml").write_text(HEXAGONAL)
+    Path("first.toml").write_text(HEXAGONAL.replace(", 0.02]", "]"))
+    assert main(["run", "whole.toml", "--output", "whole", "--quiet"]) == 0
+    assert main(["run", "first.toml", "--output", "parts", "--quiet"]) == 0
+    assert main(["run", "whole.toml", "--output", "parts", "--resume", "--quiet"]) == 0
+    assert main(["run", "whole/case.toml", "--output", "copy", "--quiet"]) == 0
+    whole = read_checkpoint("whole/checkpoint.npz")
+    assert np.abs(whole.shifts).max() > 1e-3
+    for other in ("parts", "copy"):
+        found = read_checkpoint(f"{other}/checkpoint.npz")
+        np.testing.assert_array_equal(found.displacements, whole.displacements)
+        np.testing.assert_array_equal(found.shifts, whole.shifts)
+        assert found.fingerprints == whole.fingerprints
+        assert energies(other) == energies("whole")
+    for k in range(3):
+        atoms = ase.io.read(f"whole/atoms/step_{k:03d}.extxyz")
+        for name in ("site_energy", "nonaffinity", "displacement", "weight"):
+            assert np.isfinite(atoms.get_array(name)).all(), name
+        mesh = meshio.read(f"whole/fields/step_{k:03d}.vtu")
+        (shifts,) = mesh.cell_data["sublattice_shifts"]
+        unknown = np.isnan(shifts).any(axis=1)
+        # Only the elements at the vacancy have nothing to show.
+        assert 0 < unknown.sum() <= 8
+        corners = mesh.cells[0].data[unknown]
+        assert (mesh.point_data["occupied"][corners] == 0).any(axis=1).all()
