@@ -162,7 +162,7 @@ class CauchyBorn:
     def relaxed_shifts(self, f: Array, start: Array | None = None) -> Array:
         """Return the shifts of least energy near a start, (n, n_s, 3) Angstrom.
 
-        Newton's method for all states at once; a Hessian is kept while it serves.
+        Newton's method for all states at once; where a Hessian is dear it is kept while it serves.
 
         Parameters
         ----------
@@ -176,51 +176,73 @@ class CauchyBorn:
             The shifts of a state do not settle; the message names the row.
         """
         f = _checked(f)
-        p = np.zeros((len(f), self.n_sublattices, 3)) if start is None else np.array(start)
-        if p.shape != (len(f), self.n_sublattices, 3):
-            raise InputError(f"shifts have shape {p.shape} for {len(f)} states")
+        p = self._start(f, start)
         if not self.has_shifts or not len(f):
             return p
-        return self._newton(f, p)
+        return self._newton(f, p, self.cell(f, p, self._each))[0]
 
-    def _newton(self, f: Array, p: Array) -> Array:
+    @property
+    def _each(self) -> Order:
+        """What every step of the relaxation evaluates."""
+        return "shifts" if self.cell.second_is_cheap else "gradient"
+
+    def _start(self, f: Array, start: Array | None) -> Array:
+        shape = (len(f), self.n_sublattices, 3)
+        p = np.zeros(shape) if start is None else np.array(start, dtype=np.float64)
+        if p.shape != shape:
+            raise InputError(f"shifts have shape {p.shape} for {len(f)} states")
+        return p
+
+    def _newton(self, f: Array, p: Array, now: CellResponse) -> tuple[Array, CellResponse, Array]:
+        """Relax shifts p, in place, from the response there.
+
+        Returns them, the response without Hessian, and which states have moved.
+        """
         n, k = len(f), 3 * (self.n_sublattices - 1)
-        now = self.cell(f, p)
-        energy, force = now.energy, -now.dp[:, 1:].reshape(n, k)
+        sites, df, dp = now.sites.copy(), now.dF.copy(), now.dp.copy()
+        energy, residual = now.energy, _largest(dp[:, 1:].reshape(n, k))
         inverse = np.empty((n, k, k))
+        known = None if now.hessian is None else now.hessian[:, -k:, -k:].copy()
         stale = np.ones(n, dtype=bool)
-        open_ = np.nonzero(np.abs(force).max(axis=1) > self._shift_force)[0]
+        moved = np.zeros(n, dtype=bool)
+        open_ = np.nonzero(residual > self._shift_force)[0]
         for _ in range(60):
             if not len(open_):
-                return p
+                break
             old = open_[stale[open_]]
             if len(old):
-                hessian = self.cell(f[old], p[old], "shifts").hessian
-                assert hessian is not None
-                inverse[old] = _positive_inverse(hessian)
+                second = (
+                    self.cell(f[old], p[old], "shifts").hessian if known is None else known[old]
+                )
+                assert second is not None
+                inverse[old] = _positive_inverse(second)
                 stale[old] = False
-            step = np.einsum("nij,nj->ni", inverse[open_], force[open_])
-            length = np.abs(step).max(axis=1)
+            step = -np.einsum("nij,nj->ni", inverse[open_], dp[open_, 1:].reshape(-1, k))
+            length = _largest(step)
             step *= np.minimum(1.0, LONGEST_SHIFT / np.maximum(length, 1e-300))[:, None]
-            trial = p[open_].copy()
+            trial = p[open_]
             trial[:, 1:] += step.reshape(len(open_), -1, 3)
-            after = self.cell(f[open_], trial)
-            new = -after.dp[:, 1:].reshape(len(open_), k)
-            before = np.abs(force[open_]).max(axis=1)
-            residual = np.abs(new).max(axis=1)
+            after = self.cell(f[open_], trial, self._each)
+            new, before = _largest(after.dp[:, 1:].reshape(-1, k)), residual[open_]
             # Near the minimum the energy says nothing any more, the force still does.
             slack = 1e-12 * np.abs(energy[open_])
-            good = (after.energy <= energy[open_] + slack) | (residual < 0.5 * before)
-            good &= np.isfinite(residual)
+            good = (after.energy <= energy[open_] + slack) | (new < 0.5 * before)
+            good &= np.isfinite(new)
             took = open_[good]
-            p[took], energy[took] = trial[good], after.energy[good]
-            force[took] = new[good]
-            stale[took] = residual[good] > 0.1 * before[good]
-            failed = open_[~good]
-            inverse[failed] *= 0.25
-            stopped = np.abs(step).max(axis=1) < 1e-14
-            open_ = open_[~stopped & ~(good & (residual <= self._shift_force))]
-        raise NonFiniteError(f"sublattice shifts of state {open_[0]} do not settle")
+            p[took], energy[took], residual[took] = trial[good], after.energy[good], new[good]
+            sites[took], df[took], dp[took] = after.sites[good], after.dF[good], after.dp[good]
+            if known is None or after.hessian is None:
+                # Where a Hessian is dear it is kept while it serves.
+                stale[took] = new[good] > 0.1 * before[good]
+            else:
+                known[took], stale[took] = after.hessian[good], True
+            moved[took] = True
+            inverse[open_[~good]] *= 0.25
+            stopped = _largest(step) < 1e-14
+            open_ = open_[~stopped & ~(good & (new <= self._shift_force))]
+        if len(open_):
+            raise NonFiniteError(f"sublattice shifts of state {open_[0]} do not settle")
+        return p, CellResponse(sites, df, dp, None), moved
 
     def predictor_shifts(self, mean: Array, f: Array | None = None) -> Array:
         """Return shifts to start from: relaxed at the mean deformation, to first order around it.
@@ -274,13 +296,24 @@ class CauchyBorn:
         f = _checked(f)
         if self._is_simple:
             return *self._evaluate(f, tangent), np.zeros((len(f), 1, 3))
-        shifts = self.relaxed_shifts(f, start)
-        found = self.cell(f, shifts, "full" if tangent else "gradient")
+        shifts = self._start(f, start)
+        # A tangent is mostly wanted where the shifts are relaxed already.
+        warm = tangent and self.cell.second_is_cheap and start is not None
+        now = self.cell(f, shifts, "full" if warm else self._each)
+        found, moved, hessian = now, np.ones(len(f), dtype=bool), now.hessian
+        if self.has_shifts and len(f):
+            shifts, found, moved = self._newton(f, shifts, now)
         _finite(found.energy)
-        if found.hessian is None:
+        if not tangent:
             return found.energy, found.dF, None, shifts
-        moduli = schur_complement(found.hessian)
-        return found.energy, found.dF, moduli.reshape(-1, 3, 3, 3, 3), shifts
+        if hessian is None or not warm:
+            hessian = self.cell(f, shifts, "full").hessian
+        elif moved.any():
+            again = self.cell(f[moved], shifts[moved], "full").hessian
+            assert again is not None
+            hessian[moved] = again
+        assert hessian is not None
+        return found.energy, found.dF, schur_complement(hessian).reshape(-1, 3, 3, 3, 3), shifts
 
     # -- Bravais lattices -----------------------------------------------------------------------
 
@@ -363,13 +396,50 @@ def _finite(energies: Array) -> None:
         raise NonFiniteError(f"Cauchy-Born energy of element {row} is not finite")
 
 
+def _largest(rows: Array) -> Array:
+    """Return the largest absolute value of each row, (n,), quickly for few columns."""
+    size = np.abs(rows)
+    out = size[:, 0].copy()
+    for column in range(1, size.shape[1]):
+        np.maximum(out, size[:, column], out=out)
+    return np.asarray(out)
+
+
+def _inverse(matrices: Array) -> tuple[Array, NDArray[np.bool_]]:
+    """Inverses (n, k, k) of symmetric matrices, and which of them are well and positive definite.
+
+    Sweeps for all matrices at once. Source: J. H. Goodnight, The American Statistician 33 (1979)
+    149.
+    """
+    a = np.ascontiguousarray(np.moveaxis(matrices, 0, -1))
+    a = 0.5 * (a + a.swapaxes(0, 1))
+    size = np.einsum("ijn,ijn->n", a, a)
+    positive = np.ones(len(matrices), dtype=bool)
+    with np.errstate(all="ignore"):
+        for j in range(len(a)):
+            row = a[j].copy()
+            positive &= row[j] > 0.0
+            scaled = row / row[j]
+            a -= row[:, None] * scaled
+            a[j] = a[:, j] = scaled
+            a[j, j] = -1.0 / row[j]
+        # The product of the norms bounds the ratio of the eigenvalues.
+        positive &= size * np.einsum("ijn,ijn->n", a, a) < 1e6
+    return np.ascontiguousarray(-np.moveaxis(a, -1, 0)), positive
+
+
 def _positive_inverse(hessian: Array) -> Array:
     """Inverses (n, k, k) of symmetric matrices, made positive so that a step goes downhill."""
-    hessian = 0.5 * (hessian + np.swapaxes(hessian, 1, 2))
-    values, vectors = np.linalg.eigh(np.where(np.isfinite(hessian), hessian, 0.0))
+    inverse, well = _inverse(hessian)
+    if well.all():
+        return inverse
+    rest = hessian[~well]
+    rest = 0.5 * (rest + np.swapaxes(rest, 1, 2))
+    values, vectors = np.linalg.eigh(np.where(np.isfinite(rest), rest, 0.0))
     size = np.abs(values).max(axis=1, keepdims=True)
     safe = np.maximum(np.abs(values), 1e-3 * np.maximum(size, 1e-12))
-    return np.asarray((vectors / safe[:, None]) @ np.swapaxes(vectors, 1, 2))
+    inverse[~well] = (vectors / safe[:, None]) @ np.swapaxes(vectors, 1, 2)
+    return inverse
 
 
 def schur_complement(hessian: Array) -> Array:
@@ -377,7 +447,11 @@ def schur_complement(hessian: Array) -> Array:
     ff, fp, pp = hessian[:, :9, :9], hessian[:, :9, 9:], hessian[:, 9:, 9:]
     if not pp.shape[1]:
         return np.asarray(ff)
-    return np.asarray(ff - fp @ np.linalg.solve(pp, np.swapaxes(fp, 1, 2)))
+    inverse, well = _inverse(pp)
+    answers = inverse @ np.swapaxes(fp, 1, 2)
+    if not well.all():
+        answers[~well] = np.linalg.solve(pp[~well], np.swapaxes(fp[~well], 1, 2))
+    return np.asarray(ff - fp @ answers)
 
 
 def acoustic_stability(moduli: Array, planar: bool = False, directions: int = 64) -> Array:

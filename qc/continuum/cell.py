@@ -92,7 +92,7 @@ class SiteSum:
 
     def _bonds(self, f: Array, p: Array) -> tuple[Array, IntArray, IntArray]:
         """Return the bonds that any of these states needs: vectors, source, target."""
-        spread = 2.0 * np.sqrt(np.einsum("nsi,nsi->ns", p, p).max(axis=1))
+        spread = 2.0 * np.sqrt(np.einsum("nsi,nsi->sn", p, p).max(axis=0))
         reach = float(((self.potential.cutoff + spread) / smallest_stretch(f)).max())
         if reach > self._reach:
             self._grow(1.15 * reach)
