@@ -18,7 +18,7 @@ import numba
 import numpy as np
 
 from qc.continuum import CauchyBorn
-from qc.crystal import fcc
+from qc.crystal import fcc, hcp
 from qc.potentials import zhou2004
 
 
@@ -40,7 +40,37 @@ def rates(call: Callable[..., object], arguments: tuple[object, ...], n: int, re
         begin = clock()
         call(*arguments)
         found.append(1e-6 * n / (clock() - begin))
-    return f"{statistics.median(found):.2f} [{min(found):.2f}, {max(found):.2f}]"
+    return f"{statistics.median(found):.3f} [{min(found):.3f}, {max(found):.3f}]"
+
+
+def with_a_basis(elements: list[int], repeats: int, strain: float) -> None:
+    """Print the table of a crystal with a basis: cells at given shifts, and relaxed ones."""
+    potential = zhou2004("Mg")
+    rule = CauchyBorn(hcp("Mg", 3.2, 5.2), potential)
+    print(
+        "\nzhou2004 Mg, hcp, F as above; shifts of 0.01 N(0, 1) Angstrom, or relaxed from starts "
+        "within 0.001 N(0, 1) Angstrom of the relaxed ones, or from these; millions of elements a "
+        "second\n"
+    )
+    print("| elements | call | gradient | and d2E/dp2 | all second derivatives |")
+    print("|---|---|---|---|---|")
+    rng = np.random.default_rng(0)
+    for n in elements:
+        f = np.eye(3) + strain * rng.normal(size=(n, 3, 3))
+        away = rng.normal(size=(n, 2, 3))
+        away[:, 0] = 0.0
+        orders = ("gradient", "shifts", "full")
+        cells = [rates(rule.cell, (f, 0.01 * away, order), n, repeats) for order in orders]
+        print(f"| {n} | `deformed_cell` | {' | '.join(cells)} |", flush=True)
+        few = min(n, 2000)
+        part = (f[:few], 0.01 * away[:few])
+        cells = [rates(rule.cell.by_bonds, (*part, order), few, repeats) for order in orders]
+        print(f"| {few} | bonds one by one | {' | '.join(cells)} |", flush=True)
+        relaxed = rule.relaxed_shifts(f)
+        for name, start in (("near", relaxed + 1e-3 * away), ("relaxed", relaxed)):
+            cells = [rates(rule.condensed, (f, start, t), n, repeats) for t in (False, True)]
+            row = f"{cells[0]} | | {cells[1]}"
+            print(f"| {n} | `CauchyBorn.condensed`, {name} start | {row} |", flush=True)
 
 
 def main() -> None:
@@ -71,6 +101,7 @@ def main() -> None:
         ):
             cells = [rates(call, (*arguments, t), n, options.repeats) for t in (False, True)]
             print(f"| {n} | {name} | {' | '.join(cells)} |", flush=True)
+    with_a_basis(options.elements, options.repeats, options.strain)
 
 
 if __name__ == "__main__":
