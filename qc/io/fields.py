@@ -137,7 +137,9 @@ def _corner_map(model: QuasiContinuum) -> tuple[Array, Array]:
         own = np.flatnonzero((nodes >= 0).all(axis=(1, 2)))
         at = (model.predictor() + model.U)[nodes[own]]
         vertex = mesh.elements[own]
-        offsets = slipped_basis(mesh, far_field, vertex.ravel()).reshape(*vertex.shape, -1, 3)
+        offsets = slipped_basis(mesh, far_field, vertex.ravel()).reshape(
+            *vertex.shape, *basis.shape
+        )
         affine = np.einsum("eij,easj->easi", f[own], offsets)
         shifts[own] = (at - at[:, :, :1] - affine).mean(axis=1)
     return f, shifts

@@ -98,6 +98,20 @@ def cut_tetrahedra(points: Array, elements: IntArray, level: float) -> tuple[lis
             a, b = corner[:, p], corner[:, q]
             share = (height[a] / (height[a] - height[b]))[:, None]
             crossing.append(points[a, :2] + share * (points[b, :2] - points[a, :2]))
-        polygons.extend(np.stack(crossing, axis=1))
-        owners.append(which)
+        corners = np.stack(crossing, axis=1)
+        keep = _has_area(corners, extent)
+        polygons.extend(corners[keep])
+        owners.append(which[keep])
     return polygons, np.concatenate(owners) if owners else np.zeros(0, dtype=np.int64)
+
+
+def _has_area(polygons: Array, extent: float) -> NDArray[np.bool_]:
+    """Which of the polygons (n, k, 2) are more than a line or a point, for the eye.
+
+    Elements that only touch the plane leave slivers, which would be drawn as lines.
+    """
+    after = np.roll(polygons, -1, axis=1)
+    around = np.linalg.norm(after - polygons, axis=2).sum(axis=1)
+    cross = polygons[..., 0] * after[..., 1] - polygons[..., 1] * after[..., 0]
+    area = 0.5 * np.abs(cross.sum(axis=1))
+    return np.asarray((around > 1e-5 * extent) & (area > 1e-4 * around**2))

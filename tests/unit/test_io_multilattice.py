@@ -258,3 +258,28 @@ def test_pictures_are_drawn(silicon, screw, tmp_path):
     # Columns of the two sublattices, seen from the end, are closer than the cell is wide.
     a = screw.crystal.a
     assert _closest_in_view(screw, a) < 0.9 * a
+
+
+@pytest.mark.parametrize("scheme", ["cauchy-born", "atomistic", "bqcf"])
+def test_outputs_of_other_schemes(scheme):
+    a = 5.431
+    model = QuasiContinuum(
+        diamond("Si", a),
+        stillinger1985(),
+        far_field=HomogeneousStrain(STRAIN),
+        scheme=scheme,
+        core=6.0,
+        blend=5.0,
+        outer=16.0,
+    )
+    elements = element_fields(model)
+    atoms = atom_fields(model, elements=elements)
+    shifts = model.rule.relaxed_shifts(STRAIN[None])[0]
+    np.testing.assert_allclose(elements.shifts - shifts, 0.0, atol=1e-9)
+    site = model.rule.site_energies(STRAIN[None])[0, 0]
+    np.testing.assert_allclose(elements.site_energies, site, atol=1e-9)
+    np.testing.assert_allclose(atoms.site_energy, site, atol=1e-9)
+    m, s, _ = model.crystal.integer_coordinates(atoms.reference)
+    vertices = model.mesh.vertex_at(m) >= 0
+    assert (vertices & (s == 0)).sum() == (vertices & (s == 1)).sum() == model.mesh.n_vertices
+    assert (atoms.weight.max() == 0.0) == (scheme == "cauchy-born")
