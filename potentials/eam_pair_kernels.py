@@ -17,10 +17,13 @@ from typing import Any
 
 import numba
 import numpy as np
-from llvmlite import ir  # type: ignore[import-untyped]
+from numba.core import cgutils
 from numba.extending import intrinsic
 
 from qc.numerics.jit import kernel
+
+#: The builder that numba itself uses; naming its package would make it a requirement.
+ir = cgutils.ir
 
 #: Pairs whose splines are evaluated at once; a line of the table has as many coefficients.
 LANES = 8

@@ -256,7 +256,7 @@ def build_layout(
     n_v, n_sites = mesh.n_vertices, len(sites)
     element, weights = mesh.locate(sites)
     corners = np.where(element[:, None] >= 0, mesh.elements[element], 0)
-    sublattice_nodes = _sublattice_nodes(mesh, crystal.n_sublattices, corners[weights > 0])
+    sublattice_nodes = _sublattice_nodes(mesh, crystal.n_sublattices, corners[element >= 0])
     n_nodes = n_v + int((sublattice_nodes[:, 1:] >= 0).sum()) + n_extra
     rows = np.repeat(np.arange(n_sites), weights.shape[1])
     cols = np.where(weights > 0, sublattice_nodes[corners, s[:, None]], 0).ravel()
@@ -307,7 +307,11 @@ def build_layout(
 
 
 def _sublattice_nodes(mesh: SimplexMesh, n_sublattices: int, carriers: IntArray) -> IntArray:
-    """Return the numbers of nodes: vertices first, then further sublattices at ``carriers``."""
+    """Return the numbers of nodes: vertices first, then further sublattices at ``carriers``.
+
+    Carriers are all corners of elements, so that each belongs to an element whose vertices all
+    carry their sublattices, which ties them together.
+    """
     nodes = np.full((mesh.n_vertices, n_sublattices), -1, dtype=np.int64)
     nodes[:, 0] = np.arange(mesh.n_vertices)
     vertex = np.unique(carriers)
