@@ -100,7 +100,7 @@ class Potential(ABC):
 
     A family implements `site_energies`, `bond_gradients` and `bond_hessian_product`; forces,
     virial, Cauchy-Born stress and moduli are generic over these. A family may add fused kernels
-    for speed (`energy_forces`, `deformed_star`), which agree with the generic path to 1e-12
+    for speed (`energy_forces`, `deformed_star`, `deformed_cell`), which agree with the generic path to 1e-12
     relative.
 
     Attributes
