@@ -100,8 +100,8 @@ class Potential(ABC):
 
     A family implements `site_energies`, `bond_gradients` and `bond_hessian_product`; forces,
     virial, Cauchy-Born stress and moduli are generic over these. A family may add fused kernels
-    for speed (`energy_forces`, `deformed_star`, `deformed_cell`), which agree with the generic path to 1e-12
-    relative.
+    for speed (`energy_forces`, `deformed_star`, `deformed_cell`), which agree with the generic
+    path to 1e-12 relative.
 
     Attributes
     ----------
@@ -156,9 +156,7 @@ class Potential(ABC):
         if not first:
             empty = np.empty(0, dtype=np.int64)
             return BondHessians(empty, empty, np.empty((0, 3, 3)))
-        return BondHessians(
-            np.concatenate(first), np.concatenate(second), np.concatenate(blocks)
-        )
+        return BondHessians(np.concatenate(first), np.concatenate(second), np.concatenate(blocks))
 
     def energy_forces(
         self, positions: Array, types: IntArray, weights: Array, pairs: Pairs

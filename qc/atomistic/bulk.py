@@ -13,7 +13,7 @@ from ase import Atoms
 from ase.build import bulk as ase_bulk
 from numpy.typing import NDArray
 
-from qc.atomistic.bulk_cell import Cell, DefectEnergy, Report, one_thread, relax, silent
+from qc.atomistic.bulk_cell import Cell, DefectEnergy, Report, relax, silent
 from qc.atomistic.bulk_elasticity import Elasticity, elasticity
 from qc.atomistic.bulk_lattice import (
     STRUCTURES,
@@ -28,6 +28,7 @@ from qc.atomistic.phonons import ZonePoint, zone_phonons
 from qc.atomistic.surfaces import SURFACES, Surface, surface_energy
 from qc.crystal import Crystal
 from qc.errors import CrystalError, InputError, QCError, suggest
+from qc.numerics.threads import one_thread
 from qc.potentials import Potential
 
 __all__ = [

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
@@ -15,6 +13,7 @@ from qc.atomistic.bulk_minimise import minimise
 from qc.atomistic.energy import energy_forces
 from qc.atomistic.neighbours import VerletList, neighbour_list
 from qc.errors import ConvergenceError, NonFiniteError
+from qc.numerics.threads import one_thread
 from qc.potentials import Bonds, Potential
 
 Array = NDArray[np.float64]
@@ -26,17 +25,6 @@ FORCE_TOLERANCE = 1e-4
 
 #: Angstrom; extra reach of neighbour lists.
 _SKIN = 0.6
-
-
-@contextlib.contextmanager
-def one_thread() -> Iterator[None]:
-    """Run kernels on one thread meanwhile: cells of a few atoms are not worth waking others for."""
-    before = numba.get_num_threads()
-    numba.set_num_threads(1)
-    try:
-        yield
-    finally:
-        numba.set_num_threads(before)
 
 
 def silent(text: str) -> None:

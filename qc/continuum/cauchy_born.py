@@ -14,9 +14,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from qc.continuum.cell import CellResponse, Order, SiteSum, WholeCell, smallest_stretch
+from qc.continuum.cell import FEW, CellResponse, Order, SiteSum, WholeCell, smallest_stretch
 from qc.crystal import Crystal
 from qc.errors import InputError, NonFiniteError
+from qc.numerics.threads import threads_for
 from qc.potentials import Bonds, Potential
 
 Array = NDArray[np.float64]
@@ -338,10 +339,11 @@ class CauchyBorn:
     def _batch(self, f: Array, bonds: int, tangent: bool) -> tuple[Array, Array, Array | None]:
         star = self._star[:bonds]
         fused = getattr(self.potential, "deformed_star", None)
-        if fused is None:
-            return self._generic(f, star, tangent)
-        e, p, a = fused(f, star, self.site_type, self._star_types[:bonds], tangent=tangent)
-        return e, p, a
+        with threads_for(len(f), FEW):
+            if fused is None:
+                return self._generic(f, star, tangent)
+            e, p, a = fused(f, star, self.site_type, self._star_types[:bonds], tangent=tangent)
+            return e, p, a
 
     def _generic(self, f: Array, star: Array, tangent: bool) -> tuple[Array, Array, Array | None]:
         n, k = len(f), len(star)

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from qc.crystal import Crystal
 from qc.numerics.jit import kernel
+from qc.numerics.threads import threads_for
 from qc.potentials import Bonds, Potential
 
 Array = NDArray[np.float64]
@@ -28,6 +29,9 @@ IntArray = NDArray[np.int64]
 
 #: Bonds evaluated at once, so that memory stays bounded.
 CHUNK = 300_000
+
+#: Cells that one thread evaluates before another is awake.
+FEW = 64
 
 #: What is wanted beyond energy and gradients: nothing, d2E/dp2, or all second derivatives.
 Order = Literal["gradient", "shifts", "full"]
@@ -105,7 +109,8 @@ class SiteSum:
         if self._fused is None or not len(f):
             return self.by_bonds(f, p, order)
         vectors, source, target = self._bonds(f, p)
-        found = self._fused(f, p, vectors, source, target, self.types, order)
+        with threads_for(len(f), FEW):
+            found = self._fused(f, p, vectors, source, target, self.types, order)
         return CellResponse(*found)
 
     def by_bonds(self, f: Array, p: Array, order: Order = "gradient") -> CellResponse:
@@ -120,9 +125,10 @@ class SiteSum:
         step = max(CHUNK // max(len(vectors), 1), 1)
         for first in range(0, n, step):
             part = slice(first, min(first + step, n))
-            sites[part], df[part], dp[part], h = self._piece(
-                f[part], p[part], vectors, source, target, order
-            )
+            with threads_for(n, FEW):
+                sites[part], df[part], dp[part], h = self._piece(
+                    f[part], p[part], vectors, source, target, order
+                )
             if hessian is not None:
                 hessian[part] = h
         return CellResponse(sites, df, dp, hessian)

@@ -201,8 +201,15 @@ class Coupling:
         return h
 
     def with_far_field(self, far_field: FarField) -> Coupling:
-        """Return the coupling over the same layout for another predictor (a load step)."""
-        return Coupling(self.layout, self.rule, far_field, self.scheme)
+        """Return the coupling over the same layout for another predictor (a load step).
+
+        Sublattice shifts go on from where they are, changed as the predictor's are.
+        """
+        other = Coupling(self.layout, self.rule, far_field, self.scheme)
+        for old, new in ((self.blended, other.blended), (self._pure, other._pure)):
+            if old is not None and new is not None:
+                new.continuum.continue_from(old.continuum)
+        return other
 
 
 class _Terms:
