@@ -240,9 +240,9 @@ class ContinuumTerm:
         self._shifts = values.copy()
 
     def continue_from(self, other: ContinuumTerm) -> None:
-        """Start from another term's shifts, as far as they differ from its predictor's."""
+        """Start the next relaxation of the shifts from where another term's are."""
         if other._shifts.shape == self._shifts.shape:
-            self._shifts = self.shift0 + (other._shifts - other.shift0)
+            self._shifts = other._shifts.copy()
 
     def basis_displacement(self, u: Array, element: IntArray, sublattice: IntArray) -> Array:
         """Displacement of sublattices beyond that of the cell's middle and the predictor, (n, 3).

@@ -203,7 +203,7 @@ class Coupling:
     def with_far_field(self, far_field: FarField) -> Coupling:
         """Return the coupling over the same layout for another predictor (a load step).
 
-        Sublattice shifts go on from where they are, changed as the predictor's are.
+        Sublattice shifts go on from where they are.
         """
         other = Coupling(self.layout, self.rule, far_field, self.scheme)
         for old, new in ((self.blended, other.blended), (self._pure, other._pure)):
