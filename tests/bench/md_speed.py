@@ -4,7 +4,8 @@ Run with ``python tests/bench/md_speed.py``; prints tables in Markdown. Both pro
 functions (tables written from the potential, parameters with every digit), the same positions
 and velocities of an equilibrated crystal at 300 K, the same time step, NVE. Every figure is a
 process of its own; ours and LAMMPS's alternate; medians, and ranges in brackets. Ratios are of
-runs next to each other. Skins differ, each the one that the program is fastest with.
+runs next to each other. Skins are those that each program was fastest with of 0.35 to 2 Angstrom:
+0.5 for eam (0.8 lets a further shell of fcc into LAMMPS's list).
 
 The rival is the program ``lmp`` of the installed ``lammps`` package; ``--rival`` names another
 one, such as ``native=PATH``. ``--threads 2`` compares two threads with two MPI ranks.

@@ -82,7 +82,7 @@ def _triples(columns: str, tail: str) -> Callable[[Any, Path], str]:
 FAMILIES = {
     "eam": Family(
         "Cu", 63.546, 3.615, FCC, 2.0, "eam/alloy/opt", _setfl,
-        lambda: _potentials().zhou2004("Cu"), 0.8, 1.0,
+        lambda: _potentials().zhou2004("Cu"), 0.5, 0.5,
     ),
     "sw": Family(
         "Si", 28.0855, 5.431, DIAMOND, 1.0, "sw",
@@ -96,7 +96,7 @@ FAMILIES = {
     ),
     "lj": Family(
         "Ar", 39.948, 5.27, FCC, 2.0, "lj/cut/opt 8.5", lambda potential, folder: "* * 0.0104 3.4",
-        lambda: _potentials().LennardJones("Ar", 0.0104, 3.4, 8.5), 1.0, 1.0,
+        lambda: _potentials().LennardJones("Ar", 0.0104, 3.4, 8.5), 1.0, 0.5,
     ),
 }  # fmt: skip
 
