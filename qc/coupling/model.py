@@ -232,6 +232,10 @@ class QuasiContinuum:
         """Return the forces on the nodes, zero where they are held, (n_nodes, 3) eV/Angstrom."""
         return self.coupling.forces(self.U if u is None else u)
 
+    def energy_forces(self, u: Array | None = None) -> tuple[float, Array]:
+        """`energy` and `forces` in one evaluation; the energy is NaN for blended forces."""
+        return self.coupling.energy_forces(self.U if u is None else u)
+
     def hessian_product(self, u: Array, du: Array) -> Array:
         """Minus the derivative of the forces along ``du``, (n_nodes, 3) eV/Angstrom."""
         return self.coupling.hessian_product(u, du)
