@@ -307,3 +307,7 @@ class VerletList:
         self._cell, self._pbc, self._reference = new_cell, new_pbc, y.copy()
         self.rebuilds += 1
         return True
+
+    def reset(self) -> None:
+        """Make the list anew at the next `update`, whatever has moved."""
+        self._reference = None

@@ -132,6 +132,10 @@ class PairList:
         self.rebuilds += 1
         return True
 
+    def reset(self) -> None:
+        """Make the list anew at the next `update`, whatever has moved."""
+        self._n = -1
+
     def check_distinct(self) -> None:
         """Raise `InputError` naming the pair if two atoms of a pair are at one place now."""
         rows = np.repeat(np.arange(self.pairs.n_sites), np.diff(self.pairs.start))

@@ -74,6 +74,17 @@ class AtomisticTerm:
         # The list of the generic path: bonds of the active sites. It is made when first needed.
         self._list = VerletList(potential.cutoff, skin, cell=cell, pbc=pbc, rows=weights > 0)
 
+    def reset(self) -> None:
+        """Make the neighbour lists anew at the next evaluation.
+
+        Sums follow the order of a list, so two states agree to the last bit only with lists made
+        at the same positions.
+        """
+        self._kept = None
+        self._list.reset()
+        if self._field is not None:
+            self._field.list.reset()
+
     def positions(self, u: Array) -> Array:
         """Return the current positions of the patch, (n, 3) Angstrom."""
         return self.y0 + self.interpolation @ u

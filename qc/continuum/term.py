@@ -9,6 +9,7 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
+from qc.continuum import element_kernels
 from qc.continuum.cauchy_born import CauchyBorn
 from qc.errors import InputError, InvertedElementError, NonFiniteError
 from qc.mesh.build import shape_gradients
@@ -161,13 +162,13 @@ class ContinuumTerm:
         mean = np.asarray(far_field.mean_deformation)
         own = self._nodal
         if getattr(far_field, "is_homogeneous", False):
-            self.f0 = np.broadcast_to(mean, (len(self.point_element), 3, 3))
+            self.f0 = np.tile(mean, (len(self.point_element), 1, 1))
         else:
             corner = self.mesh.positions[self.elements][:, :, None] + self.mesh.crystal.basis
             flat = corner.reshape(-1, 3)
             y = (flat + far_field.displacement(flat)).reshape(corner.shape).mean(axis=2)
             at = np.einsum("qa,qac->qc", self._points, y[self.point_element])
-            self.f0 = np.eye(3) + far_field.gradient_at(at)
+            self.f0 = np.ascontiguousarray(np.eye(3) + far_field.gradient_at(at))
         self.shift0 = self.rule.predictor_shifts(mean, self.f0)
         if len(own):
             x = self.mesh.positions[self._point_nodes[:, 0]]
@@ -186,8 +187,12 @@ class ContinuumTerm:
 
     def _corrector_gradient(self, u: Array) -> Array:
         """Gradient of the corrector at every quadrature point, (n_q, 3, 3)."""
-        h = np.einsum("eai,eaj->eij", self.cells(u)[self.elements], self.gradients)
-        return np.asarray(h[self.point_element])
+        h = np.empty((len(self.point_element), 3, 3))
+        cells = np.ascontiguousarray(self.cells(u), dtype=np.float64)
+        element_kernels.point_gradients(
+            cells, self.elements, self.gradients, self.point_element, h
+        )
+        return h
 
     def deformation(self, u: Array) -> Array:
         """Deformation gradient at every quadrature point, (n_q, 3, 3)."""
@@ -197,8 +202,9 @@ class ContinuumTerm:
         if not np.isfinite(u).all():
             node = int(np.nonzero(~np.isfinite(u).all(axis=1))[0][0])
             raise NonFiniteError(f"displacement of node {node} is not finite")
-        f = self.deformation(u)
-        det = np.einsum("ni,ni->n", f[:, 0], np.cross(f[:, 1], f[:, 2]))
+        h = self._corrector_gradient(u)
+        f, det = np.empty_like(h), np.empty(len(h))
+        element_kernels.deform(self.f0, h, det, f)
         bad = np.nonzero(~(det > 0.05))[0]
         if len(bad):
             element = int(self.active[self.point_element[bad[0]]])
@@ -238,6 +244,11 @@ class ContinuumTerm:
                 f"shifts must be finite and of shape {self._shifts.shape}, got {values.shape}"
             )
         self._shifts = values.copy()
+
+    @property
+    def kept_shifts(self) -> Array:
+        """Shifts that the next relaxation starts from, (n_q, n_s, 3) Angstrom."""
+        return self._shifts.copy()
 
     def continue_from(self, other: ContinuumTerm) -> None:
         """Start the next relaxation of the shifts from where another term's are."""
@@ -325,16 +336,13 @@ class ContinuumTerm:
                 out[:, c] += sign * np.bincount(
                     self._point_nodes.ravel(), pull[:, :, c].ravel(), minlength=self.n_nodes
                 )
-        nodal = np.einsum("eij,eaj->eai", self._sum_points(weighted), self.gradients)
-        cells = np.empty((self.mesh.n_vertices, 3))
-        for c in range(3):
-            cells[:, c] = np.bincount(
-                self.elements.ravel(), nodal[:, :, c].ravel(), minlength=len(cells)
-            )
-        if self._average is None:
-            out[: len(cells)] += sign * cells
-        else:
-            out += sign * (self._average.T @ cells)
+        vertices = self.mesh.n_vertices
+        cells = out[:vertices] if self._average is None else np.zeros((vertices, 3))
+        element_kernels.add_forces(
+            weighted, self.elements, self.gradients, self.point_element, sign, cells
+        )
+        if self._average is not None:
+            out += self._average.T @ cells
 
     def _sum_points(self, values: Array) -> Array:
         """Sum over the quadrature points of each element."""

@@ -204,6 +204,21 @@ class Coupling:
         f[~self.layout.free] = 0.0
         return energy, f
 
+    @property
+    def kept_shifts(self) -> Array:
+        """Sublattice shifts that the next evaluation starts from, (n_q, n_s, 3) Angstrom."""
+        return (self.blended or self.pure).continuum.kept_shifts
+
+    @kept_shifts.setter
+    def kept_shifts(self, shifts: Array) -> None:
+        (self.blended or self.pure).continuum.set_shifts(shifts)
+
+    def reset(self) -> None:
+        """Make all neighbour lists anew at the next evaluation; see `AtomisticTerm.reset`."""
+        for terms in (self.blended, self._pure, self._blended_energy):
+            if terms is not None:
+                terms.atoms.reset()
+
     def hessian_product(self, u: Array, du: Array) -> Array:
         """Minus the derivative of the forces along ``du``, (n_nodes, 3), on the free unknowns."""
         self.evaluations += 1

@@ -1,0 +1,1 @@
+"""Molecular dynamics of models and atoms: Hamiltonian, Langevin, with heat and a ledger."""

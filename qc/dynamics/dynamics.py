@@ -1,0 +1,423 @@
+"""`Dynamics`: velocity Verlet and Langevin (BAOAB) with a ledger that closes at every step."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from ase import Atoms, units
+from numpy.typing import ArrayLike, NDArray
+
+from qc.coupling import QuasiContinuum
+from qc.dynamics import kernels
+from qc.dynamics.langevin import Exchange, FieldBath, Langevin, per_node
+from qc.dynamics.ledger import EnergyLedger
+from qc.dynamics.noise import NoiseStream
+from qc.dynamics.system import System, as_system
+from qc.dynamics.timestep import timestep_bound
+from qc.errors import InputError, NonFiniteError
+from qc.numerics.progress import Progress
+
+if TYPE_CHECKING:
+    from qc.dynamics.heat import HeatField
+
+Array = NDArray[np.float64]
+log = logging.getLogger(__name__)
+
+#: Stream of the noise that velocities are drawn from; baths take 1, 2, ...
+VELOCITIES = 0
+
+
+class Drive(Protocol):
+    """Something that changes a system's potential in time: a moving indenter, a growing load."""
+
+    name: str
+
+    def advance(self, system: System, x: Array, time: float) -> float:
+        """Go to a time with the system at ``x``; return the change of its energy there, eV."""
+
+
+@dataclass(frozen=True, eq=False)
+class Snapshot:
+    """Everything a run goes on from.
+
+    Attributes
+    ----------
+    step : int
+    x, v, forces : (n, 3) float64
+        Angstrom, Angstrom/time, eV/Angstrom.
+    potential : float, eV
+    extra : dict of str to array
+        State of the heat field (``field``) and of the continuum's shifts (``shifts``), if any.
+    ledger : dict
+        As `EnergyLedger.dump` gives it.
+    """
+
+    step: int
+    x: Array
+    v: Array
+    forces: Array
+    potential: float
+    extra: dict[str, Array]
+    ledger: dict[str, Any]
+
+
+class Dynamics:
+    """Molecular dynamics of a model or of ASE atoms.
+
+    Without baths it is velocity Verlet, symplectic and reversible; with them BAOAB, exact in the
+    friction-noise part. The ledger books energy at every step.
+
+    Parameters
+    ----------
+    subject : QuasiContinuum, ase.Atoms with a calculator, or System
+    timestep : float, ASE time
+        For instance ``2 * ase.units.fs``; refused beyond the stability bound.
+    baths : sequence of Langevin or FieldBath
+        Several may act at once, each on the nodes where it has friction.
+    field : HeatField, optional
+        Conducts along. `FieldBath` couples it to the nodes; its own by default, if one is there.
+    drives : sequence of Drive
+        What moves by itself, and does work.
+    seed : int
+        Of all noise; the same seed gives the same run, bit by bit, for any number of threads as
+        long as the forces are the same.
+    conduct_every : int
+        Steps between two of the field.
+    close_field : bool
+        The field takes over the energy that the discrete steps create (``integrator`` in the
+        ledger), in proportion to its capacity: mechanical and field energy together are then
+        constant to round-off.
+    velocities : (n, 3) float64, Angstrom/time, optional
+        At rest by default; see `set_temperature`.
+    check_timestep : bool
+        Ask for the stability bound, which costs some tens of force evaluations.
+
+    Attributes
+    ----------
+    step : int
+        Steps done.
+    x, v, forces : (n, 3) float64
+        State: Angstrom, Angstrom/time, eV/Angstrom.
+    potential : float, eV
+    ledger : EnergyLedger
+
+    Raises
+    ------
+    InputError
+        A time step that is not positive or beyond the bound, velocities of another shape or not
+        finite, two baths of one name.
+    CapabilityError
+        A scheme that blends forces; wrap it in `ModelSystem` with ``allow_nonconservative``.
+
+    Source: L. Verlet, Phys. Rev. 159 (1967) 98; W. C. Swope et al., J. Chem. Phys. 76 (1982) 637;
+    B. Leimkuhler & C. Matthews, Appl. Math. Res. Express 2013 (2013) 34.
+    """
+
+    def __init__(
+        self,
+        subject: QuasiContinuum | Atoms | System,
+        timestep: float,
+        *,
+        baths: Sequence[Langevin | FieldBath] = (),
+        field: HeatField | None = None,
+        drives: Sequence[Drive] = (),
+        seed: int = 0,
+        conduct_every: int = 1,
+        close_field: bool = True,
+        velocities: ArrayLike | None = None,
+        check_timestep: bool = True,
+    ) -> None:
+        self.system = system = as_system(subject)
+        if not (np.isfinite(timestep) and timestep > 0.0):
+            raise InputError(f"timestep must be positive and finite, got {timestep}")
+        if conduct_every < 1:
+            raise InputError(f"conduct_every must be at least 1, got {conduct_every}")
+        self.timestep, self.seed = float(timestep), int(seed)
+        if check_timestep:
+            self._refuse_beyond(timestep_bound(system))
+        n = len(system.masses)
+        inverse = np.where(system.masses > 0.0, 1.0 / np.maximum(system.masses, 1e-300), 0.0)
+        self._inverse = np.ascontiguousarray(np.where(system.free, inverse[:, None], 0.0))
+        self._masses = np.where(system.masses > 0.0, system.masses, 0.0)
+        self.x = np.array(system.coordinates, dtype=np.float64)
+        self.v = np.zeros((n, 3))
+        self._spare_x, self._spare_v = np.empty((n, 3)), np.empty((n, 3))
+        if velocities is not None:
+            given = np.asarray(velocities, dtype=np.float64)
+            if given.shape != (n, 3) or not np.isfinite(given).all():
+                raise InputError(f"velocities must be finite and of shape ({n}, 3)")
+            self.v = np.where(system.free, given, 0.0)
+        self.field = field
+        for bath in baths:
+            if isinstance(bath, FieldBath):
+                if self.field not in (None, bath.field):
+                    raise InputError("two heat fields in one run")
+                self.field = bath.field
+        self.baths, self.drives = tuple(baths), tuple(drives)
+        names = [bath.name for bath in self.baths] + [drive.name for drive in self.drives]
+        if len(set(names)) < len(names):
+            raise InputError(f"baths and drives share a name: {', '.join(names)}")
+        self._exchanges = [self._exchange(k, bath) for k, bath in enumerate(self.baths)]
+        self.conduct_every, self.close_field = int(conduct_every), bool(close_field)
+        self.step = 0
+        self.ledger = EnergyLedger()
+        self.potential, self.forces = self._evaluate(self.x)
+        self.open_ledger()
+
+    def _refuse_beyond(self, bound: float) -> None:
+        if self.timestep > bound:
+            raise InputError(
+                f"timestep {self.timestep / units.fs:.3g} fs is beyond the stability bound of "
+                f"{bound / units.fs:.3g} fs (2 over the largest frequency)"
+            )
+        if self.timestep > 0.6 * bound:
+            log.warning(
+                "timestep %.3g fs is close to the stability bound of %.3g fs; anharmonic motion "
+                "may cross it",
+                self.timestep / units.fs,
+                bound / units.fs,
+            )
+
+    def _exchange(self, index: int, bath: Langevin | FieldBath) -> Exchange:
+        noise = NoiseStream(self.seed, index + 1) if bath.noise else None
+        if isinstance(bath, FieldBath):
+            given = bath.field.node_temperatures
+        else:
+            constant = per_node("temperature", bath.temperature, len(self.system.masses))
+
+            def given() -> Array:
+                return constant
+
+        return Exchange(self.system, bath.friction, self.timestep, noise, given)
+
+    def _evaluate(self, x: Array) -> tuple[float, Array]:
+        energy, forces = self.system.energy_forces(x)
+        if not np.isfinite(energy):
+            raise NonFiniteError(f"the energy is not finite after {self.step} steps")
+        return energy, forces
+
+    # -- state ------------------------------------------------------------------------------------
+
+    @property
+    def time(self) -> float:
+        """Time since step 0, in ASE time."""
+        return self.step * self.timestep
+
+    @property
+    def kinetic(self) -> float:
+        """Kinetic energy, eV."""
+        return float(kernels.kinetic(self.v, self._masses))
+
+    def temperature(self, nodes: ArrayLike | None = None) -> float:
+        """Kinetic temperature of all moving nodes or of some (indices or mask), K."""
+        part = slice(None) if nodes is None else np.asarray(nodes)
+        v, m, free = self.v[part], self._masses[part], self.system.free[part]
+        count = int(free.sum())
+        return float(np.einsum("n,ni,ni->", m, v, v)) / (count * units.kB) if count else 0.0
+
+    @property
+    def momentum(self) -> Array:
+        """Total momentum, (3,) u Angstrom/time."""
+        return np.asarray(self._masses @ self.v)
+
+    def set_temperature(self, temperature: float | ArrayLike, *, at_rest: bool = False) -> None:
+        """Draw velocities from the Maxwell-Boltzmann distribution, and open the ledger anew.
+
+        Parameters
+        ----------
+        temperature : float or (n,) float64, K
+        at_rest : bool
+            Take away the motion of the whole, for systems that nothing holds.
+
+        Raises
+        ------
+        InputError
+            A temperature that is negative or not finite.
+        """
+        n = len(self._masses)
+        kelvin = per_node("temperature", temperature, n)
+        if not (np.isfinite(kelvin).all() and (kelvin >= 0.0).all()):
+            raise InputError("temperature must be zero or positive and finite")
+        xi = NoiseStream(self.seed, VELOCITIES).normal(self.step, (n, 3))
+        self.v = np.sqrt(units.kB * kelvin)[:, None] * np.sqrt(self._inverse) * xi
+        if at_rest:
+            moving = np.where(self.system.free, self._masses[:, None], 0.0)
+            self.v -= np.where(self.system.free, (moving * self.v).sum(0) / moving.sum(0), 0.0)
+        self.open_ledger()
+
+    def set_state(self, x: ArrayLike | None = None, v: ArrayLike | None = None) -> None:
+        """Put the system somewhere, evaluate it, and open the ledger anew."""
+        if x is not None:
+            self.x = np.array(x, dtype=np.float64).reshape(self.x.shape)
+        if v is not None:
+            self.v = np.where(self.system.free, np.asarray(v, dtype=np.float64), 0.0)
+        self.potential, self.forces = self._evaluate(self.x)
+        self.system.coordinates = self.x.copy()
+        self.open_ledger()
+
+    def open_ledger(self) -> None:
+        """Begin the books with the state as it is."""
+        self.ledger.open(self.kinetic, self.potential, self._field_energy())
+
+    def reverse(self) -> None:
+        """Turn the velocities round: without noise the run goes back the way it came."""
+        self.v = -self.v
+
+    def _field_energy(self) -> float:
+        return 0.0 if self.field is None else float(self.field.total_energy())
+
+    # -- steps ------------------------------------------------------------------------------------
+
+    def run(
+        self,
+        steps: int,
+        callback: Callable[[Dynamics], bool | None] | None = None,
+        every: int = 1,
+    ) -> int:
+        """Do some steps; return how many were done.
+
+        Parameters
+        ----------
+        steps : int
+        callback : callable, optional
+            Called with the dynamics after every ``every`` steps, counted from step 0; returning
+            True stops.
+        every : int
+
+        Raises
+        ------
+        NonFiniteError, InvertedElementError
+            The run has gone wrong; the state is that of the last good step.
+        InputError
+            A number of steps or an interval out of range.
+        """
+        if steps < 0 or every < 1:
+            raise InputError(f"steps must not be negative nor every below 1, got {steps}, {every}")
+        done = 0
+        with Progress("dynamics") as progress:
+            while done < steps:
+                self._advance()
+                done += 1
+                if progress.active and done % 10 == 0:
+                    progress.update(
+                        f"step {self.step}, {self.temperature():.1f} K, energy "
+                        f"{self.ledger.total:.6f} eV, books {self.ledger.closure:+.1e}"
+                    )
+                if callback is not None and self.step % every == 0 and callback(self):
+                    break
+        self.system.coordinates = self.x.copy()
+        return done
+
+    def _advance(self) -> None:
+        """Do one step; what fails leaves the state as it was."""
+        h, x, v = self.timestep, self._spare_x, self._spare_v
+        created = kernels.kick(self.v, self.forces, self._inverse, self._masses, 0.5 * h, v)
+        booked: list[tuple[str, str, float]] = []
+        field_before = None if self.field is None else self.field.state()
+        try:
+            if self._exchanges:
+                kernels.drift(self.x, v, 0.5 * h, x)
+                for bath, exchange in zip(self.baths, self._exchanges, strict=True):
+                    booked += self._exchange_heat(bath, exchange, v)
+                kernels.drift(x, v, 0.5 * h, x)
+            else:
+                kernels.drift(self.x, v, h, x)
+            work = 0.0
+            for drive in self.drives:
+                done = drive.advance(self.system, x, self.time + h)
+                booked.append(("work", drive.name, done))
+                work += done
+            potential, forces = self._evaluate(x)
+            created += kernels.kick(v, forces, self._inverse, self._masses, 0.5 * h, v)
+            created += potential - self.potential - work
+            booked.append(("integrator", "integrator", created))
+            booked += self._field_step(created)
+        except Exception:
+            if self.field is not None and field_before is not None:
+                self.field.set_state(field_before)
+            for drive in self.drives:
+                drive.advance(self.system, self.x, self.time)
+            raise
+        self._spare_x, self._spare_v = self.x, self.v
+        self.x, self.v, self.forces, self.potential = x, v, forces, potential
+        self.step += 1
+        for entry in booked:
+            self.ledger.book(*entry)
+        self.ledger.set_state(self.kinetic, potential, self._field_energy())
+
+    def _exchange_heat(
+        self, bath: Langevin | FieldBath, exchange: Exchange, v: Array
+    ) -> list[tuple[str, str, float]]:
+        heat, entropy = exchange(v, self.step)
+        if isinstance(bath, FieldBath):
+            gained = np.zeros(len(self._masses))
+            gained[exchange.nodes] = exchange.heat
+            return [("entropy", bath.name, bath.field.receive(gained))]
+        return [("heat", bath.name, heat), ("entropy", bath.name, entropy)]
+
+    def _field_step(self, created: float) -> list[tuple[str, str, float]]:
+        """Conduct, and hand the integrator's error to the field."""
+        if self.field is None:
+            return []
+        booked: list[tuple[str, str, float]] = []
+        if (self.step + 1) % self.conduct_every == 0:
+            done = self.field.conduct(self.conduct_every * self.timestep)
+            booked += [
+                ("boundary", "temperature", done.heat_through_temperatures),
+                ("boundary", "flux", done.heat_through_fluxes),
+                ("entropy", "conduction", done.entropy_production),
+            ]
+        if self.close_field:
+            entropy = self.field.deposit(-created)
+            booked += [("integrator", "field", -created), ("entropy", "integrator", entropy)]
+        return booked
+
+    # -- snapshots --------------------------------------------------------------------------------
+
+    def snapshot(self) -> Snapshot:
+        """Return the state of the run.
+
+        The neighbour lists are made anew at the next step, here as in a run that goes on from the
+        snapshot, so that both agree to the last bit.
+        """
+        extra: dict[str, Array] = {}
+        if self.field is not None:
+            extra["field"] = np.array(self.field.state())
+        model = getattr(self.system, "model", None)
+        if model is not None and model.rule.has_shifts:
+            extra["shifts"] = model.coupling.kept_shifts
+        self.system.reset()
+        return Snapshot(
+            self.step, self.x.copy(), self.v.copy(), self.forces.copy(), self.potential, extra,
+            self.ledger.dump(),
+        )  # fmt: skip
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """Go on from a snapshot of a run of the same system and settings.
+
+        Raises
+        ------
+        InputError
+            It belongs to another number of nodes, or to a run with or without a heat field.
+        """
+        if snapshot.x.shape != self.x.shape:
+            raise InputError(f"a snapshot of {len(snapshot.x)} nodes for {len(self.x)}")
+        if (self.field is None) == ("field" in snapshot.extra):
+            raise InputError("the snapshot and the run differ in having a heat field")
+        if self.field is not None:
+            self.field.set_state(snapshot.extra["field"])
+        self.step = snapshot.step
+        self.x, self.v = snapshot.x.copy(), snapshot.v.copy()
+        self.forces, self.potential = snapshot.forces.copy(), snapshot.potential
+        self.system.coordinates = self.x.copy()
+        for drive in self.drives:
+            drive.advance(self.system, self.x, self.time)
+        self.system.reset()
+        model = getattr(self.system, "model", None)
+        if model is not None and "shifts" in snapshot.extra:
+            model.coupling.kept_shifts = snapshot.extra["shifts"]
+        self.ledger = EnergyLedger.load(snapshot.ledger)

@@ -1,0 +1,83 @@
+"""Friction fields: how strongly each node of a model is tied to a bath."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+
+from qc.coupling import QuasiContinuum
+from qc.errors import InputError
+
+Array = NDArray[np.float64]
+
+
+def atoms_only(model: QuasiContinuum, friction: float) -> Array:
+    """Friction on what is atom: ``friction (1 - beta)``, (n_nodes,) 1/time."""
+    return check_rate(friction) * (1.0 - model.coupling.beta_nodes)
+
+
+def continuum_only(model: QuasiContinuum, friction: float) -> Array:
+    """Friction on what is continuum: ``friction beta``, (n_nodes,) 1/time."""
+    return check_rate(friction) * model.coupling.beta_nodes
+
+
+def stadium(
+    model: QuasiContinuum, friction: float, width: float | None = None, power: float = 2.0
+) -> Array:
+    """Friction that grows towards the outer boundary and absorbs what travels there.
+
+    ``friction (1 - d / width)^power`` at a distance d from the held boundary, nothing further in:
+    a wave meets no step that would send it back.
+
+    Parameters
+    ----------
+    model : QuasiContinuum
+    friction : float, 1/time
+        At the boundary.
+    width : float, Angstrom, optional
+        By default from the end of the blend to the boundary.
+    power : float
+
+    Returns
+    -------
+    (n_nodes,) float64
+
+    Raises
+    ------
+    InputError
+        A friction that is negative or not finite, a width or power that is not positive, or a
+        model that nothing holds.
+
+    Source: S. Qu, V. Shastry, W. A. Curtin & R. E. Miller, Modelling Simul. Mater. Sci. Eng. 13
+    (2005) 1101, whose ramp is linear.
+    """
+    rate = check_rate(friction)
+    for name, value in (("width", width), ("power", power)):
+        if value is not None and not (np.isfinite(value) and value > 0):
+            raise InputError(f"{name} must be positive and finite, got {value}")
+    layout = model.layout
+    held = ~layout.free[: model.mesh.n_vertices].any(axis=1) & model.mesh.boundary
+    if not held.any():
+        raise InputError("nothing holds this model: a stadium needs an outer boundary")
+    at = layout.node_positions
+    dim = model.crystal.dim
+    distance = cKDTree(model.mesh.positions[held][:, :dim]).query(at[:, :dim])[0]
+    if width is None:
+        blend = layout.blend
+        inside = blend.centres.distance(at) <= blend.outer
+        width = float(distance[inside].min()) if inside.any() else float(distance.max())
+    return rate * np.clip(1.0 - distance / width, 0.0, 1.0) ** power
+
+
+def check_rate(friction: float) -> float:
+    """Return a friction in 1/time.
+
+    Raises
+    ------
+    InputError
+        It is negative or not finite.
+    """
+    if not (np.isfinite(friction) and friction >= 0.0):
+        raise InputError(f"friction must be zero or positive, got {friction}")
+    return float(friction)
