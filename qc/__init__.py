@@ -10,7 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from qc import crystal, errors, io, loads, mesh, potentials, verify
+    from qc import crystal, dynamics, errors, io, loads, mesh, potentials, verify
     from qc.adapters.ase import PotentialCalculator
     from qc.adapters.ase_qc import QCCalculator
     from qc.coupling import QuasiContinuum
@@ -25,6 +25,7 @@ _PUBLIC: dict[str, tuple[str, str | None]] = {
     "QCCalculator": ("qc.adapters.ase_qc", "QCCalculator"),
     "QuasiContinuum": ("qc.coupling", "QuasiContinuum"),
     "crystal": ("qc.crystal", None),
+    "dynamics": ("qc.dynamics", None),
     "errors": ("qc.errors", None),
     "io": ("qc.io", None),
     "loads": ("qc.loads", None),
@@ -41,6 +42,7 @@ __all__ = [
     "QuasiContinuum",
     "__version__",
     "crystal",
+    "dynamics",
     "errors",
     "io",
     "loads",

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from qc.atomistic.field import ForceField
 from qc.atomistic.neighbours import VerletList
+from qc.atomistic.pairs import PairList
 from qc.errors import NonFiniteError
 from qc.potentials import Bonds, Potential
 
@@ -71,19 +72,32 @@ class AtomisticTerm:
         self._kept: tuple[Array, Array, Array] | None = None
         if potential.pair_list != "none" and not self.empty:
             self._field = ForceField(potential, types, weights, cell, pbc, skin)
+        self._seen = 0
+        self._made_at: Array | None = None
         # The list of the generic path: bonds of the active sites. It is made when first needed.
         self._list = VerletList(potential.cutoff, skin, cell=cell, pbc=pbc, rows=weights > 0)
 
-    def reset(self) -> None:
-        """Make the neighbour lists anew at the next evaluation.
+    @property
+    def list_positions(self) -> Array | None:
+        """Where the patch was when its neighbour list was made, (n, 3) Angstrom; None before.
 
-        Sums follow the order of a list, so two states agree to the last bit only with lists made
-        at the same positions.
+        Sums follow the order of a list, so states agree to the last bit only with equal lists.
         """
-        self._kept = None
-        self._list.reset()
-        if self._field is not None:
-            self._field.list.reset()
+        return None if self._made_at is None else self._made_at.copy()
+
+    def make_list(self, positions: Array | None) -> None:
+        """Make the neighbour list anew: at positions (n, 3) now, or for None when it is needed."""
+        self._kept = self._made_at = None
+        lists: VerletList | PairList = self._list if self._field is None else self._field.list
+        lists.reset()
+        if positions is not None and not self.empty:
+            y = np.ascontiguousarray(positions, dtype=np.float64)
+            lists.update(y)
+            self._seen, self._made_at = lists.rebuilds, y.copy()
+
+    def _note_list(self, lists: VerletList | PairList, y: Array) -> None:
+        if lists.rebuilds != self._seen:
+            self._seen, self._made_at = lists.rebuilds, y.copy()
 
     def positions(self, u: Array) -> Array:
         """Return the current positions of the patch, (n, 3) Angstrom."""
@@ -109,11 +123,14 @@ class AtomisticTerm:
             except NonFiniteError as error:
                 raise NonFiniteError(f"patch {error}") from error
             self._kept = y, energies[self.active], forces
+            self._note_list(self._field.list, y)
         return self._kept[1].copy(), self._kept[2].copy()
 
     def _bonds(self, y: Array) -> tuple[Bonds, IntArray, IntArray]:
         """Bonds of the active sites only, with the sites at both ends."""
         self._list.update(y)
+        if self._field is None:
+            self._note_list(self._list, y)
         found = self._list.list
         # The other rows are empty.
         start = found.start[np.append(self.active, len(y))]

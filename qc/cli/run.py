@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
-import signal
 import sys
-import threading
-from collections.abc import Iterator
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from qc.errors import CheckpointError, InputError, NonFiniteError
+from qc.io.signals import Stop, signals
 
 if TYPE_CHECKING:
     from qc.io.rundir import RunDirectory
@@ -132,7 +128,7 @@ class _Runner:
     def __init__(self, setup: Setup, directory: RunDirectory, quiet: bool) -> None:
         self.setup, self.directory, self.quiet = setup, directory, quiet
         self.last: LoadStep | None = None
-        self.stopped: int | None = None
+        self.stopped = Stop()
 
     def run(self, start: int) -> int:
         from qc.statics.loadpath import follow
@@ -140,7 +136,7 @@ class _Runner:
         case, model = self.setup.case, self.setup.model
         solver = case.solver
         status, reason, code = "complete", "", OK
-        with self._signals():
+        with signals() as self.stopped:
             try:
                 path = follow(
                     model,
@@ -168,27 +164,27 @@ class _Runner:
             print(summary(self.setup, self.directory, reason))
         if status not in ("complete", "interrupted"):
             print(f"qc run: {status}: {reason}", file=sys.stderr)
-        if self.stopped is not None:
-            word = "interrupted" if self.stopped == signal.SIGINT else "terminated"
+        if self.stopped:
             print(
-                f"qc run: {word}; the state is in {self.directory.checkpoint}, go on with --resume",
+                f"qc run: {self.stopped.word}; the state is in {self.directory.checkpoint}, go on "
+                "with --resume",
                 file=sys.stderr,
             )
         return code
 
     def _outcome(self, path: LoadPath) -> tuple[str, str, int]:
-        if self.stopped is not None and not path.complete:
-            return "interrupted", path.reason, 128 + self.stopped
-        self.stopped = None
+        if self.stopped.number is not None and not path.complete:
+            return "interrupted", path.reason, 128 + self.stopped.number
+        self.stopped.number = None
         if path.complete:
             return "complete", path.reason, OK
         return "not converged", path.reason, FAILED
 
     def _iteration(self, entry: Iteration) -> bool:
-        return self.stopped is not None
+        return bool(self.stopped)
 
     def _step(self, step: LoadStep) -> bool:
-        if self.stopped is not None and not step.result.converged:
+        if self.stopped and not step.result.converged:
             self.directory.save(step.model, step.index, relaxing=True)
             return True
         record = self.directory.record(step)
@@ -201,26 +197,7 @@ class _Runner:
                 f"{step.result.reason}",
                 file=sys.stderr,
             )
-        return self.stopped is not None
-
-    @contextlib.contextmanager
-    def _signals(self) -> Iterator[None]:
-        """Stop at the next iteration on the first signal, at once on the second."""
-
-        def stop(number: int, frame: FrameType | None) -> None:
-            if self.stopped is not None:
-                raise KeyboardInterrupt
-            self.stopped = number
-
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-        before = {s: signal.signal(s, stop) for s in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+        return bool(self.stopped)
 
 
 def summary(setup: Setup, directory: RunDirectory, reason: str) -> str:

@@ -213,11 +213,14 @@ class Coupling:
     def kept_shifts(self, shifts: Array) -> None:
         (self.blended or self.pure).continuum.set_shifts(shifts)
 
-    def reset(self) -> None:
-        """Make all neighbour lists anew at the next evaluation; see `AtomisticTerm.reset`."""
-        for terms in (self.blended, self._pure, self._blended_energy):
-            if terms is not None:
-                terms.atoms.reset()
+    @property
+    def list_positions(self) -> Array | None:
+        """Patch positions at which the neighbour list was made; see `AtomisticTerm`."""
+        return (self.blended or self.pure).atoms.list_positions
+
+    def make_list(self, positions: Array | None) -> None:
+        """Make the neighbour list anew; see `AtomisticTerm.make_list`."""
+        (self.blended or self.pure).atoms.make_list(positions)
 
     def hessian_product(self, u: Array, du: Array) -> Array:
         """Minus the derivative of the forces along ``du``, (n_nodes, 3), on the free unknowns."""

@@ -1,1 +1,29 @@
 """Molecular dynamics of models and atoms: Hamiltonian, Langevin, with heat and a ledger."""
+
+from qc.dynamics.dynamics import Drive, Dynamics, Snapshot
+from qc.dynamics.friction import atoms_only, continuum_only, stadium
+from qc.dynamics.langevin import FieldBath, Langevin
+from qc.dynamics.ledger import EnergyLedger
+from qc.dynamics.noise import NoiseStream
+from qc.dynamics.system import AtomsSystem, ModelSystem, System, as_system, scaled_masses
+from qc.dynamics.timestep import largest_frequency, timestep_bound
+
+__all__ = [
+    "AtomsSystem",
+    "Drive",
+    "Dynamics",
+    "EnergyLedger",
+    "FieldBath",
+    "Langevin",
+    "ModelSystem",
+    "NoiseStream",
+    "Snapshot",
+    "System",
+    "as_system",
+    "atoms_only",
+    "continuum_only",
+    "largest_frequency",
+    "scaled_masses",
+    "stadium",
+    "timestep_bound",
+]

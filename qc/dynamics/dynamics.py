@@ -51,7 +51,8 @@ class Snapshot:
         Angstrom, Angstrom/time, eV/Angstrom.
     potential : float, eV
     extra : dict of str to array
-        State of the heat field (``field``) and of the continuum's shifts (``shifts``), if any.
+        State of the heat field (``field``), and what the system remembers: sublattice shifts, and
+        where its neighbour list was made.
     ledger : dict
         As `EnergyLedger.dump` gives it.
     """
@@ -262,6 +263,19 @@ class Dynamics:
     def open_ledger(self) -> None:
         """Begin the books with the state as it is."""
         self.ledger.open(self.kinetic, self.potential, self._field_energy())
+        # Every account is there from the start, so that tables have all their columns.
+        for bath in self.baths:
+            if isinstance(bath, Langevin):
+                self.ledger.book("heat", bath.name, 0.0)
+            self.ledger.book("entropy", bath.name, 0.0)
+        if self.field is not None:
+            for name in ("temperature", "flux"):
+                self.ledger.book("boundary", name, 0.0)
+            self.ledger.book("entropy", "conduction", 0.0)
+        for drive in self.drives:
+            self.ledger.book("work", drive.name, 0.0)
+        self.ledger.book("remeshing", "remeshing", 0.0)
+        self.ledger.book("integrator", "integrator", 0.0)
 
     def reverse(self) -> None:
         """Turn the velocities round: without noise the run goes back the way it came."""
@@ -379,18 +393,10 @@ class Dynamics:
     # -- snapshots --------------------------------------------------------------------------------
 
     def snapshot(self) -> Snapshot:
-        """Return the state of the run.
-
-        The neighbour lists are made anew at the next step, here as in a run that goes on from the
-        snapshot, so that both agree to the last bit.
-        """
-        extra: dict[str, Array] = {}
+        """Return the state of the run; one that goes on from it agrees to the last bit."""
+        extra = self.system.memory()
         if self.field is not None:
             extra["field"] = np.array(self.field.state())
-        model = getattr(self.system, "model", None)
-        if model is not None and model.rule.has_shifts:
-            extra["shifts"] = model.coupling.kept_shifts
-        self.system.reset()
         return Snapshot(
             self.step, self.x.copy(), self.v.copy(), self.forces.copy(), self.potential, extra,
             self.ledger.dump(),
@@ -416,8 +422,5 @@ class Dynamics:
         self.system.coordinates = self.x.copy()
         for drive in self.drives:
             drive.advance(self.system, self.x, self.time)
-        self.system.reset()
-        model = getattr(self.system, "model", None)
-        if model is not None and "shifts" in snapshot.extra:
-            model.coupling.kept_shifts = snapshot.extra["shifts"]
+        self.system.remember({k: v for k, v in snapshot.extra.items() if k != "field"})
         self.ledger = EnergyLedger.load(snapshot.ledger)

@@ -48,8 +48,11 @@ class System(Protocol):
     def hessian_product(self, x: Array, dx: Array) -> Array:
         """Minus the derivative of the forces along ``dx``, (n, 3) eV/Angstrom."""
 
-    def reset(self) -> None:
-        """Forget what depends on the way here (neighbour lists)."""
+    def memory(self) -> dict[str, Array]:
+        """Return what the next evaluation depends on besides the coordinates, to the last bit."""
+
+    def remember(self, memory: dict[str, Array]) -> None:
+        """Take what `memory` gave."""
 
 
 class ModelSystem:
@@ -124,9 +127,21 @@ class ModelSystem:
         """Minus the derivative of the forces along ``dx``, (n_nodes, 3) eV/Angstrom."""
         return self.model.hessian_product(x, dx)
 
-    def reset(self) -> None:
-        """Make the neighbour lists anew at the next evaluation."""
-        self.model.coupling.reset()
+    def memory(self) -> dict[str, Array]:
+        """Return where the neighbour list was made, and the shifts of the last evaluation."""
+        coupling, out = self.model.coupling, {}
+        made = coupling.list_positions
+        if made is not None:
+            out["list"] = made
+        if self.model.rule.has_shifts:
+            out["shifts"] = coupling.kept_shifts
+        return out
+
+    def remember(self, memory: dict[str, Array]) -> None:
+        """Make the neighbour list where it was made, and start shifts from where they were."""
+        self.model.coupling.make_list(memory.get("list"))
+        if "shifts" in memory:
+            self.model.coupling.kept_shifts = memory["shifts"]
 
 
 class AtomsSystem:
@@ -212,7 +227,11 @@ class AtomsSystem:
         change = self.energy_forces(x - step)[1] - self.energy_forces(x + step)[1]
         return change * (0.5 * size / self.STEP)
 
-    def reset(self) -> None:
+    def memory(self) -> dict[str, Array]:
+        """Return nothing: what a calculator remembers is its own."""
+        return {}
+
+    def remember(self, memory: dict[str, Array]) -> None:
         """Make the calculator forget its last results."""
         if hasattr(self.atoms.calc, "reset"):
             self.atoms.calc.reset()

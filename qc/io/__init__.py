@@ -13,6 +13,15 @@ if TYPE_CHECKING:
     from qc.io.case import load_case
     from qc.io.checkpoint import Checkpoint, read_checkpoint, restore, write_checkpoint
     from qc.io.extxyz import write_extxyz
+    from qc.io.molecular import (
+        Outcome,
+        read_dynamics,
+        read_history,
+        restore_dynamics,
+        run_dynamics,
+        write_dynamics,
+    )
+    from qc.io.plots import draw_ledger
     from qc.io.result import write_result
     from qc.io.setup import set_up
     from qc.io.structures import read_structure
@@ -20,12 +29,19 @@ if TYPE_CHECKING:
 
 _HOME = {
     "Checkpoint": "checkpoint",
+    "Outcome": "molecular",
+    "draw_ledger": "plots",
     "load_case": "case",
     "read_checkpoint": "checkpoint",
+    "read_dynamics": "molecular",
+    "read_history": "molecular",
     "read_structure": "structures",
     "restore": "checkpoint",
+    "restore_dynamics": "molecular",
+    "run_dynamics": "molecular",
     "set_up": "setup",
     "write_checkpoint": "checkpoint",
+    "write_dynamics": "molecular",
     "write_extxyz": "extxyz",
     "write_pvd": "vtk",
     "write_result": "result",
@@ -34,12 +50,19 @@ _HOME = {
 
 __all__ = [
     "Checkpoint",
+    "Outcome",
+    "draw_ledger",
     "load_case",
     "read_checkpoint",
+    "read_dynamics",
+    "read_history",
     "read_structure",
     "restore",
+    "restore_dynamics",
+    "run_dynamics",
     "set_up",
     "write_checkpoint",
+    "write_dynamics",
     "write_extxyz",
     "write_pvd",
     "write_result",

@@ -3,13 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
-import math
 import os
-import re
-import struct
-import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from qc.coupling import QuasiContinuum
 from qc.errors import CheckpointError
+from qc.io.archive import pack, unpack
 from qc.io.files import write_atomically
 
 Array = NDArray[np.float64]
@@ -29,14 +25,6 @@ SCHEMA = 2
 
 #: Members of the archive besides the checksum, with the types they may have.
 _MEMBERS = {"header": "|u1", "displacements": "<f8", "shifts": "<f8", "deformations": "<f8"}
-
-#: A header longer than this is no header, Bytes.
-_LONGEST_HEADER = 64 << 20
-
-_NPY_HEADER = re.compile(
-    rb"\{'descr': '([<|][a-z][0-9]{1,2})', 'fortran_order': False, "
-    rb"'shape': \(((?:[0-9]{1,18}, ?)*(?:[0-9]{1,18})?)\), \}[ ]*\n"
-)
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,18 +139,7 @@ def write_checkpoint(
         "shifts": np.ascontiguousarray(model.shifts, dtype="<f8"),
         "deformations": np.ascontiguousarray(path_so_far, dtype="<f8"),
     }
-    stream = io.BytesIO()
-    np.savez(stream, allow_pickle=False, checksum=_checksum(members), **members)
-    return write_atomically(path, stream.getvalue())
-
-
-def _checksum(members: Mapping[str, NDArray]) -> NDArray[np.uint8]:
-    digest = hashlib.sha256()
-    for name in sorted(_MEMBERS):
-        array = members[name]
-        digest.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
-        digest.update(np.ascontiguousarray(array).tobytes())
-    return np.frombuffer(digest.digest(), dtype=np.uint8)
+    return write_atomically(path, pack(members))
 
 
 def read_checkpoint(path: str | os.PathLike[str], *, force: bool = False) -> Checkpoint:
@@ -191,16 +168,7 @@ def read_checkpoint(path: str | os.PathLike[str], *, force: bool = False) -> Che
 
 def parse_checkpoint(raw: bytes, name: str = "checkpoint", *, force: bool = False) -> Checkpoint:
     """Read a checkpoint from its bytes; as `read_checkpoint`."""
-    try:
-        members = _members(raw)
-        good = np.array_equal(_checksum(members), members["checksum"])
-    except CheckpointError as error:
-        raise CheckpointError(f"checkpoint {name}: {error}") from error
-    # Whatever a damaged archive makes the zip reader trip over, it is a damaged archive.
-    except Exception as error:
-        raise CheckpointError(f"checkpoint {name} is truncated or damaged: {error}") from error
-    if not good:
-        raise CheckpointError(f"checkpoint {name} is damaged: its checksum does not match")
+    members = unpack(raw, _MEMBERS, name)
     try:
         header = json.loads(members["header"].tobytes().decode("utf-8"))
         found = Checkpoint(
@@ -231,45 +199,6 @@ def parse_checkpoint(raw: bytes, name: str = "checkpoint", *, force: bool = Fals
     if not all(np.isfinite(array).all() for array in arrays):
         raise CheckpointError(f"checkpoint {name} holds NaN or infinite numbers")
     return found
-
-
-def _members(raw: bytes) -> dict[str, NDArray]:
-    """Read the archive's arrays; nothing is allocated that the file does not hold."""
-    out: dict[str, NDArray] = {}
-    with zipfile.ZipFile(io.BytesIO(raw)) as archive:
-        expected = {f"{m}.npy" for m in (*_MEMBERS, "checksum")}
-        entries = {entry.filename: entry for entry in archive.infolist()}
-        if set(entries) != expected or len(archive.infolist()) != len(expected):
-            raise CheckpointError("not a checkpoint: it holds other members")
-        for file, entry in entries.items():
-            # Stored members are as long as the bytes in the file: no bomb can hide in them.
-            if entry.compress_type != zipfile.ZIP_STORED or entry.file_size > len(raw):
-                raise CheckpointError(f"member {file} declares an impossible size")
-            name = file.removesuffix(".npy")
-            out[name] = _array(archive.read(entry), _MEMBERS.get(name, "|u1"), name)
-    if out["header"].nbytes > _LONGEST_HEADER:
-        raise CheckpointError("its header is absurdly long")
-    return out
-
-
-def _array(raw: bytes, kind: str, name: str) -> NDArray:
-    """Parse one npy member of a known type; no pickle, no evaluation."""
-    if raw[:8] != b"\x93NUMPY\x01\x00":
-        raise CheckpointError(f"member {name} is no npy array of version 1.0")
-    (length,) = struct.unpack_from("<H", raw, 8)
-    match = _NPY_HEADER.fullmatch(raw[10 : 10 + length])
-    if match is None or match[1].decode() != kind:
-        raise CheckpointError(
-            f"member {name} does not hold plain numbers of type {kind}; objects are refused"
-        )
-    shape = tuple(int(v) for v in match[2].replace(b" ", b"").split(b",") if v)
-    body = memoryview(raw)[10 + length :]
-    dtype = np.dtype(kind)
-    if math.prod(shape) * dtype.itemsize != len(body):
-        raise CheckpointError(
-            f"member {name} declares the shape {shape} but holds {len(body)} bytes"
-        )
-    return np.frombuffer(body, dtype=dtype).reshape(shape)
 
 
 def restore(checkpoint: Checkpoint, model: QuasiContinuum, *, force: bool = False) -> None:

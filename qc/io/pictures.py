@@ -5,7 +5,6 @@ Plane models are drawn as they are, three-dimensional ones as a section through 
 
 from __future__ import annotations
 
-import io
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,7 +21,7 @@ from qc.crystal import Crystal
 from qc.errors import InputError, suggest
 from qc.io.atoms import AtomFields, atom_fields
 from qc.io.fields import ElementFields, cell_mean, element_fields, element_regions, green_strain
-from qc.io.files import write_atomically
+from qc.io.plots import DPI, save_figure
 from qc.io.slices import Section, section
 
 Array = NDArray[np.float64]
@@ -32,7 +31,6 @@ IntArray = NDArray[np.int64]
 COLOURS = ("#c8443c", "#f0b441", "#c9d8e6", "#8a949c")
 
 _INK = "#28323a"
-_DPI = 160
 
 
 @dataclass(frozen=True)
@@ -90,7 +88,7 @@ def draw_mesh(
             width = 0.25 if k == 0 else 0.45
             axes.add_collection(_polygons(cut, facecolors="white", edgecolors=_INK, lw=width))
         _note(figure, _sizes(model))
-        return _save(path, figure)
+        return save_figure(path, figure)
 
 
 def draw_regions(
@@ -146,7 +144,7 @@ def draw_regions(
         figure.legend(
             handles=handles, loc="outside lower center", ncols=4, frameon=False, fontsize=8
         )
-        return _save(path, figure)
+        return save_figure(path, figure)
 
 
 def draw_nonaffinity(
@@ -173,7 +171,7 @@ def draw_nonaffinity(
             drawn, ax=[a for a, _ in panels], extend="both", pad=0.02, fraction=0.03, aspect=30,
             label="non-affinity D² (nearest-neighbour distance²)",
         )  # fmt: skip
-        return _save(path, figure)
+        return save_figure(path, figure)
 
 
 def draw_field(
@@ -225,7 +223,7 @@ def draw_field(
             drawn, ax=[a for a, _ in panels], extend="both", pad=0.02, fraction=0.03, aspect=30,
             label=scalar.label,
         )  # fmt: skip
-        return _save(path, figure)
+        return save_figure(path, figure)
 
 
 def _smoothed(model: QuasiContinuum, values: Array) -> Array:
@@ -347,7 +345,7 @@ def _figure(
     else:
         shape, size = (1, len(views)), (5.2 * len(views) + 1.2, 5.8)
         ratios = {}
-    figure = Figure(figsize=size, dpi=_DPI, layout="constrained")
+    figure = Figure(figsize=size, dpi=DPI, layout="constrained")
     FigureCanvasAgg(figure)
     grid = figure.subplots(*shape, squeeze=False, gridspec_kw=ratios).ravel()
     labels = [_axis_label(model.crystal, k) for k in range(2)]
@@ -428,9 +426,3 @@ def _sizes(model: QuasiContinuum) -> str:
 
 def _note(figure: Any, text: str) -> None:
     figure.supxlabel(text, fontsize=8, color=_INK)
-
-
-def _save(path: str | os.PathLike[str], figure: Any) -> Path:
-    stream = io.BytesIO()
-    figure.savefig(stream, format="png", dpi=_DPI, facecolor="white", metadata={"Software": "qc"})
-    return write_atomically(path, stream.getvalue())

@@ -16,6 +16,7 @@ from qc.coupling import PointDefects, QuasiContinuum
 from qc.crystal import fcc
 from qc.errors import CheckpointError, OutputError
 from qc.io import checkpoint as module
+from qc.io.archive import checksum
 from qc.io.checkpoint import (
     check_path,
     fingerprints,
@@ -87,7 +88,7 @@ def resealed(raw, **header):
     arrays = {k: np.load(io.BytesIO(v)) for k, v in parts.items()}
     entries = json.loads(arrays["header"].tobytes()) | header
     arrays["header"] = np.frombuffer(json.dumps(entries).encode(), dtype=np.uint8)
-    arrays["checksum"] = module._checksum(arrays)
+    arrays["checksum"] = checksum(arrays)
     stream = io.BytesIO()
     np.savez(stream, **arrays)
     return stream.getvalue()

@@ -1,0 +1,110 @@
+"""Checked archives of arrays: npz without pickle, with a checksum over every member."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import math
+import re
+import struct
+import zipfile
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qc.errors import CheckpointError
+
+#: A header longer than this is no header, Bytes.
+LONGEST_HEADER = 64 << 20
+
+_NPY_HEADER = re.compile(
+    rb"\{'descr': '([<|][a-z][0-9]{1,2})', 'fortran_order': False, "
+    rb"'shape': \(((?:[0-9]{1,18}, ?)*(?:[0-9]{1,18})?)\), \}[ ]*\n"
+)
+
+
+def pack(members: Mapping[str, NDArray]) -> bytes:
+    """Return the bytes of an archive of arrays, with its checksum."""
+    stream = io.BytesIO()
+    np.savez(stream, allow_pickle=False, checksum=checksum(members), **members)
+    return stream.getvalue()
+
+
+def unpack(raw: bytes, kinds: Mapping[str, str], name: str = "checkpoint") -> dict[str, NDArray]:
+    """Read an archive from its bytes.
+
+    Parameters
+    ----------
+    raw : bytes
+    kinds : dict of str to str
+        The type that each member has to have, such as ``"<f8"``. A member called ``header`` is
+        limited in length.
+    name : str
+        What messages call it.
+
+    Raises
+    ------
+    CheckpointError
+        The bytes are truncated, altered, hold other members or anything but plain numbers.
+    """
+    try:
+        members = _members(raw, kinds)
+        good = np.array_equal(checksum(members), members["checksum"])
+    except CheckpointError as error:
+        raise CheckpointError(f"checkpoint {name}: {error}") from error
+    # Whatever a damaged archive makes the zip reader trip over, it is a damaged archive.
+    except Exception as error:
+        raise CheckpointError(f"checkpoint {name} is truncated or damaged: {error}") from error
+    if not good:
+        raise CheckpointError(f"checkpoint {name} is damaged: its checksum does not match")
+    return members
+
+
+def checksum(members: Mapping[str, NDArray]) -> NDArray[np.uint8]:
+    """Return the checksum of all members but itself, (32,) bytes."""
+    digest = hashlib.sha256()
+    for name in sorted(set(members) - {"checksum"}):
+        array = members[name]
+        digest.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return np.frombuffer(digest.digest(), dtype=np.uint8)
+
+
+def _members(raw: bytes, kinds: Mapping[str, str]) -> dict[str, NDArray]:
+    """Read the archive's arrays; nothing is allocated that the file does not hold."""
+    out: dict[str, NDArray] = {}
+    with zipfile.ZipFile(io.BytesIO(raw)) as archive:
+        expected = {f"{m}.npy" for m in (*kinds, "checksum")}
+        entries = {entry.filename: entry for entry in archive.infolist()}
+        if set(entries) != expected or len(archive.infolist()) != len(expected):
+            raise CheckpointError("not a checkpoint: it holds other members")
+        for file, entry in entries.items():
+            # Stored members are as long as the bytes in the file: no bomb can hide in them.
+            if entry.compress_type != zipfile.ZIP_STORED or entry.file_size > len(raw):
+                raise CheckpointError(f"member {file} declares an impossible size")
+            name = file.removesuffix(".npy")
+            out[name] = _array(archive.read(entry), kinds.get(name, "|u1"), name)
+    if "header" in out and out["header"].nbytes > LONGEST_HEADER:
+        raise CheckpointError("its header is absurdly long")
+    return out
+
+
+def _array(raw: bytes, kind: str, name: str) -> NDArray:
+    """Parse one npy member of a known type; no pickle, no evaluation."""
+    if raw[:8] != b"\x93NUMPY\x01\x00":
+        raise CheckpointError(f"member {name} is no npy array of version 1.0")
+    (length,) = struct.unpack_from("<H", raw, 8)
+    match = _NPY_HEADER.fullmatch(raw[10 : 10 + length])
+    if match is None or match[1].decode() != kind:
+        raise CheckpointError(
+            f"member {name} does not hold plain numbers of type {kind}; objects are refused"
+        )
+    shape = tuple(int(v) for v in match[2].replace(b" ", b"").split(b",") if v)
+    body = memoryview(raw)[10 + length :]
+    dtype = np.dtype(kind)
+    if math.prod(shape) * dtype.itemsize != len(body):
+        raise CheckpointError(
+            f"member {name} declares the shape {shape} but holds {len(body)} bytes"
+        )
+    return np.frombuffer(body, dtype=dtype).reshape(shape)
