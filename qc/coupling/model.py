@@ -311,6 +311,8 @@ class QuasiContinuum:
         corners = mesh.elements.shape[1]
         nodes = layout.sublattice_nodes
         omega = beta[mesh.elements].mean(axis=1)
+        if self.coupling.blended is not None and len(self.coupling.blended.continuum.active):
+            omega = self.coupling.blended.continuum.weights
         cells = np.repeat(omega * mesh.volumes / (corners * self.crystal.volume), corners)
         vertex = mesh.elements.ravel()
         own = np.repeat((nodes[mesh.elements, -1] >= 0).all(axis=1), corners)

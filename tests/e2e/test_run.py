@@ -13,6 +13,7 @@ from pathlib import Path
 
 import ase.io
 import meshio
+import numba
 import numpy as np
 import pytest
 
@@ -299,7 +300,9 @@ def test_a_second_signal_stops_at_once(work, monkeypatch):
 
 def test_a_killed_process_is_resumed(work, finished):
     """SIGKILL at whatever moment it comes: the checkpoint loads, and the path is finished."""
-    command = [sys.executable, "-m", "qc.cli.main", "run", "case.toml", "--quiet"]
+    # Sums depend on the number of threads in the last digits.
+    threads = ["--threads", str(numba.get_num_threads())]
+    command = [sys.executable, "-m", "qc.cli.main", "run", "case.toml", "--quiet", *threads]
     process = subprocess.Popen(command, cwd=work, env=environment())
     checkpoint = work / "runs" / "case" / "checkpoint.npz"
     try:

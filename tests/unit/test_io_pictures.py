@@ -80,13 +80,13 @@ def test_regions_are_painted_in_their_colours(dislocation, tmp_path):
 
 def test_a_title_and_labels_are_set(dislocation, tmp_path, monkeypatch):
     kept = []
-    save = pictures._save
+    save = pictures.save_figure
 
     def keep(path, figure):
         kept.append(figure)
         return save(path, figure)
 
-    monkeypatch.setattr(pictures, "_save", keep)
+    monkeypatch.setattr(pictures, "save_figure", keep)
     pictures.draw_field(tmp_path / "p.png", dislocation, "strain_xy", title="My title")
     (figure,) = kept
     assert figure.get_suptitle() == "My title"
@@ -99,8 +99,8 @@ def test_a_title_and_labels_are_set(dislocation, tmp_path, monkeypatch):
 
 def test_the_level_of_a_section_is_in_the_title(vacancy, tmp_path, monkeypatch):
     kept = []
-    save = pictures._save
-    monkeypatch.setattr(pictures, "_save", lambda p, f: (kept.append(f), save(p, f))[1])
+    save = pictures.save_figure
+    monkeypatch.setattr(pictures, "save_figure", lambda p, f: (kept.append(f), save(p, f))[1])
     pictures.draw_mesh(tmp_path / "p.png", vacancy)
     assert kept[0].get_suptitle() == "Mesh, section at z = 0.0 Å"
 
