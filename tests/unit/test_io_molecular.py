@@ -1,0 +1,240 @@
+"""Runs of dynamics in a folder: the same to the last bit through stops of every kind."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numba
+import numpy as np
+import pytest
+from ase.units import fs
+
+from qc.continuum import equilibrium_crystal
+from qc.coupling import PointDefects, QuasiContinuum
+from qc.crystal import diamond, fcc
+from qc.dynamics import Dynamics, Langevin
+from qc.errors import CheckpointError, InputError, NonFiniteError, OutputError
+from qc.io import read_dynamics, read_history, run_dynamics, write_dynamics
+from qc.potentials import LennardJones, stillinger1985, zhou2004
+
+ROOT = Path(__file__).parents[2]
+LOMER = {"x": [1, 1, 0], "y": [0, 0, 1], "z": [1, -1, 0]}
+STEPS = 60
+
+
+def eam():
+    potential = zhou2004("Cu")
+    a = equilibrium_crystal(fcc("Cu", 3.6), potential).a
+    return QuasiContinuum(
+        fcc("Cu", a, **LOMER).as_columns(), potential, core=6.3, blend=5.2, outer=20.0,
+        defects=PointDefects(vacant=[(0, 0, 0)]),
+    )  # fmt: skip
+
+
+def solid():
+    potential = LennardJones("Ar", 0.0104, 3.4, cutoff=6.0)
+    a = equilibrium_crystal(fcc("Ar", 5.3), potential).a
+    return QuasiContinuum(fcc("Ar", a), potential, core=6.3, blend=7.8, outer=3.5 * a)
+
+
+def silicon():
+    potential = stillinger1985("Si")
+    a = equilibrium_crystal(diamond("Si", 5.43), potential).a
+    return QuasiContinuum(
+        diamond("Si", a, **LOMER).as_columns(), potential, core=5.0, blend=5.0, outer=22.0,
+        defects=PointDefects(vacant=[(0, 0, 0)]),
+    )  # fmt: skip
+
+
+MODELS = {"eam columns": eam, "pair 3d": solid, "silicon columns": silicon}
+
+
+def begin(name, bath=True, seed=1, temperature=300.0):
+    """Return fresh dynamics, hot enough that the neighbour list is made anew on the way."""
+    model = MODELS[name]()
+    hot = 25.0 if name == "pair 3d" else temperature
+    baths = [Langevin(hot, 0.02 / fs)] if bath else []
+    dynamics = Dynamics(model, 2 * fs, baths=baths, seed=seed, check_timestep=False)
+    dynamics.set_temperature(4.0 * hot)
+    return dynamics
+
+
+def same(one, two):
+    for name in ("x", "v", "forces"):
+        np.testing.assert_array_equal(getattr(one, name), getattr(two, name))
+    assert one.step == two.step
+    assert one.ledger.row() == two.ledger.row()
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("bath", [True, False])
+def test_a_resumed_run_is_the_uninterrupted_one_to_the_last_bit(name, bath, tmp_path):
+    whole, model = begin(name, bath), None
+    run_dynamics(whole, STEPS, tmp_path / "whole", every=5, checkpoint_every=25, picture=False)
+    # Stopped between checkpoints and rows, twice.
+    for steps in (13, 41, STEPS):
+        part = begin(name, bath)
+        outcome = run_dynamics(
+            part, steps, tmp_path / "parts", every=5, checkpoint_every=25, resume=True,
+            picture=False,
+        )  # fmt: skip
+        model = part
+    same(whole, model)
+    assert outcome.complete
+    texts = [(tmp_path / d / "history.csv").read_text() for d in ("whole", "parts")]
+    assert texts[0] == texts[1]
+    model = whole.system.model
+    field = model.coupling.blended.atoms
+    assert (field._field or field._list).rebuilds > 1, "the list was never made anew on the way"
+
+
+def test_history_is_complete(tmp_path):
+    dynamics = begin("eam columns")
+    outcome = run_dynamics(
+        dynamics, 40, tmp_path, every=10,
+        columns={"core": lambda d: d.temperature(d.system.model.layout.beta_nodes < 0.5)},
+    )  # fmt: skip
+    rows = read_history(tmp_path / "history.csv")
+    assert [row["step"] for row in rows] == [0, 10, 20, 30, 40]
+    assert rows == outcome.history
+    np.testing.assert_allclose(outcome.column("time"), 2.0 * np.arange(0, 50, 10))
+    for row in rows:
+        total = row["kinetic"] + row["potential"]
+        assert row["total"] == pytest.approx(total, abs=1e-12)
+        assert abs(row["closure"]) < 1e-11
+        assert row["core"] > 0.0
+        start = rows[0]["total"]
+        booked = row["heat:bath"] + row["integrator"]
+        assert row["total"] - start == pytest.approx(booked, abs=1e-11)
+    assert (tmp_path / "ledger.png").read_bytes()[:4] == b"\x89PNG"
+    assert (tmp_path / "run.json").exists()
+
+
+SCRIPT = """
+import os, signal, sys, numba
+numba.set_num_threads({threads})
+sys.path.insert(0, {folder!r})
+import test_io_molecular as t
+from qc.io import run_dynamics
+dynamics = t.begin("eam columns")
+print("ready", flush=True)
+outcome = run_dynamics(dynamics, {steps}, sys.argv[1], every=5, checkpoint_every=20, picture=False)
+sys.exit(0 if outcome.signal is None else 128 + outcome.signal)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_signals_are_survived(number, tmp_path):
+    script = SCRIPT.format(
+        folder=str(Path(__file__).parent), steps=100_000, threads=numba.get_num_threads()
+    )
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    process = subprocess.Popen(
+        [sys.executable, "-c", script, str(tmp_path / "run")], env=environment,
+        stdout=subprocess.PIPE,
+    )  # fmt: skip
+    history = tmp_path / "run" / "history.csv"
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and process.poll() is None:
+        if history.exists() and history.read_text().count("\n") > 12:
+            break
+        time.sleep(0.01)
+    process.send_signal(number)
+    code = process.wait(timeout=60)
+    assert code == (143 if number == signal.SIGTERM else -signal.SIGKILL)
+    state, _ = read_dynamics(tmp_path / "run" / "checkpoint.npz")
+    assert state.step > 0
+    assert number != signal.SIGKILL or state.step % 20 == 0
+    target = state.step + 30
+    resumed, whole = begin("eam columns"), begin("eam columns")
+    run_dynamics(resumed, target, tmp_path / "run", every=5, resume=True, picture=False)
+    whole.run(target)
+    same(resumed, whole)
+    assert [r["step"] for r in read_history(history)] == list(range(0, target + 1, 5))
+
+
+def test_what_is_not_finite_stops_the_run_with_the_last_good_state(tmp_path):
+    dynamics = begin("eam columns")
+    good = dynamics.system.energy_forces
+
+    def bad(x):
+        if dynamics.step >= 17:
+            raise NonFiniteError("force on atom 3 is not finite")
+        return good(x)
+
+    dynamics.system.energy_forces = bad
+    with pytest.raises(NonFiniteError, match="atom 3"):
+        run_dynamics(dynamics, 100, tmp_path, every=5, checkpoint_every=10)
+    state, _ = read_dynamics(tmp_path / "checkpoint.npz")
+    assert state.step == 17
+    np.testing.assert_array_equal(state.x, dynamics.x)
+    assert "failed" in (tmp_path / "run.json").read_text()
+    whole, resumed = begin("eam columns"), begin("eam columns")
+    whole.run(30)
+    run_dynamics(resumed, 30, tmp_path, every=5, resume=True, picture=False)
+    same(whole, resumed)
+
+
+def test_a_checkpoint_of_something_else_is_refused(tmp_path):
+    path = write_dynamics(tmp_path / "state.npz", begin("eam columns"))
+    from qc.io import restore_dynamics
+
+    for other, message in (
+        (begin("eam columns", bath=False), "another settings"),
+        (begin("eam columns", seed=2), "another settings"),
+        (begin("eam columns", temperature=301.0), "another settings"),
+        (begin("pair 3d"), "nodes"),
+    ):
+        with pytest.raises(CheckpointError, match=message):
+            restore_dynamics(path, other)
+    restore_dynamics(path, begin("eam columns", seed=2), force=True)
+
+
+def test_damaged_checkpoints_are_refused(tmp_path):
+    raw = write_dynamics(tmp_path / "state.npz", begin("eam columns")).read_bytes()
+    rng = np.random.default_rng(0)
+    for k in range(40):
+        broken = bytearray(raw)
+        if k % 2:
+            broken = broken[: rng.integers(len(raw))]
+        else:
+            broken[rng.integers(len(raw))] ^= 1 << rng.integers(8)
+        (tmp_path / "broken.npz").write_bytes(broken)
+        try:
+            state, _ = read_dynamics(tmp_path / "broken.npz")
+        except CheckpointError:
+            continue
+        # Only bytes that mean nothing may differ (time stamps of the archive).
+        np.testing.assert_array_equal(state.x, begin("eam columns").x)
+    with pytest.raises(CheckpointError, match="No such file"):
+        read_dynamics(tmp_path / "none.npz")
+
+
+def test_histories_are_checked(tmp_path):
+    path = tmp_path / "history.csv"
+    path.write_text("step,total\n0,1\n5,2\n10,3")
+    assert [r["total"] for r in read_history(path)] == [1, 2, 3]
+    path.write_text("step,total\n0,1\n5,2\n10,")
+    assert [r["step"] for r in read_history(path)] == [0, 5]
+    path.write_text("step,total\n0,1\nnonsense\n10,3\n")
+    with pytest.raises(InputError, match="line 3"):
+        read_history(path)
+    path.write_text("time\n0\n")
+    with pytest.raises(InputError, match="no column 'step'"):
+        read_history(path)
+    with pytest.raises(InputError):
+        read_history(tmp_path / "none.csv")
+
+
+def test_bad_intervals_and_places(tmp_path):
+    dynamics = begin("eam columns")
+    with pytest.raises(InputError, match="every"):
+        run_dynamics(dynamics, 5, tmp_path, every=0)
+    with pytest.raises(InputError, match="checkpoint_every"):
+        run_dynamics(dynamics, 5, tmp_path, checkpoint_every=0)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError):
+        run_dynamics(dynamics, 5, tmp_path / "file")
