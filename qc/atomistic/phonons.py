@@ -10,7 +10,7 @@ from ase import units
 from ase.data import atomic_masses, atomic_numbers
 from numpy.typing import ArrayLike, NDArray
 
-from qc.atomistic.bulk_lattice import crystal_bonds
+from qc.atomistic.force_constants import force_constants
 from qc.crystal import Crystal
 from qc.errors import InputError
 from qc.potentials import Potential
@@ -80,24 +80,30 @@ def masses_of(crystal: Crystal) -> Array:
 
 
 def dynamical_matrix(
-    crystal: Crystal, potential: Potential, q: ArrayLike, masses: ArrayLike | None = None
+    crystal: Crystal,
+    potential: Potential,
+    q: ArrayLike,
+    masses: ArrayLike | None = None,
+    deformation: ArrayLike | None = None,
+    shifts: ArrayLike | None = None,
 ) -> ComplexArray:
     """Return the dynamical matrix of a wave vector.
 
-    A wave u_(m,s) = e_s exp(i q X_(m,s)) changes the bond R_b of site s by
-    (e_s' exp(i q R_b) - e_s), times the wave at the site; with that as the column J_b of the
-    components of e, D = M^-1/2 (sum_s sum_bc J_b^H H_bc J_c) M^-1/2. The bond Hessians H_bc of
-    the sites enter exactly, as products. Waves follow the atoms, not the cells.
+    ``D_st(q) = sum_m Phi_(0s)(mt) exp(i q . (y_(m,t) - y_(0,s))) / sqrt(m_s m_t)`` with the exact
+    force constants of `force_constants`. Waves follow the atoms, not the cells.
 
     Parameters
     ----------
     crystal : Crystal
-        At zero force.
     potential : Potential
     q : (3,) float, 1/Angstrom
-        2 pi included.
+        2 pi included; of the deformed crystal, if it is deformed.
     masses : (n_s,) float, u, optional
         Of the sublattices; standard atomic masses by default.
+    deformation : (3, 3) float, optional
+        Deformation gradient F; none by default.
+    shifts : (n_s, 3) float, Angstrom, optional
+        Sublattice shifts, ``y = F (X + B_s) + p_s``; none by default.
 
     Returns
     -------
@@ -108,6 +114,8 @@ def dynamical_matrix(
     ------
     InputError
         A wave vector or mass that is not finite, or a mass that is not positive.
+    CapabilityError, NonFiniteError
+        As `force_constants`.
 
     Source: M. Born and K. Huang, Dynamical Theory of Crystal Lattices (1954), section 24.
     """
@@ -118,21 +126,20 @@ def dynamical_matrix(
         raise InputError(f"q must be three finite numbers, not {q!r}")
     if m.shape != (n,) or not (np.isfinite(m) & (m > 0)).all():
         raise InputError(f"masses must be {n} positive numbers, not {masses!r}")
-    bonds, far = crystal_bonds(crystal, potential)
-    rows, near = np.arange(len(far)), bonds.sites
-    phase = np.exp(1j * bonds.vectors @ wave)
-    changes = np.zeros((3 * n, len(far), 3), dtype=np.complex128)
-    for c in range(3):
-        changes[3 * far + c, rows, c] += phase
-        changes[3 * near + c, rows, c] -= 1.0
-    products = np.array(
-        [
-            potential.bond_hessian_product(bonds, np.ascontiguousarray(change.real))
-            + 1j * potential.bond_hessian_product(bonds, np.ascontiguousarray(change.imag))
-            for change in changes
-        ]
+    found = force_constants(
+        crystal,
+        potential,
+        None if deformation is None else np.asarray(deformation, dtype=float)[None],
+        None if shifts is None else np.asarray(shifts, dtype=float)[None],
     )
-    matrix = np.einsum("abc,dbc->ad", changes.conj(), products)
+    state = np.eye(3) if deformation is None else np.asarray(deformation, dtype=float)
+    sites = crystal.basis @ state.T
+    if shifts is not None:
+        sites = sites + np.asarray(shifts, dtype=float)
+    # exp(i q . F X_m), and then from the cells to the atoms.
+    matrix = found.fourier(wave @ state @ crystal.cell.T / (2 * np.pi))[0, 0]
+    phase = np.repeat(np.exp(1j * sites @ wave), 3)
+    matrix = phase.conj()[:, None] * matrix * phase
     weight = np.repeat(1.0 / np.sqrt(m), 3)
     return np.asarray(weight[:, None] * matrix * weight, dtype=np.complex128)
 
