@@ -16,6 +16,7 @@ from qc.mesh.build import shape_gradients
 from qc.mesh.simplex_mesh import SimplexMesh
 
 if TYPE_CHECKING:
+    from qc.continuum.free_energy import FreeEnergyExpansion
     from qc.loads import FarField
 
 Array = NDArray[np.float64]
@@ -110,6 +111,9 @@ class ContinuumTerm:
             shape=(len(elements), len(self._shares)),
         )
         self._shifts = np.zeros((len(self._shares), rule.n_sublattices, 3))
+        self._vibration: FreeEnergyExpansion | None = None
+        self._slaved = np.zeros(len(self._shares))
+        self._temperature: Array | None = None
         self.set_far_field(far_field, shifts)
 
     def _place_points(
@@ -177,7 +181,39 @@ class ContinuumTerm:
         if shifts is not None and shifts.shape == self._shifts.shape:
             self._shifts = shifts.copy()
         start = self.rule.predictor_shifts(mean)[None]
-        self.reference = float(self.rule.evaluate(mean[None], start=start)[0][0])
+        self._mean = mean
+        self._static = float(self.rule.evaluate(mean[None], start=start)[0][0])
+        self.set_vibration(self._vibration)
+
+    def set_vibration(
+        self,
+        expansion: FreeEnergyExpansion | None,
+        slaved: Array | None = None,
+        temperature: Array | None = None,
+    ) -> None:
+        """Add the free energy of vibrations, ``omega_e v_e s_e f_vib(F_e, T) / Omega``.
+
+        Parameters
+        ----------
+        expansion : FreeEnergyExpansion or None
+            f_vib of the primitive cell; none takes it away.
+        slaved : (n_e,) float64, optional
+            Parts s_e of the elements' atoms whose vibration is not explicit; kept by default.
+        temperature : (n_e,) float64, K, optional
+            Of the elements; that of the expansion by default. Classical statistics only.
+        """
+        self._vibration = expansion
+        if temperature is not None:
+            temperature = np.asarray(temperature, dtype=float)[self.active][self.point_element]
+        self._temperature = temperature
+        if slaved is not None:
+            self._slaved = slaved[self.active][self.point_element]
+        #: Energy density of the strained bulk at every quadrature point, (n_q,).
+        self.reference = np.full(len(self._shares), self._static)
+        if expansion is not None:
+            mean = np.broadcast_to(self._mean, (len(self._shares), 3, 3))
+            bulk = expansion.evaluate(mean, temperature=self._temperature)[0]
+            self.reference += self._slaved * bulk / self.mesh.crystal.volume
 
     def cells(self, u: Array) -> Array:
         """Displacements of the vertices' cells, (n_v, 3): means over the sublattices they carry."""
@@ -281,6 +317,15 @@ class ContinuumTerm:
         The shifts found are kept: the next relaxation starts from them.
         """
         f = self._checked(u)
+        w, stress, pull = self._static_response(f, u)
+        if self._vibration is not None:
+            energy, gradient, _ = self._vibration.evaluate(f, temperature=self._temperature)
+            share = self._slaved / self.mesh.crystal.volume
+            w = w + share * energy
+            stress = stress + share[:, None, None] * gradient
+        return w, stress, pull
+
+    def _static_response(self, f: Array, u: Array) -> tuple[Array, Array, Array]:
         if not self.rule.has_shifts:
             w, stress, _ = self.rule.evaluate(f)
             return w, stress, np.zeros((0, 1, 3))
@@ -300,7 +345,7 @@ class ContinuumTerm:
         return w, stress, found.dp / volume
 
     def energy_density(self, u: Array) -> Array:
-        """Energy density W at every quadrature point, (n_q,) eV/Angstrom^3."""
+        """Energy density, that of vibrations included, at every quadrature point, (n_q,)."""
         return self._response(u)[0]
 
     def point_energies(self, u: Array) -> Array:
@@ -373,6 +418,11 @@ class ContinuumTerm:
             dz = np.einsum("qab,qb->qa", hessian, z) / self.mesh.crystal.volume
             stress[own] = dz[:, :9].reshape(-1, 3, 3)
             pull[:, 1:] = dz[:, 9:].reshape(len(own), -1, 3)
+        if self._vibration is not None:
+            bend = self._vibration.evaluate(f, tangent=True, temperature=self._temperature)[2]
+            assert bend is not None
+            share = self._slaved / self.mesh.crystal.volume
+            stress += share[:, None, None] * np.einsum("eijkl,ekl->eij", bend, h)
         self._scatter(stress, pull, out, 1.0)
         return out
 

@@ -13,6 +13,7 @@ from qc.atomistic.term import AtomisticTerm
 from qc.continuum import CauchyBorn, ContinuumTerm, starting_shifts
 from qc.coupling.layout import Layout
 from qc.coupling.scheme import Scheme
+from qc.coupling.thermal import Thermal, slaved_fractions
 from qc.errors import CapabilityError
 from qc.loads import FarField
 
@@ -30,17 +31,27 @@ class Coupling:
     far_field : FarField
         The predictor.
     scheme : Scheme
+    thermal : Thermal, optional
+        Adds the free energy of vibrations that are not explicit to the elements.
 
     Attributes
     ----------
     ghost : (n_nodes, 3) float64, eV/Angstrom
-        The dead load ``g``.
+        The dead load ``g`` that takes ghost forces away. It is that of the static energy: the
+        forces of a free energy that fades towards the atoms are balanced by their vibrations.
+    load : (n_nodes, 3) float64, eV/Angstrom
+        A further dead load, with the same sign: it adds ``<load, U>`` to the energy.
     evaluations : int
         Force evaluations and Hessian products so far.
     """
 
     def __init__(
-        self, layout: Layout, rule: CauchyBorn, far_field: FarField, scheme: Scheme
+        self,
+        layout: Layout,
+        rule: CauchyBorn,
+        far_field: FarField,
+        scheme: Scheme,
+        thermal: Thermal | None = None,
     ) -> None:
         potential = rule.potential
         if not potential.has_site_energies and not scheme.blends_forces:
@@ -49,9 +60,11 @@ class Coupling:
                 "cannot give; use scheme 'bqcf'"
             )
         self.layout, self.rule, self.far_field, self.scheme = layout, rule, far_field, scheme
+        self.thermal = thermal
         self.evaluations = 0
         self.beta_nodes = scheme.weighting(layout.beta_nodes)
         self.ghost = np.zeros((layout.n_nodes, 3))
+        self.load = np.zeros((layout.n_nodes, 3))
         self.blended = None if scheme.blends_forces else _Terms(self, layout, pure=False)
         self._pure: _Terms | None = None
         self._blended_energy: _Terms | None = None
@@ -76,6 +89,9 @@ class Coupling:
     def _ghost_at_predictor(self) -> Array:
         """``f_BQCE - f_BQCF`` of the defect-free crystal at ``U = 0``."""
         u = np.zeros((self.layout.n_nodes, 3))
+        if self.thermal is not None:
+            static = Coupling(self.layout, self.rule, self.far_field, self.scheme)
+            return static._ghost_at_predictor() if self.scheme.ghost == "none" else static.ghost
         if self.layout.has_defects or self.blended is None:
             perfect = _perfect(self.layout) if self.layout.has_defects else self.layout
             blended = _Terms(self, perfect, pure=False)
@@ -129,6 +145,7 @@ class Coupling:
             return self._made() + self._work(u)
         if self.scheme.ghost == "none" and not self.scheme.blends_forces:
             return self.energy(u)
+        load = (self.load * u).ravel()
         if self._blended_energy is None:
             self._blended_energy = self.blended or _Terms(self, self.layout, pure=False)
         t = self._blended_energy
@@ -136,7 +153,7 @@ class Coupling:
         now = t.forces(u) - self.blended_forces(u)
         now[~self.layout.free] = 0.0
         work = 0.5 * ((first + now) * u).ravel()
-        return math.fsum(np.concatenate([t.energy_terms(u), work]))
+        return math.fsum(np.concatenate([t.energy_terms(u), work, load]))
 
     def _made(self) -> float:
         """Energy of the unrelaxed defects, eV: patch with them minus patch without."""
@@ -175,16 +192,16 @@ class Coupling:
         """Return the addends of the energy, for differences that keep their digits, eV."""
         if self.blended is None:
             raise CapabilityError(f"scheme '{self.scheme.name}' blends forces and has no energy")
-        dead = (self.ghost * u).ravel()
+        dead = ((self.ghost + self.load) * u).ravel()
         return np.concatenate([self.blended.energy_terms(u), dead[dead != 0.0], [self._offset]])
 
     def forces(self, u: Array) -> Array:
         """Return the forces on the nodes, zero on fixed unknowns, (n_nodes, 3) eV/Angstrom."""
         self.evaluations += 1
         if self.blended is None:
-            f = self.blended_forces(u)
+            f = self.blended_forces(u) - self.load
         else:
-            f = self.blended.forces(u) - self.ghost
+            f = self.blended.forces(u) - self.ghost - self.load
         f[~self.layout.free] = 0.0
         return f
 
@@ -196,11 +213,12 @@ class Coupling:
         """
         self.evaluations += 1
         if self.blended is None:
-            energy, f = np.nan, self.blended_forces(u)
+            energy, f = np.nan, self.blended_forces(u) - self.load
         else:
             energy, f = self.blended.energy_forces(u)
-            energy += float(np.einsum("ni,ni->", self.ghost, u)) + self._offset
-            f -= self.ghost
+            dead = self.ghost + self.load
+            energy += float(np.einsum("ni,ni->", dead, u)) + self._offset
+            f -= dead
         f[~self.layout.free] = 0.0
         return energy, f
 
@@ -237,9 +255,10 @@ class Coupling:
     def with_far_field(self, far_field: FarField) -> Coupling:
         """Return the coupling over the same layout for another predictor (a load step).
 
-        Sublattice shifts go on from where they are.
+        Sublattice shifts go on from where they are, and the dead load `load` stays.
         """
-        other = Coupling(self.layout, self.rule, far_field, self.scheme)
+        other = Coupling(self.layout, self.rule, far_field, self.scheme, self.thermal)
+        other.load = self.load
         for old, new in ((self.blended, other.blended), (self._pure, other._pure)):
             if old is not None and new is not None:
                 new.continuum.continue_from(old.continuum)
@@ -278,6 +297,10 @@ class _Terms:
         self.continuum = ContinuumTerm(
             layout.mesh, rule, far_field, element_weights, layout.n_nodes, layout.sublattice_nodes
         )
+        thermal = coupling.thermal
+        if thermal is not None and thermal.expansion is not None:
+            slaved = slaved_fractions(layout, thermal.quasi_static)
+            self.continuum.set_vibration(thermal.expansion, slaved)
         sublattice = layout.sublattice[keep]
         x = layout.positions[keep]
         y0 = predict(rule, far_field, x, sublattice)

@@ -17,6 +17,7 @@ from qc.coupling.coupling import Coupling, predict
 from qc.coupling.layout import Layout, PointDefects, build_layout, nearest_pair, site_key
 from qc.coupling.scheme import Scheme
 from qc.coupling.schemes import get_scheme
+from qc.coupling.thermal import QuasiStatic, Thermal, make_thermal
 from qc.crystal import Crystal
 from qc.errors import InputError, RegionError
 from qc.loads import FarField, HomogeneousStrain
@@ -60,6 +61,16 @@ class QuasiContinuum:
         asks for more than 1; in 3D a slow start of the growth is worth its unknowns.
     largest : float
         Bound on element size over distance from the core.
+    temperature : float, K, optional
+        The elements then carry the free energy of the vibrations that no node has, and the default
+        predictor is the lattice without stress at this temperature. Nothing vibrates in statics:
+        the nodes' own part is that of dynamics. None: the static energy alone.
+    vibrations : {"quasi-harmonic", "local"} or None
+        How that free energy is found; None leaves it out, and the lattice at its static size. See
+        `qc.continuum.LatticeVibrations`.
+    quasi_static : callable, optional
+        Takes positions of nodes (n, 3), returns which of them, (n,) bool, follow the minimum of
+        the free energy instead of vibrating.
 
     Attributes
     ----------
@@ -98,10 +109,18 @@ class QuasiContinuum:
         defects: PointDefects | None = None,
         grading: float | None = None,
         largest: float = 0.5,
+        temperature: float | None = None,
+        vibrations: str | None = "quasi-harmonic",
+        quasi_static: QuasiStatic | None = None,
     ) -> None:
         self.scheme = get_scheme(scheme)
         self.crystal, self.potential = crystal, potential
         self.rule = CauchyBorn(crystal, potential)
+        self.thermal: Thermal | None = None
+        if temperature is not None:
+            self.thermal = make_thermal(crystal, potential, temperature, vibrations, quasi_static)
+            if far_field is None:
+                far_field = HomogeneousStrain(self.thermal.deformation)
         self.far_field: FarField = HomogeneousStrain() if far_field is None else far_field
         self.defects = PointDefects() if defects is None else defects
         planar = crystal.dim == 2
@@ -163,7 +182,9 @@ class QuasiContinuum:
         self.layout: Layout = build_layout(mesh, function, potential, self.defects, patch_reach)
         if nearest_pair(self.layout.positions[~self.layout.vacant]) < 1e-3:
             raise InputError("an extra atom coincides with a lattice site")
-        self.coupling = Coupling(self.layout, self.rule, self.far_field, self.scheme)
+        self.coupling = Coupling(
+            self.layout, self.rule, self.far_field, self.scheme, self.thermal
+        )
         self.U: Array = np.zeros((self.layout.n_nodes, 3))
 
     # -- construction from atoms ------------------------------------------------------------------
@@ -438,6 +459,69 @@ class QuasiContinuum:
     def with_strain(self, deformation: ArrayLike) -> QuasiContinuum:
         """Return the model at another mean deformation gradient (3, 3)."""
         return self.with_far_field(self.far_field.with_mean_deformation(deformation))  # type: ignore[attr-defined]
+
+    def with_temperature(
+        self,
+        temperature: float | None,
+        vibrations: str | None = "quasi-harmonic",
+        quasi_static: QuasiStatic | None = None,
+    ) -> QuasiContinuum:
+        """Return the model at another temperature, mesh and correctors kept.
+
+        The predictor follows: its mean deformation F becomes ``F F_T0^-1 F_T1`` with the lattices
+        at the old and the new temperature. A dead load, which belongs to a temperature, is gone.
+
+        Parameters
+        ----------
+        temperature, vibrations, quasi_static
+            As of the model itself.
+        """
+        thermal = None
+        if temperature is not None:
+            thermal = make_thermal(
+                self.crystal, self.potential, temperature, vibrations, quasi_static
+            )
+        old = np.eye(3) if self.thermal is None else self.thermal.deformation
+        new = np.eye(3) if thermal is None else thermal.deformation
+        mean = np.asarray(self.far_field.mean_deformation) @ np.linalg.inv(old) @ new
+        other = copy.copy(self)
+        other.thermal = thermal
+        other.far_field = self.far_field.with_mean_deformation(mean)  # type: ignore[attr-defined]
+        other.coupling = Coupling(
+            self.layout, self.rule, other.far_field, self.scheme, thermal
+        )
+        other.U = self.U.copy()
+        return other
+
+    def with_dead_load(self, load: ArrayLike) -> QuasiContinuum:
+        """Return the model under a dead load, which adds ``<load, U>`` to the energy.
+
+        Parameters
+        ----------
+        load : (n_nodes, 3) array_like, eV/Angstrom
+            In place of any other; that of `qc.statics.thermal_dead_load`, say.
+
+        Raises
+        ------
+        InputError
+            Another shape, or a value that is not finite.
+        """
+        values = np.array(load, dtype=np.float64)
+        if values.shape != (self.layout.n_nodes, 3) or not np.isfinite(values).all():
+            raise InputError(
+                f"the load must be finite and of shape {(self.layout.n_nodes, 3)}, got "
+                f"{values.shape}"
+            )
+        other = copy.copy(self)
+        other.coupling = copy.copy(self.coupling)
+        other.coupling.load = np.where(self.layout.free, values, 0.0)
+        other.U = self.U.copy()
+        return other
+
+    @property
+    def temperature(self) -> float | None:
+        """Temperature in K; None for a model of the static energy alone."""
+        return None if self.thermal is None else self.thermal.temperature
 
 
 def _positive(name: str, value: float) -> float:

@@ -1,0 +1,165 @@
+"""A model at temperature: which vibrations are explicit, and the free energy of the others.
+
+An element's atoms are partly nodes, which vibrate, and partly slaved to them; the vibrations of
+these are integrated out and enter as a free energy:
+
+    W_e = W(F) + s_e f_vib(F, T) / Omega,     s_e = 1 - (nodes of e) / (atoms of e)
+
+The atoms of an element are ``v_e / Omega_site``. Its nodes are counted like the sites of a crystal
+in a cell: a vertex belongs to the elements around it in the ratio of their solid angles, measured
+in the coordinates of the mesh, in which lattice cells are cubes. Every simplex of a fully refined
+mesh is then 1/d! of a cube with exactly 1/d! of a node, so that s_e = 0 there, whatever the number
+of simplices at a vertex, and s_e counts the sites inside any coarser element that are no nodes.
+The sum is exact: slaved atoms plus nodes are all sites.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qc.continuum.free_energy import FreeEnergyExpansion
+from qc.continuum.thermal_lattice import ThermalLattice, thermal_lattice
+from qc.continuum.vibration import MODELS, check_temperature
+from qc.coupling.layout import Layout
+from qc.crystal import Crystal
+from qc.errors import InputError, suggest
+from qc.potentials import Potential
+
+Array = NDArray[np.float64]
+
+#: Takes positions of nodes (n, 3) and says which follow the minimum of the free energy, (n,) bool.
+QuasiStatic = Callable[[Array], NDArray[np.bool_]]
+
+
+@dataclass(frozen=True, eq=False)
+class Thermal:
+    """Temperature of a model and what it takes from it.
+
+    Parameters
+    ----------
+    temperature : float, K
+    vibrations : {"quasi-harmonic", "local"} or None
+        Model of the vibrations that are not explicit; None leaves them out, and the lattice at its
+        static size.
+    lattice : ThermalLattice or None
+        The defect-free crystal at temperature.
+    quasi_static : callable, optional
+        Nodes that do not vibrate but follow the minimum of the free energy; see `QuasiStatic`.
+    """
+
+    temperature: float
+    vibrations: str | None
+    lattice: ThermalLattice | None
+    quasi_static: QuasiStatic | None = None
+
+    @property
+    def deformation(self) -> Array:
+        """(3, 3): F_T, from the reference crystal to the lattice at temperature."""
+        return np.eye(3) if self.lattice is None else self.lattice.deformation
+
+    @property
+    def expansion(self) -> FreeEnergyExpansion | None:
+        """The free energy of vibrations as elements take it."""
+        return None if self.lattice is None else self.lattice.expansion
+
+
+def make_thermal(
+    crystal: Crystal,
+    potential: Potential,
+    temperature: float,
+    vibrations: str | None,
+    quasi_static: QuasiStatic | None = None,
+) -> Thermal:
+    """Find the lattice at a temperature and expand its vibrational free energy.
+
+    Raises
+    ------
+    InputError
+        A temperature that is negative or not finite, or unknown vibrations.
+    CapabilityError, ConvergenceError
+        As `qc.continuum.thermal_lattice`.
+    """
+    t = check_temperature(temperature)
+    if vibrations is None:
+        return Thermal(t, None, None, quasi_static)
+    if vibrations not in MODELS:
+        raise InputError(
+            f"vibrations: '{vibrations}' is none of {', '.join(MODELS)}, None"
+            f"{suggest(str(vibrations), MODELS)}"
+        )
+    lattice = thermal_lattice(crystal, potential, t, vibrations, order=3)  # type: ignore[arg-type]
+    return Thermal(t, vibrations, lattice, quasi_static)
+
+
+def slaved_fractions(layout: Layout, quasi_static: QuasiStatic | None = None) -> Array:
+    """Return the part s_e of each element's atoms whose vibration is not explicit, (n_e,).
+
+    Parameters
+    ----------
+    layout : Layout
+    quasi_static : callable, optional
+        Nodes that do not vibrate. Held nodes never do.
+
+    Returns
+    -------
+    (n_e,) float64
+        Between 0, where every site is a node, and 1. Where a vertex stands for a cell of n_s
+        sites it counts for one of them.
+
+    Raises
+    ------
+    InputError
+        ``quasi_static`` does not return one boolean for each node.
+    """
+    mesh = layout.mesh
+    crystal = mesh.crystal
+    moving = layout.free.copy()
+    if quasi_static is not None:
+        still = np.asarray(quasi_static(layout.node_positions))
+        if still.shape != (layout.n_nodes,) or still.dtype != bool:
+            raise InputError(
+                f"quasi_static must return {layout.n_nodes} booleans, one for each node"
+            )
+        moving[still] = False
+    components = 2 if crystal.mode == "monolayer" else 3
+    explicit = np.zeros(mesh.n_vertices)
+    for nodes in layout.sublattice_nodes.T:
+        has = nodes >= 0
+        explicit[has] += moving[nodes[has]].sum(axis=1)
+    explicit /= components * crystal.n_sublattices
+    inverse = np.rint(np.linalg.inv(mesh.basis)).astype(np.int64)
+    corners = (mesh.lattice[:, : mesh.dim] @ inverse)[mesh.elements].astype(float)
+    nodes = (solid_angles(corners) * explicit[mesh.elements]).sum(axis=1)
+    return np.asarray(np.clip(1.0 - nodes / (mesh.volumes / crystal.volume), 0.0, 1.0))
+
+
+def solid_angles(corners: Array) -> Array:
+    """Return the angles at the corners of simplices as parts of the full angle, (n, d + 1).
+
+    Parameters
+    ----------
+    corners : (n, d + 1, d) float64
+
+    Source: A. van Oosterom & J. Strackee, IEEE Trans. Biomed. Eng. 30 (1983) 125.
+    """
+    n, count, d = corners.shape
+    out = np.empty((n, count))
+    for k in range(count):
+        edges = np.delete(corners, k, axis=1) - corners[:, k : k + 1]
+        length = np.linalg.norm(edges, axis=2)
+        volume = np.abs(np.linalg.det(edges))
+        if d == 2:
+            along = np.einsum("ni,ni->n", edges[:, 0], edges[:, 1])
+            out[:, k] = np.arctan2(volume, along) / (2.0 * math.pi)
+            continue
+        a, b, c = length.T
+        ab, ac, bc = (
+            np.einsum("ni,ni->n", edges[:, i], edges[:, j]) for i, j in ((0, 1), (0, 2), (1, 2))
+        )
+        out[:, k] = np.arctan2(volume, a * b * c + ab * c + ac * b + bc * a) / (2.0 * math.pi)
+    return out
