@@ -9,7 +9,7 @@ import numpy as np
 from qc.continuum import equilibrium_crystal
 from qc.coupling import PointDefects, QuasiContinuum
 from qc.crystal import Crystal, diamond, fcc
-from qc.dynamics import ModelSystem, System
+from qc.dynamics import ModelSystem
 from qc.potentials import LennardJones, Potential, stillinger1985, zhou2004
 
 POTENTIALS = ("pair", "eam", "sw")
