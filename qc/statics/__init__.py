@@ -3,5 +3,13 @@
 from qc.statics.precondition import Preconditioner
 from qc.statics.relax import relax
 from qc.statics.result import Iteration, Result
+from qc.statics.thermal_load import ThermalLoad, thermal_dead_load
 
-__all__ = ["Iteration", "Preconditioner", "Result", "relax"]
+__all__ = [
+    "Iteration",
+    "Preconditioner",
+    "Result",
+    "ThermalLoad",
+    "relax",
+    "thermal_dead_load",
+]
