@@ -18,12 +18,13 @@ from __future__ import annotations
 
 import itertools
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from ase import units
 from numpy.typing import ArrayLike, NDArray
 
+from qc.continuum.cauchy_born import CauchyBorn
 from qc.continuum.free_energy_kernels import polynomial, room
 from qc.continuum.vibration import HBAR, LatticeVibrations, check_temperature
 from qc.crystal import Crystal
@@ -166,6 +167,24 @@ class FreeEnergyExpansion:
             return units.kB * t, np.zeros(n)
         thermal = units.kB * t
         return thermal, -self.n_modes * np.log(np.where(t > 0.0, thermal, 1.0))
+
+    def balanced(self, rule: CauchyBorn) -> FreeEnergyExpansion:
+        """Return the expansion with the gradient that leaves the reference without stress.
+
+        Where the lattice at temperature is known better than harmonic vibrations say, from
+        molecular dynamics, their free energy lacks a part that is linear in the strain to leading
+        order: the one that makes this lattice the one of zero stress.
+
+        Raises
+        ------
+        InputError
+            At 0 K, where vibrations cannot balance anything.
+        """
+        if self.temperature == 0.0:
+            raise InputError("at 0 K no free energy of vibrations balances a strained lattice")
+        stress = rule.evaluate(self.reference[None])[1][0]
+        s = -rule.crystal.volume * stress @ self.reference.T / (units.kB * self.temperature)
+        return replace(self, first=mandel(0.5 * (s + s.T)[None])[0])
 
     def inside(self, f: ArrayLike) -> NDArray[np.bool_]:
         """Say which states (n, 3, 3) lie within the radius of the expansion, (n,) bool."""

@@ -68,6 +68,9 @@ class QuasiContinuum:
     vibrations : {"quasi-harmonic", "local"} or None
         How that free energy is found; None leaves it out, and the lattice at its static size. See
         `qc.continuum.LatticeVibrations`.
+    thermal_deformation : float or (3, 3) array_like, optional
+        The lattice at temperature as it is known otherwise, say from molecular dynamics; that of
+        harmonic vibrations by default. A number is a stretch in all directions.
     quasi_static : callable, optional
         Takes positions of nodes (n, 3), returns which of them, (n,) bool, follow the minimum of
         the free energy instead of vibrating.
@@ -111,6 +114,7 @@ class QuasiContinuum:
         largest: float = 0.5,
         temperature: float | None = None,
         vibrations: str | None = "quasi-harmonic",
+        thermal_deformation: ArrayLike | None = None,
         quasi_static: QuasiStatic | None = None,
     ) -> None:
         self.scheme = get_scheme(scheme)
@@ -118,7 +122,14 @@ class QuasiContinuum:
         self.rule = CauchyBorn(crystal, potential)
         self.thermal: Thermal | None = None
         if temperature is not None:
-            self.thermal = make_thermal(crystal, potential, temperature, vibrations, quasi_static)
+            self.thermal = make_thermal(
+                crystal,
+                potential,
+                temperature,
+                vibrations,
+                deformation=thermal_deformation,
+                quasi_static=quasi_static,
+            )
             if far_field is None:
                 far_field = HomogeneousStrain(self.thermal.deformation)
         self.far_field: FarField = HomogeneousStrain() if far_field is None else far_field
@@ -464,6 +475,7 @@ class QuasiContinuum:
         self,
         temperature: float | None,
         vibrations: str | None = "quasi-harmonic",
+        thermal_deformation: ArrayLike | None = None,
         quasi_static: QuasiStatic | None = None,
     ) -> QuasiContinuum:
         """Return the model at another temperature, mesh and correctors kept.
@@ -473,13 +485,18 @@ class QuasiContinuum:
 
         Parameters
         ----------
-        temperature, vibrations, quasi_static
+        temperature, vibrations, thermal_deformation, quasi_static
             As of the model itself.
         """
         thermal = None
         if temperature is not None:
             thermal = make_thermal(
-                self.crystal, self.potential, temperature, vibrations, quasi_static
+                self.crystal,
+                self.potential,
+                temperature,
+                vibrations,
+                deformation=thermal_deformation,
+                quasi_static=quasi_static,
             )
         old = np.eye(3) if self.thermal is None else self.thermal.deformation
         new = np.eye(3) if thermal is None else thermal.deformation

@@ -20,14 +20,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from qc.continuum.free_energy import FreeEnergyExpansion
+from qc.continuum.free_energy import FreeEnergyExpansion, expand_free_energy
 from qc.continuum.thermal_lattice import ThermalLattice, thermal_lattice
-from qc.continuum.vibration import MODELS, check_temperature
+from qc.continuum.vibration import MODELS, LatticeVibrations, check_temperature
 from qc.coupling.layout import Layout
 from qc.crystal import Crystal
 from qc.errors import InputError, suggest
+from qc.loads import HomogeneousStrain
 from qc.potentials import Potential
 
 Array = NDArray[np.float64]
@@ -40,60 +41,85 @@ QuasiStatic = Callable[[Array], NDArray[np.bool_]]
 class Thermal:
     """Temperature of a model and what it takes from it.
 
-    Parameters
+    Attributes
     ----------
     temperature : float, K
     vibrations : {"quasi-harmonic", "local"} or None
-        Model of the vibrations that are not explicit; None leaves them out, and the lattice at its
-        static size.
+        Model of the vibrations that are not explicit; None leaves them out.
+    deformation : (3, 3) float64
+        F_T, from the reference crystal to the lattice at temperature.
+    expansion : FreeEnergyExpansion or None
+        The free energy of vibrations as elements take it.
     lattice : ThermalLattice or None
-        The defect-free crystal at temperature.
-    quasi_static : callable, optional
+        The defect-free crystal at temperature, unless its deformation was given.
+    quasi_static : callable or None
         Nodes that do not vibrate but follow the minimum of the free energy; see `QuasiStatic`.
     """
 
     temperature: float
     vibrations: str | None
+    deformation: Array
+    expansion: FreeEnergyExpansion | None
     lattice: ThermalLattice | None
     quasi_static: QuasiStatic | None = None
-
-    @property
-    def deformation(self) -> Array:
-        """(3, 3): F_T, from the reference crystal to the lattice at temperature."""
-        return np.eye(3) if self.lattice is None else self.lattice.deformation
-
-    @property
-    def expansion(self) -> FreeEnergyExpansion | None:
-        """The free energy of vibrations as elements take it."""
-        return None if self.lattice is None else self.lattice.expansion
 
 
 def make_thermal(
     crystal: Crystal,
     potential: Potential,
     temperature: float,
-    vibrations: str | None,
+    vibrations: str | None = "quasi-harmonic",
+    *,
+    deformation: ArrayLike | None = None,
     quasi_static: QuasiStatic | None = None,
 ) -> Thermal:
     """Find the lattice at a temperature and expand its vibrational free energy.
 
+    Parameters
+    ----------
+    crystal : Crystal
+    potential : Potential
+    temperature : float, K
+    vibrations : {"quasi-harmonic", "local"} or None
+    deformation : float or (3, 3) array_like, optional
+        The lattice at temperature as it is known otherwise, say from molecular dynamics, as a
+        deformation gradient or one stretch in all directions. The free energy is then balanced to
+        leave it without stress, see `FreeEnergyExpansion.balanced`.
+    quasi_static : callable, optional
+
     Raises
     ------
     InputError
-        A temperature that is negative or not finite, or unknown vibrations.
+        A temperature that is negative or not finite, unknown vibrations, or a deformation that is
+        none.
     CapabilityError, ConvergenceError
         As `qc.continuum.thermal_lattice`.
     """
     t = check_temperature(temperature)
-    if vibrations is None:
-        return Thermal(t, None, None, quasi_static)
-    if vibrations not in MODELS:
+    if vibrations is not None and vibrations not in MODELS:
         raise InputError(
             f"vibrations: '{vibrations}' is none of {', '.join(MODELS)}, None"
             f"{suggest(str(vibrations), MODELS)}"
         )
+    if deformation is not None:
+        given = _deformation(crystal, deformation)
+        expansion = None
+        if vibrations is not None:
+            model = LatticeVibrations(crystal, potential, vibrations)  # type: ignore[arg-type]
+            expansion = expand_free_energy(model, given, t).balanced(model.rule)
+        return Thermal(t, vibrations, given, expansion, None, quasi_static)
+    if vibrations is None:
+        return Thermal(t, None, np.eye(3), None, None, quasi_static)
     lattice = thermal_lattice(crystal, potential, t, vibrations, order=3)  # type: ignore[arg-type]
-    return Thermal(t, vibrations, lattice, quasi_static)
+    return Thermal(t, vibrations, lattice.deformation, lattice.expansion, lattice, quasi_static)
+
+
+def _deformation(crystal: Crystal, given: ArrayLike) -> Array:
+    values = np.asarray(given, dtype=np.float64)
+    if values.ndim == 0:
+        d = crystal.dim_lattice
+        values = np.diag([float(values)] * d + [1.0] * (3 - d))
+    return np.array(HomogeneousStrain(values).mean_deformation)
 
 
 def slaved_fractions(layout: Layout, quasi_static: QuasiStatic | None = None) -> Array:
