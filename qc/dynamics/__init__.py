@@ -1,7 +1,10 @@
 """Molecular dynamics of models and atoms: Hamiltonian, Langevin, with heat and a ledger."""
 
+from qc.dynamics.conduction import Conduction
 from qc.dynamics.dynamics import Drive, Dynamics, Snapshot
 from qc.dynamics.friction import atoms_only, continuum_only, stadium
+from qc.dynamics.heat import HeatField, conductivity_from_SI
+from qc.dynamics.heat_mesh import HeatMesh
 from qc.dynamics.langevin import FieldBath, Langevin
 from qc.dynamics.ledger import EnergyLedger
 from qc.dynamics.noise import NoiseStream
@@ -10,10 +13,13 @@ from qc.dynamics.timestep import largest_frequency, timestep_bound
 
 __all__ = [
     "AtomsSystem",
+    "Conduction",
     "Drive",
     "Dynamics",
     "EnergyLedger",
     "FieldBath",
+    "HeatField",
+    "HeatMesh",
     "Langevin",
     "ModelSystem",
     "NoiseStream",
@@ -21,6 +27,7 @@ __all__ = [
     "System",
     "as_system",
     "atoms_only",
+    "conductivity_from_SI",
     "continuum_only",
     "largest_frequency",
     "scaled_masses",

@@ -181,8 +181,10 @@ class EnergyLedger:
             Something else.
         """
         try:
-            state = [float(data[name]) for name in ("kinetic", "potential", "field", "start")]
-            out = cls(*state)
+            kinetic, potential, stored, start = state = [
+                float(data[name]) for name in ("kinetic", "potential", "field", "start")
+            ]
+            out = cls(kinetic, potential, stored, start)
             for kind, name, total, low in data["accounts"]:
                 if kind not in KINDS:
                     raise ValueError(f"no accounts of kind {kind!r}")

@@ -1,0 +1,187 @@
+"""Langevin dynamics of coupled models: what is sampled is the canonical distribution.
+
+Judged by `physical_validation` (P. T. Merz & M. R. Shirts, PLoS ONE 13 (2018) e0202764).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import physical_validation as pv
+import pytest
+from ase.units import fs, kB
+
+from qc.dynamics import Dynamics, Langevin, ModelSystem
+from tests.physics.energy_conservation.models import TEMPERATURE, build
+from tests.physics.energy_conservation.test_nve_models import equilibrated, series
+
+pytestmark = pytest.mark.physics
+
+UNITS = pv.data.UnitData(
+    kb=kB, energy_conversion=96.485, length_conversion=0.1, volume_conversion=1e-3,
+    temperature_conversion=1.0, pressure_conversion=1.602e6, time_conversion=10.18e-3,
+)  # fmt: skip
+
+REGIONS = ("core", "blend", "continuum")
+
+
+def regions(model) -> dict[str, np.ndarray]:
+    """Return the moving nodes of each region."""
+    beta, free = model.layout.beta_nodes, model.layout.free.all(axis=1)
+    return {
+        "core": free & (beta == 0.0),
+        "blend": free & (beta > 0.0) & (beta < 1.0),
+        "continuum": free & (beta >= 1.0),
+    }
+
+
+
+def sample(
+    model, temperature: float, steps: int, *, step: float = 2.0, every: int = 20, seed: int = 1,
+    fault: float = 0.0,
+) -> dict[str, np.ndarray]:  # fmt: skip
+    """Return kinetic energies of all (in the middle of steps) and of regions, and potentials."""
+    groups = regions(model)
+    kelvin = np.full(len(model.U), temperature)
+    kelvin[groups["core"]] *= (1.0 + fault) ** 2
+    dynamics = Dynamics(
+        ModelSystem(model), step * fs, baths=[Langevin(kelvin, 0.03 / fs)], seed=seed,
+        check_timestep=False,
+    )  # fmt: skip
+    dynamics.set_temperature(2.0 * temperature)
+    dynamics.run(round(1000 / step))
+    masses = dynamics.system.masses
+    rows = []
+
+    def measure(d):
+        squares = masses * np.einsum("ni,ni->n", d.v, d.v)
+        rows.append(
+            (d.middle_kinetic, d.potential, *(0.5 * squares[g].sum() for g in groups.values()))
+        )
+
+    dynamics.run(steps, measure, every)
+    assert abs(dynamics.ledger.closure) < 1e-10
+    table = np.array(rows).T
+    return {"kinetic": table[0], "potential": table[1]} | dict(
+        zip(REGIONS, table[2:], strict=True)
+    )
+
+
+def simulation(kinetic, nodes: int, temperature: float, potential=None):
+    """Return the data of a run as `physical_validation` wants it."""
+    kinetic = np.asarray(kinetic)
+    potential = np.zeros_like(kinetic) if potential is None else potential
+    return pv.data.SimulationData(
+        units=UNITS,
+        ensemble=pv.data.EnsembleData("NVT", natoms=nodes, volume=1.0, temperature=temperature),
+        system=pv.data.SystemData(
+            natoms=nodes, nconstraints=0, ndof_reduction_tra=0, ndof_reduction_rot=0,
+            mass=np.ones(nodes),
+        ),
+        observables=pv.data.ObservableData(
+            kinetic_energy=kinetic, potential_energy=potential, total_energy=kinetic + potential
+        ),
+    )  # fmt: skip
+
+
+def p_value(kinetic, nodes: int, temperature: float) -> float:
+    """Return the probability of so unlike a sample of the Maxwell-Boltzmann distribution."""
+    data = simulation(kinetic, nodes, temperature)
+    return float(pv.kinetic_energy.distribution(data, strict=True, verbosity=0))
+
+
+def off_by(kinetic, nodes: int, temperature: float) -> float:
+    """Return by how many standard errors the temperature of the mean is off."""
+    data = simulation(kinetic, nodes, temperature)
+    return float(
+        np.max(pv.kinetic_energy.distribution(data, strict=False, verbosity=0, bootstrap_seed=1)[0])
+    )
+
+
+@pytest.fixture(scope="module")
+def copper():
+    return build("eam", "columns")
+
+
+@pytest.fixture(scope="module")
+def equilibrium(copper):
+    """Samples of one model at two temperatures whose energies overlap."""
+    return {t: sample(copper, t, 12_000, seed=int(t)) for t in (280.0, 300.0)}
+
+
+def counts(model) -> dict[str, int]:
+    found = {name: int(nodes.sum()) for name, nodes in regions(model).items()}
+    return found | {"kinetic": sum(found.values())}
+
+
+def test_kinetic_energies_are_maxwell_boltzmann(copper, equilibrium):
+    n = counts(copper)["kinetic"]
+    for kelvin, run in equilibrium.items():
+        assert p_value(run["kinetic"], n, kelvin) > 0.01
+        # The test has the power to tell temperatures apart by two percent.
+        assert p_value(run["kinetic"], n, 1.02 * kelvin) < 0.01
+
+
+def test_core_blend_and_continuum_share_equally(copper, equilibrium):
+    number = counts(copper)
+    for kelvin, run in equilibrium.items():
+        for name in REGIONS:
+            assert number[name] > 20
+            assert p_value(run[name], number[name], kelvin) > 0.01, name
+            assert off_by(run[name], number[name], kelvin) < 3.5, name
+            mean = 2.0 * run[name].mean() / (3 * number[name] * kB)
+            assert mean == pytest.approx(kelvin, rel=0.03), name
+
+
+def test_energies_of_two_temperatures_have_boltzmanns_ratio(copper, equilibrium):
+    cold, hot = (
+        simulation(run["kinetic"], counts(copper)["kinetic"], kelvin, run["potential"])
+        for kelvin, run in equilibrium.items()
+    )
+    quantiles = pv.ensemble.check(cold, hot, verbosity=0)
+    assert np.max(np.abs(quantiles)) < 3.0
+    # A run whose temperature is another than it says is found out.
+    wrong = simulation(
+        equilibrium[300.0]["kinetic"], counts(copper)["kinetic"], 290.0,
+        equilibrium[300.0]["potential"],
+    )  # fmt: skip
+    assert np.max(np.abs(pv.ensemble.check(cold, wrong, verbosity=0))) > 3.0
+
+
+def test_a_bath_too_strong_on_the_atoms_is_caught(copper):
+    run = sample(copper, 300.0, 12_000, fault=0.03)
+    number = counts(copper)
+    assert p_value(run["core"], number["core"], 300.0) < 0.01
+    assert p_value(run["kinetic"], number["kinetic"], 300.0) < 0.01
+
+
+def test_the_integrator_converges_as_it_should(copper):
+    system = ModelSystem(copper)
+    x, v = equilibrated(system, TEMPERATURE["eam"], 400)
+    runs = []
+    for step in (4.0, 2.0, 1.0):
+        _, total, kinetic = series(system, x, v, step * fs, round(800 / step))
+        data = simulation(kinetic, counts(copper)["kinetic"], 300.0, total - kinetic)
+        data.observables.constant_of_motion = total
+        data.dt = step
+        runs.append(data)
+    assert pv.integrator.convergence(runs, verbose=False) < 0.1
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(("name", "mode"), [("eam", "3d"), ("sw", "columns"), ("pair", "columns")])
+def test_other_models_sample_the_canonical_distribution(name, mode, figures):
+    model = build(name, mode)
+    number, kelvin = counts(model), TEMPERATURE[name]
+    # Two temperatures a standard deviation of the energy apart.
+    other = kelvin * (1.0 + np.sqrt(2.0 / (3 * number["kinetic"])))
+    runs = {t: sample(model, t, 40_000, step=1.0, seed=int(t)) for t in (kelvin, other)}
+    found = {}
+    for t, run in runs.items():
+        found |= {f"p {n} {t:.0f}": p_value(run[n], k, t) for n, k in number.items()}
+    cold, hot = (
+        simulation(r["kinetic"], number["kinetic"], t, r["potential"]) for t, r in runs.items()
+    )
+    found["ensemble"] = float(np.max(np.abs(pv.ensemble.check(cold, hot, verbosity=0))))
+    figures(f"langevin {name} {mode}", **found)
+    assert min(v for k, v in found.items() if k.startswith("p ")) > 0.01, found
+    assert found["ensemble"] < 3.0
