@@ -29,10 +29,12 @@ from qc.atomistic.force_constants import ForceConstants, force_constants
 from qc.atomistic.phonons import masses_of
 from qc.continuum.cauchy_born import CauchyBorn
 from qc.crystal import Crystal
+from qc.crystal.symmetry import point_group
 from qc.errors import CapabilityError, InputError, NonFiniteError, suggest
 from qc.potentials import Potential
 
 Array = NDArray[np.float64]
+IntArray = NDArray[np.int64]
 
 Model = Literal["quasi-harmonic", "local"]
 Statistics = Literal["classical", "quantum"]
@@ -44,7 +46,7 @@ STATISTICS = ("classical", "quantum")
 HBAR = units._hbar * units.J * units.s
 
 #: Wave vectors along each axis, by the dimension in which waves run.
-GRID = {2: 24, 3: 10}
+GRID = {2: 24, 3: 8}
 
 #: States evaluated at once.
 CHUNK = 64
@@ -63,8 +65,9 @@ class LatticeVibrations:
     model : {"quasi-harmonic", "local"}
     statistics : {"classical", "quantum"}
     grid : int, optional
-        Wave vectors along each axis, even: the uniform grid then avoids the zone's centre. By
-        default 10 in space, 24 in the plane.
+        Wave vectors along each axis, even: the uniform grid then avoids the zone's centre. With
+        all its images under the point group it has the crystal's symmetry. By default 8 in space,
+        24 in the plane.
     masses : (n_s,) float, u, optional
         Standard atomic masses by default.
 
@@ -112,20 +115,12 @@ class LatticeVibrations:
             )
         #: Components of the displacement of an atom.
         self.components = 2 if crystal.mode == "monolayer" else 3
-        self._waves = monkhorst_pack(self.grid, crystal.dim)
+        self._waves = symmetric_grid(crystal, self.grid)
 
     @property
     def n_modes(self) -> int:
         """Degrees of freedom of the primitive cell."""
         return self.components * self.crystal.n_sublattices
-
-    def grid_keeps(self, rotation: Array) -> bool:
-        """Say whether an operation of the point group maps the grid of wave vectors onto itself."""
-        if self.model == "local":
-            return True
-        d = self.crystal.dim
-        turned = self._waves @ self.crystal.inverse_cell.T @ rotation.T @ self.crystal.cell.T
-        return bool(np.abs((self.grid * turned[:, :d]) % 1.0 - 0.5).max() < 1e-6)
 
     def _dynamical(self, f: Array) -> NDArray[np.complex128]:
         """Matrices (n, n_k, m, m) that vibrations are the eigenvalues of."""
@@ -282,6 +277,41 @@ def monkhorst_pack(n: int, dim: int) -> Array:
     axes[0] = line[line > 0]
     k = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, dim)
     return np.pad(k, ((0, 0), (0, 3 - dim)))
+
+
+def symmetric_grid(crystal: Crystal, n: int) -> Array:
+    """Return the grid of `monkhorst_pack` with its images under the point group, (n_k, 3).
+
+    The grid alone would make strains differ that symmetry makes equal, by its error. One of k and
+    -k is kept, and each image once; all of the images of a grid weigh alike.
+    """
+    k = monkhorst_pack(n, crystal.dim)
+    # An operation maps lattice vectors on lattice vectors: reduced coordinates stay over 2 n.
+    to_space, back = crystal.inverse_cell.T, crystal.cell.T
+    seen: set[bytes] = set()
+    out: list[Array] = []
+    for rotation in point_group(crystal):
+        image = np.rint(2 * n * (k @ to_space @ rotation.T @ back)).astype(np.int64) % (2 * n)
+        opposite = -image % (2 * n)
+        less = _first_differs(image, opposite)
+        half = np.where(less[:, None], image, opposite)
+        half = half[np.lexsort(half.T[::-1])]
+        key = half.tobytes()
+        if key not in seen:
+            seen.add(key)
+            out.append(half)
+    grid = np.concatenate(out).astype(float) / (2 * n)
+    return np.asarray(np.where(grid >= 0.5, grid - 1.0, grid))
+
+
+def _first_differs(a: IntArray, b: IntArray) -> NDArray[np.bool_]:
+    """Say which rows of integers come before others in lexical order."""
+    out = np.zeros(len(a), dtype=bool)
+    open_ = np.ones(len(a), dtype=bool)
+    for column in range(a.shape[1]):
+        out |= open_ & (a[:, column] < b[:, column])
+        open_ &= a[:, column] == b[:, column]
+    return out
 
 
 def check_temperature(temperature: float) -> float:

@@ -43,6 +43,9 @@ FRACTION = 0.2
 #: Unknowns up to which the exact method is allowed; it takes four evaluations for each.
 LARGEST_EXACT = 6000
 
+#: Evaluations that a sample takes, about.
+EVALUATIONS = 30
+
 #: Groups of samples by which the error of the drift is judged.
 GROUPS = 8
 
@@ -85,7 +88,7 @@ def thermal_dead_load(
     *,
     samples: int = 100,
     seed: int = 0,
-    method: Literal["sampling", "exact"] = "sampling",
+    method: Literal["auto", "sampling", "exact"] = "auto",
 ) -> ThermalLoad:
     """Return the dead load that takes the mean force of a model's vibrations away.
 
@@ -102,8 +105,9 @@ def thermal_dead_load(
     samples : int
         At least 2; the error falls as one over the root.
     seed : int
-    method : {"sampling", "exact"}
-        "exact" is for small models: it takes four evaluations for each unknown.
+    method : {"auto", "sampling", "exact"}
+        The exact sum takes four evaluations for each unknown, sampling about thirty for each
+        sample; "auto" takes what costs less.
 
     Raises
     ------
@@ -115,8 +119,8 @@ def thermal_dead_load(
         No temperature, another one than the model's, or a parameter that makes no sense.
     """
     t = _temperature(model, temperature)
-    if method not in ("sampling", "exact"):
-        raise InputError(f"method must be 'sampling' or 'exact', not {method!r}")
+    if method not in ("auto", "sampling", "exact"):
+        raise InputError(f"method must be 'auto', 'sampling' or 'exact', not {method!r}")
     if samples < 2:
         raise InputError(f"samples must be at least 2, not {samples}")
     if not model.coupling.conservative:
@@ -125,6 +129,8 @@ def thermal_dead_load(
         )
     forces = _Forces(defect_free(model))
     n = int(forces.free.sum())
+    if method == "auto":
+        method = "exact" if 4 * n <= EVALUATIONS * samples else "sampling"
     if t == 0.0 or n == 0:
         zero = np.zeros(model.layout.free.shape)
         still = forces(np.zeros(n)) if n else np.zeros(0)

@@ -34,7 +34,9 @@ def material(name: str) -> tuple[Crystal, Potential]:
 
 
 def build(name: str, mode: str, scheme: str = "bgfc", outer: float = 0.0) -> QuasiContinuum:
-    """Return a model with a vacancy, atoms around it and a continuum at the rim.
+    """Return a model with atoms in the middle, in 3D around a vacancy, and a continuum at the rim.
+
+    A row of vacancies, which is what one is in a crystal of columns, would hop within 1e5 steps.
 
     Parameters
     ----------
@@ -61,7 +63,7 @@ def build(name: str, mode: str, scheme: str = "bgfc", outer: float = 0.0) -> Qua
         core=core,
         blend=max(1.2 * a, 2.0 * crystal.nearest_neighbour),
         outer=radius * a,
-        defects=PointDefects(vacant=[(0, 0, 0)]),
+        defects=PointDefects(vacant=[(0, 0, 0)] if mode == "3d" else []),
     )
 
 
