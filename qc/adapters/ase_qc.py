@@ -77,22 +77,23 @@ class QCCalculator(Calculator):
             )
         u = np.zeros_like(model.U)
         u[occupied] = y - model.offset - model.predictor()[occupied]
+        wanted = {"energy", "free_energy"} & set(properties)
+        if wanted and not model.coupling.conservative:
+            raise PropertyNotImplementedError(
+                f"scheme '{model.scheme.name}' blends forces and has no energy"
+            )
         if "forces" not in results:
-            forces = model.forces(u)[occupied]
+            # Energy and forces come together, and dynamics asks for both at every step.
+            energy, nodal = model.energy_forces(u)
+            forces = nodal[occupied]
             if not np.isfinite(forces).all():
                 atom = int(np.nonzero(~np.isfinite(forces).all(axis=1))[0][0])
                 raise NonFiniteError(f"force on representative atom {atom} is not finite")
             results["forces"] = forces
-        if "energy" not in results:
             if model.coupling.conservative:
-                energy = float(model.energy(u))
                 if not np.isfinite(energy):
                     raise NonFiniteError("the energy is not finite")
-                results["energy"] = results["free_energy"] = energy
-            elif "energy" in properties or "free_energy" in properties:
-                raise PropertyNotImplementedError(
-                    f"scheme '{model.scheme.name}' blends forces and has no energy"
-                )
+                results["energy"] = results["free_energy"] = float(energy)
         model.U = u
         self.results = results
 
