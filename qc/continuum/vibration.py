@@ -127,7 +127,7 @@ class LatticeVibrations:
         shifts = self.rule.relaxed_shifts(f)
         found: ForceConstants = force_constants(self.crystal, self.potential, f, shifts)
         if self.crystal.mode == "columns":
-            pass
+            found = found.folded(2)
         c, ns = self.components, self.crystal.n_sublattices
         if self.model == "local":
             own = found.self_blocks[:, :, :c, :c] / self.masses[:, None, None]
