@@ -450,6 +450,22 @@ class TestModel:
         report = check_coupling(model("Cu"))
         assert all(check.passed for check in report.checks), str(report)
 
+    def test_the_ghost_correction_is_that_of_the_static_energy(self):
+        """At the predictor the free energy alone pulls, to be balanced by the atoms' motion."""
+        crystal, potential = setting("plane")
+        warm = QuasiContinuum(
+            crystal, potential, core=2.3, blend=2.2, outer=12.0, temperature=200.0
+        )
+        continuum, zero = warm.coupling.blended.continuum, np.zeros_like(warm.U)
+        total, both = warm.forces(), continuum.forces(zero)
+        continuum.set_vibration(None)
+        pull = np.where(warm.layout.free, both - continuum.forces(zero), 0.0)
+        assert np.abs(pull).max() > 1e-3
+        np.testing.assert_allclose(total, pull, atol=1e-12)
+        # And no vibration is slaved where atoms and continuum blend.
+        inner = warm.layout.beta_nodes < 1.0
+        assert np.abs(pull[inner]).max() < 1e-12
+
     def test_elements_hold_the_free_energy(self):
         """All of the crystal in elements, nothing vibrating: N (W + f_vib), at rest at F_T."""
         crystal, potential = setting("plane")
