@@ -28,7 +28,7 @@ from qc.continuum.free_energy import (
 )
 from qc.continuum.vibration import LatticeVibrations, Model, Statistics, check_temperature
 from qc.crystal import Crystal
-from qc.errors import ConvergenceError, NonFiniteError
+from qc.errors import ConvergenceError, InputError, NonFiniteError
 from qc.potentials import Potential
 
 Array = NDArray[np.float64]
@@ -151,8 +151,9 @@ def thermal_lattice(
     temperature : float, K
     model, statistics, grid, masses
         As in `LatticeVibrations`.
-    order, radius
-        As in `expand_free_energy`.
+    order : {2, 3}
+    radius : float
+        As in `expand_free_energy`; moduli need the second derivative.
 
     Raises
     ------
@@ -161,8 +162,10 @@ def thermal_lattice(
     ConvergenceError
         No lattice without stress: the crystal expands until it is unstable.
     InputError
-        A temperature that is negative, or 0 in quantum statistics.
+        A temperature that is negative, or 0 in quantum statistics; an order below 2.
     """
+    if order not in (2, 3):
+        raise InputError(f"order of the expansion must be 2 or 3 here, not {order}")
     t = check_temperature(temperature)
     vibrations = LatticeVibrations(
         crystal, potential, model, statistics=statistics, grid=grid, masses=masses
