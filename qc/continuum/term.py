@@ -208,6 +208,8 @@ class ContinuumTerm:
         self._temperature = temperature
         if slaved is not None:
             self._slaved = slaved[self.active][self.point_element]
+        #: Quadrature points with a free energy: most elements near the atoms have none.
+        self._warm = np.nonzero(self._slaved > 0.0)[0]
         #: Energy density of the strained bulk at every quadrature point, (n_q,).
         self.reference = np.full(len(self._shares), self._static)
         if expansion is not None:
@@ -319,11 +321,17 @@ class ContinuumTerm:
         f = self._checked(u)
         w, stress, pull = self._static_response(f, u)
         if self._vibration is not None:
-            energy, gradient, _ = self._vibration.evaluate(f, temperature=self._temperature)
-            share = self._slaved / self.mesh.crystal.volume
-            w = w + share * energy
-            stress = stress + share[:, None, None] * gradient
+            part = self._warm
+            energy, gradient, _ = self._vibration.evaluate(f[part], temperature=self._heat)
+            share = self._slaved[part] / self.mesh.crystal.volume
+            w[part] += share * energy
+            stress[part] += share[:, None, None] * gradient
         return w, stress, pull
+
+    @property
+    def _heat(self) -> Array | None:
+        """Temperatures of the points with a free energy, if they have their own."""
+        return None if self._temperature is None else self._temperature[self._warm]
 
     def _static_response(self, f: Array, u: Array) -> tuple[Array, Array, Array]:
         if not self.rule.has_shifts:
@@ -419,10 +427,11 @@ class ContinuumTerm:
             stress[own] = dz[:, :9].reshape(-1, 3, 3)
             pull[:, 1:] = dz[:, 9:].reshape(len(own), -1, 3)
         if self._vibration is not None:
-            bend = self._vibration.evaluate(f, tangent=True, temperature=self._temperature)[2]
+            warm = self._warm
+            bend = self._vibration.evaluate(f[warm], True, self._heat)[2]
             assert bend is not None
-            share = self._slaved / self.mesh.crystal.volume
-            stress += share[:, None, None] * np.einsum("eijkl,ekl->eij", bend, h)
+            share = self._slaved[warm] / self.mesh.crystal.volume
+            stress[warm] += share[:, None, None] * np.einsum("eijkl,ekl->eij", bend, h[warm])
         self._scatter(stress, pull, out, 1.0)
         return out
 
