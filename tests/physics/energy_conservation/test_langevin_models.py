@@ -26,7 +26,7 @@ REGIONS = ("core", "blend", "continuum")
 
 def regions(model) -> dict[str, np.ndarray]:
     """Return the moving nodes of each region."""
-    beta, free = model.layout.beta_nodes, model.layout.free.all(axis=1)
+    beta, free = model.layout.beta_nodes, model.layout.free.any(axis=1)
     return {
         "core": free & (beta == 0.0),
         "blend": free & (beta > 0.0) & (beta < 1.0),
