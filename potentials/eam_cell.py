@@ -15,22 +15,17 @@ from __future__ import annotations
 
 from functools import lru_cache
 from itertools import combinations_with_replacement, product
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numba
 import numpy as np
 
-from qc.errors import InputError
-
 from . import eam_cell_kernels as kernels
 from .base import Array, IntArray
-from .checks import check_types
+from .cell_checks import Order, check_cell_apart, check_cell
 
 if TYPE_CHECKING:
     from .eam import EAM
-
-#: What is wanted beyond energy and gradients: nothing, d2E/dp2, or all second derivatives.
-Order = Literal["gradient", "shifts", "full"]
 
 #: Decimals (Angstrom) to which equal bonds agree; others are merely looked up on their own.
 DECIMALS = 9
@@ -172,7 +167,7 @@ def deformed_cell(
     order: Order,
 ) -> tuple[Array, Array, Array, Array | None]:
     """Return site energies, dE/dF, dE/dp and a Hessian; see `EAM.deformed_cell`."""
-    f, p, r, s, t, a = _checked(potential, F, shifts, vectors, source, target, types)
+    f, p, r, s, t, a = check_cell(potential, F, shifts, vectors, source, target, types)
     n, ns = len(f), len(a)
     width = {"gradient": 0, "shifts": 3 * (ns - 1), "full": 9 + 3 * (ns - 1)}[order]
     second = {"gradient": 0, "shifts": 1, "full": 2}[order]
@@ -197,43 +192,5 @@ def deformed_cell(
     else:
         sites[:], df[:], dp[:], hessian[:] = embed[a, 0, 0], 0.0, 0.0, 0.0
     if not np.isfinite(sites.sum()):
-        _check_apart(f, p, r, s, t)
+        check_cell_apart(f, p, r, s, t)
     return sites, df.reshape(n, 3, 3), dp, hessian if width else None
-
-
-def _checked(
-    potential: EAM,
-    F: Array,
-    shifts: Array,
-    vectors: Array,
-    source: IntArray,
-    target: IntArray,
-    types: IntArray,
-) -> tuple[Array, Array, Array, IntArray, IntArray, IntArray]:
-    f, p, r = (np.ascontiguousarray(x, dtype=np.float64) for x in (F, shifts, vectors))
-    s, t, a = (np.ascontiguousarray(x, dtype=np.int64) for x in (source, target, types))
-    if f.ndim != 3 or f.shape[1:] != (3, 3):
-        raise InputError(f"F must have shape (n, 3, 3), not {f.shape}")
-    if a.ndim != 1 or not len(a) or p.shape != (len(f), len(a), 3):
-        raise InputError(f"shifts of {len(a)} sublattices in {len(f)} states have shape {p.shape}")
-    if r.ndim != 2 or r.shape[1] != 3 or s.shape != (len(r),) or t.shape != (len(r),):
-        raise InputError(f"bonds {r.shape}, sources {s.shape} and targets {t.shape} do not fit")
-    for ends in (s, t):
-        if len(ends) and (ends.min() < 0 or ends.max() >= len(a)):
-            raise InputError(f"a bond ends on a sublattice beyond the {len(a)} there are")
-    check_types(potential, a, "sublattice")
-    if not np.isfinite(r).all():
-        raise InputError(f"bond {int(np.argmin(np.isfinite(r).all(axis=1)))} is not finite")
-    for values, what in ((f, "F"), (p, "a shift")):
-        # A cheap test first: a sum is finite unless a term is not, or a finite one is absurd.
-        if not np.isfinite(values.sum()) and not np.isfinite(values).all():
-            bad = int(np.argmin(np.isfinite(values).all(axis=(1, 2))))
-            raise InputError(f"{what} of element {bad} is not finite")
-    return f, p, r, s, t, a
-
-
-def _check_apart(f: Array, p: Array, r: Array, s: IntArray, t: IntArray) -> None:
-    for e in range(len(f)):
-        d = r @ f[e].T + p[e, t] - p[e, s]
-        for b in np.flatnonzero(~(np.einsum("bi,bi->b", d, d) > 1e-24)):
-            raise InputError(f"bond {b} of sublattice {s[b]} in element {e} has zero length")

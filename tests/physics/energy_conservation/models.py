@@ -68,13 +68,19 @@ def build(name: str, mode: str, scheme: str = "bgfc", outer: float = 0.0) -> Qua
 
 
 class Planted(ModelSystem):
-    """A model whose forces on its atoms are one percent too large, and its energy is not."""
+    """A model whose forces on its atoms are turned by one percent about z.
+
+    Forces one percent too large would not do: they are those of a lighter mass, and conserve an
+    energy of their own.
+    """
 
     def energy_forces(self, x: np.ndarray) -> tuple[float, np.ndarray]:
         """Energy, and forces that do not belong to it."""
         energy, forces = super().energy_forces(x)
         atoms = self.model.layout.beta_nodes < 0.5
-        forces[atoms] *= 1.01
+        x, y = forces[atoms, 0].copy(), forces[atoms, 1].copy()
+        forces[atoms, 0] -= 0.01 * y
+        forces[atoms, 1] += 0.01 * x
         return energy, forces
 
 

@@ -86,6 +86,7 @@ def test_models_are_checked_too():
     np.testing.assert_array_equal(model.U, start)
 
 
+@pytest.mark.long
 def test_blended_forces_fail():
     model: QuasiContinuum = build("eam", "columns", "bqcf")
     report = check_dynamics(ModelSystem(model, allow_nonconservative=True), steps=200)

@@ -120,18 +120,16 @@ def test_models_conserve_energy_over_1e5_steps(name, mode, scheme, figures):
 
 
 def faulty(fault: str) -> ModelSystem:
-    """Return a system with blended forces, or one percent too much force on its atoms."""
+    """Return a system with blended forces, or with forces one percent off on its atoms."""
     if fault == "planted":
         return Planted(build("eam", "columns"))
     return ModelSystem(build("eam", "columns", "bqcf"), allow_nonconservative=True)
 
 
-@pytest.mark.parametrize(("fault", "steps"), [("blended forces", 300), ("planted", 1500)])
+@pytest.mark.parametrize(("fault", "steps"), [("blended forces", 300), ("planted", 1000)])
 def test_errors_are_caught(fault, steps):
-    found = conserves(faulty(fault), TEMPERATURE["eam"], steps, 200)
-    caught = judge(found)
-    assert "order" in caught, found
-    assert fault == "planted" or "slope" in caught, found
+    caught = judge(found := conserves(faulty(fault), TEMPERATURE["eam"], steps, 200))
+    assert {"drift", "order"} <= set(caught), found
 
 
 @pytest.mark.long
