@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import json
 import sys
@@ -22,6 +23,7 @@ NAMES = (
     "ase_calculator",
     "edge_dislocation",
     "from_ase_atoms",
+    "heat_conduction",
     "lomer_dipole",
     "screw_dislocation",
     "silicon_vacancy",
@@ -226,3 +228,41 @@ def test_ase_drives_both_calculators():
     assert found.steps["PreconLBFGS"] < found.steps["LBFGS"] < found.steps["FIRE"]
     assert max(found.drift.values()) < 0.01
     assert min(found.drift.values()) > 0.0
+
+
+def test_hot_spot_cools_as_the_heat_equation_says_and_goes_on_after_a_stop(
+    tmp_path, monkeypatch, capsys
+):
+    module = load("heat_conduction")
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    found = module.main(["--small", "--output", str(whole)])
+    assert f"{found.fitted:.2f}" in capsys.readouterr().out
+    assert max(found.closure, found.drift) < 1e-10
+    # The field's own elements are known to a percent, the runs to their noise.
+    assert found.alone == pytest.approx(found.given, rel=0.015)
+    assert found.noise < 0.01 * module.RISE
+    assert found.deviation < 1.5 * found.noise + found.elements
+    assert found.fitted == pytest.approx(found.given, rel=0.2)
+    assert found.field[0, 0] - found.field[-1, 0] > 0.15 * module.RISE
+    # What it is compared with does solve the heat equation: a Gaussian becomes a wider one.
+    equation = module.HeatEquation(160.0, 64, 3.0, 0.003, np.zeros((1, 2)), np.zeros(1))
+    times, at = np.linspace(0.0, 15.0, 31), np.array([[0.0, 0.0], [11.0, -7.0], [25.0, 0.0]])
+    solved = equation.solve(module.hot_spot(16.0)(equation.grid()), 0.02, times, at)
+    width = 16.0**2 + 2.0 * 0.02 / 0.003 * times[:, None]
+    exact = module.RISE * 16.0**2 / width * np.exp(-0.5 * (at**2).sum(axis=1) / width)
+    np.testing.assert_allclose(solved - module.COLD, exact, atol=2e-3 * module.RISE)
+
+    sizes = module.SMALL
+    monkeypatch.setattr(module, "SMALL", dataclasses.replace(sizes, steps=200))
+    module.main(["--small", "--output", str(parts)])
+    monkeypatch.setattr(module, "SMALL", sizes)
+    again = module.main(["--small", "--output", str(parts), "--resume"])
+    for seed in sizes.seeds:
+        names = {p.name for p in (parts / f"run_{seed}").iterdir()}
+        assert names == {"history.csv", "checkpoint.npz", "run.json", "ledger.png"}
+        ends = [(home / f"run_{seed}" / "history.csv").read_text() for home in (whole, parts)]
+        assert ends[0] == ends[1]
+    assert again.fitted == found.fitted
+    assert (parts / "profiles.png").exists()
+    with pytest.raises(SystemExit):
+        module.main(["--small", "--resume"])
