@@ -19,7 +19,7 @@ from qc.coupling.scheme import Scheme
 from qc.coupling.schemes import get_scheme
 from qc.coupling.thermal import QuasiStatic, Thermal, make_thermal
 from qc.crystal import Crystal
-from qc.errors import InputError, RegionError
+from qc.errors import InputError, RegionError, suggest
 from qc.loads import FarField, HomogeneousStrain
 from qc.mesh import Ball, CoreSet, LatticeBlock, PowerGrading, Region, SimplexMesh, graded_mesh
 from qc.potentials import Potential
@@ -156,6 +156,11 @@ class QuasiContinuum:
             )
         function = Blend(core_set, core, blend)
         region = _region(crystal, outer, points, 10.0 * core, planar)
+        #: What mesh and regions were made from, for `rebuilt`.
+        self.regions: dict[str, Any] = {
+            "core": core, "blend": blend, "outer": region, "centres": points, "grading": grading,
+            "largest": largest,
+        }  # fmt: skip
         exponent = (1.5 if planar else 1.25) if grading is None else _positive("grading", grading)
         everything = self.scheme.name == "atomistic"
         size_field = PowerGrading(
@@ -509,6 +514,64 @@ class QuasiContinuum:
         )
         other.U = self.U.copy()
         return other
+
+    def rebuilt(self, **regions: Any) -> QuasiContinuum:
+        """Return the model with another core, blend or mesh, at the same displacements.
+
+        Crystal, potential, far field, scheme, defects, outer region and temperature stay. Nodes
+        that are new are interpolated, those that are gone are forgotten; a dead load is gone too.
+
+        Parameters
+        ----------
+        **regions
+            ``core``, ``blend``, ``centres``, ``grading`` and ``largest``, as of the model itself;
+            what is not given stays.
+
+        Raises
+        ------
+        InputError
+            Another name.
+        """
+        for name in regions:
+            if name not in self.regions or name == "outer":
+                known = sorted(set(self.regions) - {"outer"})
+                raise InputError(f"rebuilt has no option '{name}'{suggest(name, known)}")
+        other = QuasiContinuum(
+            self.crystal,
+            self.potential,
+            far_field=self.far_field,
+            scheme=self.scheme,
+            defects=self.defects,
+            **{**self.regions, **regions},
+        )
+        if self.thermal is not None:
+            other.thermal = self.thermal
+            other.coupling = Coupling(
+                other.layout, other.rule, other.far_field, other.scheme, self.thermal
+            )
+        other.found, other.offset = self.found, self.offset
+        other.U = self.carried(other, self.U)
+        return other
+
+    def carried(self, other: QuasiContinuum, values: Array) -> Array:
+        """Nodal values of this model at the nodes of another of the same crystal, (n, 3).
+
+        Equal at nodes that both have, interpolated at the others, zero where the other holds them.
+        """
+        layout = other.layout
+        vertex, s = layout.site_nodes.T
+        m = other.mesh.lattice[vertex]
+        out = np.zeros((layout.n_nodes, 3))
+        out[: len(m)] = self.interpolate(m, s, values)
+        whole = np.nonzero(layout.whole_cells[: len(m)])[0]
+        if len(whole) and not self.crystal.is_bravais:
+            # A vertex that stands for its cell moves with the cell's middle.
+            every = range(self.crystal.n_sublattices)
+            out[whole] = np.mean([self.interpolate(m[whole], t, values) for t in every], axis=0)
+        count = layout.n_extra
+        if count:
+            out[layout.n_nodes - count :] = values[self.layout.n_nodes - count :]
+        return np.where(layout.free, out, 0.0)
 
     def with_dead_load(self, load: ArrayLike) -> QuasiContinuum:
         """Return the model under a dead load, which adds ``<load, U>`` to the energy.

@@ -8,6 +8,7 @@ from qc.dynamics.heat_mesh import HeatMesh
 from qc.dynamics.langevin import FieldBath, Langevin
 from qc.dynamics.ledger import EnergyLedger
 from qc.dynamics.noise import NoiseStream
+from qc.dynamics.remesh import remeshed
 from qc.dynamics.system import AtomsSystem, ModelSystem, System, as_system, scaled_masses
 from qc.dynamics.timestep import largest_frequency, timestep_bound
 
@@ -30,6 +31,7 @@ __all__ = [
     "conductivity_from_SI",
     "continuum_only",
     "largest_frequency",
+    "remeshed",
     "scaled_masses",
     "stadium",
     "timestep_bound",

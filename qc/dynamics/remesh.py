@@ -1,0 +1,322 @@
+"""Remeshing in motion: a run goes on with another mesh or core, and the books stay closed.
+
+Displacements and velocities are interpolated where nodes are new. Where nodes go, their momentum
+goes to the corners of the element that they lay in,
+
+    m'_J v'_J = m_J v_J + sum_I N_IJ m_I v_I,
+
+and with lumped masses of nested meshes momentum is conserved both ways. What is left, where the
+blend moves and masses are shared out otherwise, is corrected on the nodes concerned.
+
+Energy. A refined mesh has the same displacements, and in the continuum the same potential energy,
+but interpolated velocities have less kinetic energy, and atoms have another energy than the
+continuum in their place. The difference is given to the nodes around the new ones (or taken from
+them) as relative motion, which has no momentum. Where the mesh is coarsened, kinetic and potential
+energy of the motion that it cannot carry are gone: they enter the heat field, if there is one, and
+the ledger under ``remeshing`` if there is none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+
+from qc.coupling import QuasiContinuum
+from qc.dynamics.dynamics import Dynamics
+from qc.dynamics.heat import HeatField
+from qc.dynamics.langevin import FieldBath, Langevin
+from qc.dynamics.ledger import EnergyLedger
+from qc.dynamics.noise import NoiseStream
+from qc.dynamics.system import ModelSystem
+from qc.errors import InputError
+
+Array = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+Mask = NDArray[np.bool_]
+
+#: Stream of the noise that new degrees of freedom start with.
+FRESH = 2**32
+
+
+def remeshed(
+    dynamics: Dynamics,
+    model: QuasiContinuum,
+    *,
+    baths: Sequence[Langevin | FieldBath] | None = None,
+    field: HeatField | None = None,
+    check_timestep: bool = False,
+) -> Dynamics:
+    """Return a run that goes on with another model of the same crystal.
+
+    Parameters
+    ----------
+    dynamics : Dynamics
+        Of a model; it is left as it is.
+    model : QuasiContinuum
+        ``dynamics.system.model.rebuilt(core=..., centres=...)``; its displacements are replaced.
+    baths : sequence, optional
+        Baths over the new nodes; needed where the old ones have a friction or temperature for each
+        node, or a field.
+    field : HeatField, optional
+        Over the new model, with any temperature: it takes over energy and temperatures of the old
+        one. Needed where the run has one.
+    check_timestep : bool
+
+    Returns
+    -------
+    Dynamics
+        With the step count, seed, drives and ledger of the old one.
+
+    Raises
+    ------
+    InputError
+        No run of a model, a model of another crystal or far field, or baths or a field missing.
+    """
+    old = getattr(dynamics.system, "model", None)
+    if old is None:
+        raise InputError("only runs of a QuasiContinuum model can be remeshed")
+    _same(old, model)
+    given = _baths(dynamics, baths)
+    if (dynamics.field is None) != (field is None):
+        raise InputError("give a heat field over the new model, if and only if the run has one")
+    old_u, old_v = dynamics.x, dynamics.v
+    model.U = old.carried(model, old_u)
+    system = ModelSystem(model, allow_nonconservative=not dynamics.system.conservative)
+    change = _Change(old, model, dynamics.system.masses, system.masses)
+    v = change.velocities(old_v)
+    if field is not None and dynamics.field is not None:
+        _take_over(dynamics.field, field)
+    new = Dynamics(
+        system,
+        dynamics.timestep,
+        baths=given,
+        field=field,
+        drives=dynamics.drives,
+        seed=dynamics.seed,
+        conduct_every=dynamics.conduct_every,
+        close_field=dynamics.close_field,
+        check_timestep=check_timestep,
+    )
+    new.step = dynamics.step
+    refined, coarsened = change.missing(old_u, old_v, model.U, v)
+    noise = NoiseStream(dynamics.seed, FRESH).normal(dynamics.step, v.shape)
+    new.v = change.stirred(v, refined, noise)
+    # The books: everything that is not accounted for by now has been removed, or was found.
+    total = dynamics.ledger.total
+    new.ledger = EnergyLedger.load(dynamics.ledger.dump())
+    if field is not None:
+        field.receive(change.shares(field.coupled) * -coarsened)
+    stored = 0.0 if field is None else field.total_energy()
+    new.ledger.set_state(new.kinetic, new.potential, stored)
+    new.ledger.book("remeshing", "remeshing", new.ledger.total - total)
+    return new
+
+
+def _same(old: QuasiContinuum, new: QuasiContinuum) -> None:
+    for name, a, b in (
+        ("crystal", old.crystal.cell, new.crystal.cell),
+        ("crystal", old.crystal.basis, new.crystal.basis),
+    ):
+        if a.shape != b.shape or not np.array_equal(a, b):
+            raise InputError(f"the new model is of another {name}")
+    for name in ("potential", "far_field"):
+        if getattr(old, name).fingerprint() != getattr(new, name).fingerprint():
+            raise InputError(f"the new model has another {name.replace('_', ' ')}")
+    if old.layout.n_extra != new.layout.n_extra:
+        raise InputError("the new model has another number of extra atoms")
+
+
+def _baths(
+    dynamics: Dynamics, baths: Sequence[Langevin | FieldBath] | None
+) -> tuple[Langevin | FieldBath, ...]:
+    if baths is not None:
+        names = [bath.name for bath in baths]
+        if names != [bath.name for bath in dynamics.baths]:
+            raise InputError(f"baths {names} for {[bath.name for bath in dynamics.baths]}")
+        return tuple(baths)
+    for bath in dynamics.baths:
+        local = np.ndim(bath.friction) or np.ndim(getattr(bath, "temperature", 0.0))
+        if local or isinstance(bath, FieldBath):
+            raise InputError(f"bath '{bath.name}' belongs to the old nodes: give new baths")
+    return dynamics.baths
+
+
+def _take_over(old: HeatField, new: HeatField) -> None:
+    """Temperatures of the nearest old heat node, then the same energy."""
+    nearest = cKDTree(old.positions).query(new.positions)[1]
+    new.set_temperature(old.temperature[nearest])
+    new.set_temperature(new.temperature * (old.total_energy() / new.total_energy()))
+
+
+class _Parts(NamedTuple):
+    """Potential energy in pieces: where they are (n, 3) and what they hold (n,)."""
+
+    positions: Array
+    energies: Array
+
+
+class _Change:
+    """Which nodes are new, gone or both, and what that does to momentum and energy."""
+
+    def __init__(
+        self, old: QuasiContinuum, new: QuasiContinuum, old_masses: Array, new_masses: Array
+    ) -> None:
+        self.old, self.new = old, new
+        self.m, self.m_new = old_masses, new_masses
+        self.before = _matches(new, old)  # for every new node, the old one or -1
+        self.after = _matches(old, new)
+        self.free = new.layout.free
+        self.restrict = _weights(old, new, self.after)
+        fresh, gone = self.before < 0, self.after < 0
+        parents = _weights(new, old, self.before)
+        # Old nodes around what is new, and new nodes around what is gone.
+        around_fresh = np.asarray(parents[fresh].sum(axis=0)).ravel() > 0.0
+        kept = self.before >= 0
+        refined = fresh.copy()
+        refined[kept] |= around_fresh[self.before[kept]]
+        coarsened = np.asarray(self.restrict[gone].sum(axis=0)).ravel() > 0.0
+        # Where atoms and continuum change places nodes stay, but their masses do not.
+        lighter = np.zeros(len(fresh), dtype=bool)
+        lighter[kept] = np.abs(self.m_new[kept] - self.m[self.before[kept]]) > 1e-12 * self.m.max()
+        self.refined: Mask = (refined | (lighter & ~coarsened)) & self.free.any(axis=1)
+        self.coarsened: Mask = coarsened & ~self.refined
+        self.gone = gone
+
+    def velocities(self, v: Array) -> Array:
+        """Velocities of the new nodes with the momentum of the old ones, (n, 3)."""
+        out = self.old.carried(self.new, v) if self.old.crystal.is_bravais else self._plain(v)
+        kept = self.before >= 0
+        out[kept] = v[self.before[kept]]
+        momenta = self.m_new[:, None] * out
+        # What went to the corners brings its own velocity.
+        moved = self.restrict[self.gone]
+        mass = self.m[self.gone]
+        lost = moved.T @ (mass[:, None] * v[self.gone])
+        momenta += lost - np.asarray(moved.T @ mass)[:, None] * out
+        with np.errstate(divide="ignore", invalid="ignore"):
+            out = np.where(self.free, momenta / self.m_new[:, None], 0.0)
+        # Held nodes carry none, so components that move are balanced one by one.
+        changed = self.refined | self.coarsened
+        weight = np.where(self.free & changed[:, None], self.m_new[:, None], 0.0)
+        missing = self.m @ v - self.m_new @ out
+        total = weight.sum(axis=0)
+        shift = np.where(total > 0.0, missing / np.maximum(total, 1e-300), 0.0)
+        return np.where(weight > 0.0, out + shift, out)
+
+    def _plain(self, v: Array) -> Array:
+        """Interpolate velocities by vertices alone: shifts have none of their own."""
+        cells = self.old._continuum.cells(v)
+        vertex = self.new.layout.site_nodes[:, 0]
+        element, weights = self.old.mesh.locate(self.new.mesh.lattice[vertex])
+        inside = np.where(element[:, None] >= 0, weights, 0.0)
+        corners = self.old.mesh.elements[element]
+        out = np.zeros((self.new.layout.n_nodes, 3))
+        out[: len(vertex)] = np.einsum("na,nai->ni", inside, cells[corners])
+        return np.where(self.free, out, 0.0)
+
+    def missing(self, u: Array, v: Array, u_new: Array, v_new: Array) -> tuple[float, float]:
+        """Energy that refining and that coarsening removed, eV; negative where it was found."""
+        places = self.new.layout.node_positions
+        changed = np.nonzero(self.refined | self.coarsened)[0]
+        if not len(changed):
+            return 0.0, 0.0
+        tree, kind = cKDTree(places[changed]), self.refined[changed]
+
+        def split(parts: _Parts) -> Array:
+            fine = kind[tree.query(parts.positions)[1]]
+            return np.array([parts.energies[fine].sum(), parts.energies[~fine].sum()])
+
+        out = np.zeros(2)
+        for model, masses, x, speeds, sign in (
+            (self.old, self.m, u, v, 1.0),
+            (self.new, self.m_new, u_new, v_new, -1.0),
+        ):
+            for parts in _pieces(model, masses, x, speeds):
+                out += sign * split(parts)
+        return float(out[0]), float(out[1])
+
+    def stirred(self, v: Array, energy: float, noise: Array) -> Array:
+        """Give the refined nodes energy without momentum, or take it; what cannot be had stays."""
+        part = self.free & self.refined[:, None]
+        weight = np.where(part, self.m_new[:, None], 0.0)
+        total = weight.sum(axis=0)
+        if energy == 0.0 or not (total > 0.0).any():
+            return v
+        middle = (weight * v).sum(axis=0) / np.maximum(total, 1e-300)
+        relative = np.where(part, v - middle, 0.0)
+        kinetic = 0.5 * float((weight * relative**2).sum())
+        if energy < 0.0:
+            scale = np.sqrt(max(1.0 + energy / max(kinetic, 1e-300), 0.0))
+            return np.where(part, middle + scale * relative, v)
+        fresh = np.where(part, noise / np.sqrt(np.maximum(self.m_new, 1e-300))[:, None], 0.0)
+        fresh -= np.where(part, (weight * fresh).sum(axis=0) / np.maximum(total, 1e-300), 0.0)
+        # Orthogonal to the motion there is, so that energies add up.
+        if kinetic > 0.0:
+            fresh -= relative * (float((weight * fresh * relative).sum()) / (2.0 * kinetic))
+        size = 0.5 * float((weight * fresh**2).sum())
+        return v + fresh * np.sqrt(energy / size) if size > 0.0 else v
+
+    def shares(self, coupled: Mask) -> Array:
+        """How the heat of coarsening is shared out among the nodes that a field reaches, (n,)."""
+        there = self.coarsened & coupled
+        if not there.any():
+            there = coupled & self.free.any(axis=1)
+        weight = np.where(there, self.m_new, 0.0)
+        return np.asarray(weight / weight.sum())
+
+
+def _matches(one: QuasiContinuum, other: QuasiContinuum) -> IntArray:
+    """For every node of one model the same node of the other, or -1."""
+    layout = one.layout
+    vertex, s = layout.site_nodes.T
+    at = other.mesh.vertex_at(one.mesh.lattice[vertex])
+    found = np.where(at >= 0, other.layout.sublattice_nodes[at, s], -1)
+    # A vertex that stands for its cell is not the node of a sublattice.
+    if not one.crystal.is_bravais:
+        here = one.layout.whole_cells[: len(vertex)]
+        there = np.where(found >= 0, other.layout.whole_cells[found], here)
+        found = np.where(here == there, found, -1)
+    extra = np.arange(layout.n_extra) + other.layout.n_nodes - layout.n_extra
+    return np.concatenate([found, extra]).astype(np.int64)
+
+
+def _weights(one: QuasiContinuum, other: QuasiContinuum, known: IntArray) -> sp.csr_matrix:
+    """Interpolation of the other model's nodes at the nodes of one, (n_one, n_other)."""
+    layout = one.layout
+    vertex, s = layout.site_nodes.T
+    element, weights = other.mesh.locate(one.mesh.lattice[vertex])
+    weights = np.where(element[:, None] >= 0, weights, 0.0)
+    corners = other.mesh.elements[element]
+    nodes = other.layout.sublattice_nodes[corners, s[:, None]]
+    # Sublattices that a corner does not carry go with its cell.
+    nodes = np.where(nodes >= 0, nodes, other.layout.sublattice_nodes[corners, 0])
+    rows = np.repeat(np.arange(len(vertex)), corners.shape[1])
+    shape = (layout.n_nodes, other.layout.n_nodes)
+    matrix = sp.csr_matrix((weights.ravel(), (rows, nodes.ravel())), shape)
+    extra = np.arange(len(vertex), layout.n_nodes)
+    ones = sp.csr_matrix((np.ones(len(extra)), (extra, known[extra])), shape)
+    return matrix + ones
+
+
+def _pieces(model: QuasiContinuum, masses: Array, u: Array, v: Array) -> list[_Parts]:
+    """Kinetic and potential energy of a model in pieces with their reference positions."""
+    layout, terms = model.layout, model.coupling.blended
+    nodes = layout.node_positions
+    kinetic = 0.5 * masses * np.einsum("ni,ni->n", v, v)
+    parts = [_Parts(nodes, kinetic)]
+    if terms is None:
+        return parts
+    sites, _ = terms.atoms.energy_forces(u)
+    where = layout.positions[~layout.vacant][terms.atoms.active]
+    parts.append(_Parts(where, sites))
+    continuum = terms.continuum
+    middles = model.mesh.positions[continuum.elements].mean(axis=1)[continuum.point_element]
+    parts.append(_Parts(middles, continuum.point_energies(u)))
+    dead = np.einsum("ni,ni->n", model.coupling.ghost, u)
+    parts.append(_Parts(nodes, dead))
+    return parts
