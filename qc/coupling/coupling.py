@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qc.atomistic.term import AtomisticTerm
 from qc.continuum import CauchyBorn, ContinuumTerm, starting_shifts
+from qc.coupling.external import External, check_loads, site_counts
 from qc.coupling.layout import Layout
 from qc.coupling.scheme import Scheme
 from qc.coupling.thermal import Thermal, slaved_fractions
 from qc.errors import CapabilityError
-from qc.loads import FarField
+from qc.loads import FarField, Load
 
 Array = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
 
 class Coupling:
-    """``E(U) = sum w_i [V_i - V_bulk] + sum omega_e v_e [W(F_e) - W_bulk] + <g, U>``.
+    """``E(U) = sum w_i [V_i - V_bulk] + sum omega_e v_e [W(F_e) - W_bulk] + <g, U> + sum E_l``.
 
     Parameters
     ----------
@@ -41,6 +43,8 @@ class Coupling:
         forces of a free energy that fades towards the atoms are balanced by their vibrations.
     load : (n_nodes, 3) float64, eV/Angstrom
         A further dead load, with the same sign: it adds ``<load, U>`` to the energy.
+    loads : tuple of Load
+        External loads, which add their energies E_l of the nodes' positions.
     evaluations : int
         Force evaluations and Hessian products so far.
     """
@@ -65,6 +69,7 @@ class Coupling:
         self.beta_nodes = scheme.weighting(layout.beta_nodes)
         self.ghost = np.zeros((layout.n_nodes, 3))
         self.load = np.zeros((layout.n_nodes, 3))
+        self.external: External | None = None
         self.blended = None if scheme.blends_forces else _Terms(self, layout, pure=False)
         self._pure: _Terms | None = None
         self._blended_energy: _Terms | None = None
@@ -73,6 +78,31 @@ class Coupling:
         if scheme.ghost != "none":
             self.ghost = self._ghost_at_predictor()
         self._first_ghost, self._offset = self.ghost, 0.0
+
+    @property
+    def loads(self) -> tuple[Load, ...]:
+        """External loads; none by default."""
+        return () if self.external is None else self.external.loads
+
+    @loads.setter
+    def loads(self, loads: Sequence[Load]) -> None:
+        """Put other external loads in place."""
+        found = check_loads(loads)
+        self.external = External(found, *self.node_sites) if found else None
+
+    @cached_property
+    def node_sites(self) -> tuple[Array, Array]:
+        """Predictor positions of the nodes (n, 3) and how many sites each stands for (n,)."""
+        omega = None
+        if self.blended is not None and len(self.blended.continuum.active):
+            omega = self.blended.continuum.weights
+        return (
+            predict_nodes(self.layout, self.rule, self.far_field),
+            site_counts(self.layout, self.scheme.weighting, omega),
+        )
+
+    def _load_energies(self, u: Array) -> Array:
+        return np.zeros(0) if self.external is None else self.external.energy_forces(u)[0]
 
     @property
     def conservative(self) -> bool:
@@ -142,7 +172,8 @@ class Coupling:
         patch, and the work of the blended forces along the straight way from there to ``U``.
         """
         if not self.rule.potential.has_site_energies:
-            return self._made() + self._work(u)
+            start = math.fsum(self._load_energies(np.zeros_like(u)))
+            return self._made() + start + self._work(u)
         if self.scheme.ghost == "none" and not self.scheme.blends_forces:
             return self.energy(u)
         load = (self.load * u).ravel()
@@ -153,7 +184,9 @@ class Coupling:
         now = t.forces(u) - self.blended_forces(u)
         now[~self.layout.free] = 0.0
         work = 0.5 * ((first + now) * u).ravel()
-        return math.fsum(np.concatenate([t.energy_terms(u), work, load]))
+        return math.fsum(
+            np.concatenate([t.energy_terms(u), work, load, self._load_energies(u)])
+        )
 
     def _made(self) -> float:
         """Energy of the unrelaxed defects, eV: patch with them minus patch without."""
@@ -193,7 +226,8 @@ class Coupling:
         if self.blended is None:
             raise CapabilityError(f"scheme '{self.scheme.name}' blends forces and has no energy")
         dead = ((self.ghost + self.load) * u).ravel()
-        return np.concatenate([self.blended.energy_terms(u), dead[dead != 0.0], [self._offset]])
+        terms = [self.blended.energy_terms(u), dead[dead != 0.0], [self._offset]]
+        return np.concatenate([*terms, self._load_energies(u)])
 
     def forces(self, u: Array) -> Array:
         """Return the forces on the nodes, zero on fixed unknowns, (n_nodes, 3) eV/Angstrom."""
@@ -202,6 +236,8 @@ class Coupling:
             f = self.blended_forces(u) - self.load
         else:
             f = self.blended.forces(u) - self.ghost - self.load
+        if self.external is not None:
+            f += self.external.energy_forces(u)[1]
         f[~self.layout.free] = 0.0
         return f
 
@@ -219,6 +255,10 @@ class Coupling:
             dead = self.ghost + self.load
             energy += float(np.einsum("ni,ni->", dead, u)) + self._offset
             f -= dead
+        if self.external is not None:
+            energies, push = self.external.energy_forces(u)
+            energy += float(energies.sum())
+            f += push
         f[~self.layout.free] = 0.0
         return energy, f
 
@@ -249,16 +289,18 @@ class Coupling:
             h = self._mix(t.atom_hessian_product(u, du), t.continuum.hessian_product(u, du))
         else:
             h = self.blended.hessian_product(u, du)
+        if self.external is not None:
+            h += self.external.hessian_product(u, du)
         h[~self.layout.free] = 0.0
         return h
 
     def with_far_field(self, far_field: FarField) -> Coupling:
         """Return the coupling over the same layout for another predictor (a load step).
 
-        Sublattice shifts go on from where they are, and the dead load `load` stays.
+        Sublattice shifts go on from where they are, and the dead load `load` and `loads` stay.
         """
         other = Coupling(self.layout, self.rule, far_field, self.scheme, self.thermal)
-        other.load = self.load
+        other.load, other.loads = self.load, self.loads
         for old, new in ((self.blended, other.blended), (self._pure, other._pure)):
             if old is not None and new is not None:
                 new.continuum.continue_from(old.continuum)
@@ -358,6 +400,17 @@ def predict(rule: CauchyBorn, far_field: FarField, x: Array, sublattice: IntArra
         return y
     shifts = starting_shifts(rule, far_field, x - rule.crystal.basis[s])
     return np.asarray(y + shifts[np.arange(len(x)), s])
+
+
+def predict_nodes(layout: Layout, rule: CauchyBorn, far_field: FarField) -> Array:
+    """Predictor positions of all nodes, (n_nodes, 3) Angstrom."""
+    y = predict(rule, far_field, layout.node_positions, layout.node_sublattices)
+    whole = np.nonzero(layout.whole_cells)[0]
+    if len(whole):
+        x = layout.mesh.positions[whole]
+        every = enumerate(rule.crystal.basis)
+        y[whole] = np.mean([predict(rule, far_field, x + b, s) for s, b in every], axis=0)
+    return y
 
 
 def blended_weights(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,14 +13,15 @@ from numpy.typing import ArrayLike, NDArray
 
 from qc.continuum import CauchyBorn, ContinuumTerm, slipped_edges
 from qc.coupling.blend import Blend
-from qc.coupling.coupling import Coupling, predict
+from qc.coupling.coupling import Coupling, predict, predict_nodes
+from qc.coupling.external import lumped
 from qc.coupling.layout import Layout, PointDefects, build_layout, nearest_pair, site_key
 from qc.coupling.scheme import Scheme
 from qc.coupling.schemes import get_scheme
 from qc.coupling.thermal import QuasiStatic, Thermal, make_thermal
 from qc.crystal import Crystal
 from qc.errors import InputError, RegionError, suggest
-from qc.loads import FarField, HomogeneousStrain
+from qc.loads import DeadLoad, FarField, HomogeneousStrain, Load
 from qc.mesh import Ball, CoreSet, LatticeBlock, PowerGrading, Region, SimplexMesh, graded_mesh
 from qc.potentials import Potential
 
@@ -74,6 +75,8 @@ class QuasiContinuum:
     quasi_static : callable, optional
         Takes positions of nodes (n, 3), returns which of them, (n,) bool, follow the minimum of
         the free energy instead of vibrating.
+    loads : sequence of Load, optional
+        External loads, an indenter say; see `loads`.
 
     Attributes
     ----------
@@ -116,6 +119,7 @@ class QuasiContinuum:
         vibrations: str | None = "quasi-harmonic",
         thermal_deformation: ArrayLike | None = None,
         quasi_static: QuasiStatic | None = None,
+        loads: Sequence[Load] = (),
     ) -> None:
         self.scheme = get_scheme(scheme)
         self.crystal, self.potential = crystal, potential
@@ -202,6 +206,7 @@ class QuasiContinuum:
             self.layout, self.rule, self.far_field, self.scheme, self.thermal
         )
         self.U: Array = np.zeros((self.layout.n_nodes, 3))
+        self.loads = loads
 
     # -- construction from atoms ------------------------------------------------------------------
 
@@ -277,17 +282,54 @@ class QuasiContinuum:
         """Minus the derivative of the forces along ``du``, (n_nodes, 3) eV/Angstrom."""
         return self.coupling.hessian_product(u, du)
 
+    # -- external loads ---------------------------------------------------------------------------
+
+    @property
+    def loads(self) -> tuple[Load, ...]:
+        """External loads: their energies are part of `energy` and `Result.defect_energy`.
+
+        Set them anew to move or change one in place, as a run of dynamics does; the work done on
+        the crystal is the change of `load_energy`. `with_loads` leaves this model as it is.
+        """
+        return self.coupling.loads
+
+    @loads.setter
+    def loads(self, loads: Sequence[Load]) -> None:
+        self.coupling.loads = loads
+
+    def with_loads(self, *loads: Load) -> QuasiContinuum:
+        """Return the model under these external loads, in place of any others.
+
+        Raises
+        ------
+        InputError
+            One of them is no load.
+        """
+        other = copy.copy(self)
+        other.coupling = copy.copy(self.coupling)
+        other.loads = loads
+        other.U = self.U.copy()
+        return other
+
+    def load_energy(self, u: Array | None = None) -> float:
+        """Sum of the energies of the external loads, eV."""
+        external = self.coupling.external
+        if external is None:
+            return 0.0
+        return float(external.energy_forces(self.U if u is None else u)[0].sum())
+
+    def reactions(self, u: Array | None = None) -> Array:
+        """Force of the crystal on each external load, (n_loads, 3) eV/Angstrom."""
+        external = self.coupling.external
+        if external is None:
+            return np.zeros((0, 3))
+        return external.reactions(self.U if u is None else u)
+
     # -- positions --------------------------------------------------------------------------------
 
     def predictor(self) -> Array:
         """Predictor positions of all nodes, (n_nodes, 3) Angstrom."""
-        layout, basis = self.layout, self.crystal.basis
-        y = self.predict(layout.node_positions, layout.node_sublattices)
-        whole = np.nonzero(layout.whole_cells)[0]
-        if len(whole):
-            x = self.mesh.positions[whole]
-            y[whole] = np.mean([self.predict(x + b, s) for s, b in enumerate(basis)], axis=0)
-        return y
+        return predict_nodes(self.layout, self.rule, self.far_field)
 
     def predict(self, x: Array, sublattice: IntArray | int = 0) -> Array:
         """Predictor positions of sites at reference positions ``x`` (n, 3), Angstrom."""
@@ -343,23 +385,14 @@ class QuasiContinuum:
         energies, and of its own atom, weighted like its site energy; the masses add up to the mass
         of all sites.
         """
-        layout, mesh = self.layout, self.mesh
-        beta = self.scheme.weighting(layout.beta_nodes)
-        corners = mesh.elements.shape[1]
-        nodes = layout.sublattice_nodes
-        omega = beta[mesh.elements].mean(axis=1)
-        if self.coupling.blended is not None and len(self.coupling.blended.continuum.active):
-            omega = self.coupling.blended.continuum.weights
-        cells = np.repeat(omega * mesh.volumes / (corners * self.crystal.volume), corners)
-        vertex = mesh.elements.ravel()
-        own = np.repeat((nodes[mesh.elements, -1] >= 0).all(axis=1), corners)
-        masses = (1.0 - beta) * atomic_masses[[atomic_numbers[s] for s in self.node_symbols()]]
-        for s, symbol in enumerate(self.crystal.symbols):
-            # Beyond the atoms a vertex stands for all sublattices of its cells.
-            at = np.where(own, nodes[vertex, s], vertex)
-            share = cells * atomic_masses[atomic_numbers[symbol]]
-            masses += np.bincount(at, share, minlength=layout.n_nodes)
-        return masses
+        terms = self.coupling.blended
+        return lumped(
+            self.layout,
+            self.scheme.weighting,
+            terms.continuum.weights if terms is not None and len(terms.continuum.active) else None,
+            atomic_masses[[atomic_numbers[s] for s in self.node_symbols()]],
+            atomic_masses[[atomic_numbers[s] for s in self.crystal.symbols]],
+        )
 
     def _dress(self, atoms: Atoms) -> None:
         """Give atoms a cell: a bounding box, or the period along the line in 2.5D."""
@@ -486,7 +519,8 @@ class QuasiContinuum:
         """Return the model at another temperature, mesh and correctors kept.
 
         The predictor follows: its mean deformation F becomes ``F F_T0^-1 F_T1`` with the lattices
-        at the old and the new temperature. A dead load, which belongs to a temperature, is gone.
+        at the old and the new temperature. A dead load, which belongs to a temperature, is gone;
+        external loads stay.
 
         Parameters
         ----------
@@ -512,6 +546,7 @@ class QuasiContinuum:
         other.coupling = Coupling(
             self.layout, self.rule, other.far_field, self.scheme, thermal
         )
+        other.loads = self.loads
         other.U = self.U.copy()
         return other
 
@@ -519,7 +554,7 @@ class QuasiContinuum:
         """Return the model with another core, blend or mesh, at the same displacements.
 
         Crystal, potential, far field, scheme, defects, outer region and temperature stay. Nodes
-        that are new are interpolated, those that are gone are forgotten; a dead load is gone too.
+        that are new are interpolated, those that are gone are forgotten; dead loads are gone too.
 
         Parameters
         ----------
@@ -549,6 +584,7 @@ class QuasiContinuum:
             other.coupling = Coupling(
                 other.layout, other.rule, other.far_field, other.scheme, self.thermal
             )
+        other.loads = [one for one in self.loads if not isinstance(one, DeadLoad)]
         other.found, other.offset = self.found, self.offset
         other.U = self.carried(other, self.U)
         return other

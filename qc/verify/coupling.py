@@ -269,8 +269,9 @@ def _derivatives(
         def rest_forces(v: Array) -> Array:
             return np.where(free, coupling.forces(v) - blended.forces(v), 0.0)
 
-        if np.any(coupling.ghost):
-            yield _forces("ghost correction", rest_energies, rest_forces, u, held)
+        if np.any(coupling.ghost) or coupling.loads:
+            name = "loads and ghost correction" if coupling.loads else "ghost correction"
+            yield _forces(name, rest_energies, rest_forces, u, held)
         yield _forces("all", coupling.energy_terms, coupling.forces, u, held)
 
     if not atoms.empty:
