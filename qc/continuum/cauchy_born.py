@@ -212,33 +212,41 @@ class CauchyBorn:
                 break
             old = open_[stale[open_]]
             if len(old):
+                rows = _rows(old, n)
                 second = (
-                    self.cell(f[old], p[old], "shifts").hessian if known is None else known[old]
+                    self.cell(f[rows], p[rows], "shifts").hessian if known is None else known[rows]
                 )
                 assert second is not None
-                inverse[old] = _positive_inverse(second)
-                stale[old] = False
-            step = -np.einsum("nij,nj->ni", inverse[open_], dp[open_, 1:].reshape(-1, k))
+                inverse[rows] = _positive_inverse(second)
+                stale[rows] = False
+            rows = _rows(open_, n)
+            step = -np.einsum("nij,nj->ni", inverse[rows], dp[rows, 1:].reshape(-1, k))
             length = _largest(step)
             step *= np.minimum(1.0, LONGEST_SHIFT / np.maximum(length, 1e-300))[:, None]
-            trial = p[open_]
+            trial = p[rows].copy()
             trial[:, 1:] += step.reshape(len(open_), -1, 3)
-            after = self.cell(f[open_], trial, self._each)
-            new, before = _largest(after.dp[:, 1:].reshape(-1, k)), residual[open_]
+            after = self.cell(f[rows], trial, self._each)
+            trial_energy = after.energy
+            new, before = _largest(after.dp[:, 1:].reshape(-1, k)), residual[rows]
             # Near the minimum the energy says nothing any more, the force still does.
-            slack = 1e-12 * np.abs(energy[open_])
-            good = (after.energy <= energy[open_] + slack) | (new < 0.5 * before)
+            slack = 1e-12 * np.abs(energy[rows])
+            good = (trial_energy <= energy[rows] + slack) | (new < 0.5 * before)
             good &= np.isfinite(new)
-            took = open_[good]
-            p[took], energy[took], residual[took] = trial[good], after.energy[good], new[good]
-            sites[took], df[took], dp[took] = after.sites[good], after.dF[good], after.dp[good]
             if known is None or after.hessian is None:
                 # Where a Hessian is dear it is kept while it serves.
-                stale[took] = new[good] > 0.1 * before[good]
+                again = new > 0.1 * before
             else:
-                known[took], stale[took] = after.hessian[good], True
+                again = good
+            all_good = bool(good.all())
+            took, taken = (rows, slice(None)) if all_good else (open_[good], good)
+            p[took], energy[took], residual[took] = trial[taken], trial_energy[taken], new[taken]
+            sites[took], df[took], dp[took] = after.sites[taken], after.dF[taken], after.dp[taken]
+            stale[took] = again[taken]
+            if known is not None and after.hessian is not None:
+                known[took] = after.hessian[taken]
             moved[took] = True
-            inverse[open_[~good]] *= 0.25
+            if not all_good:
+                inverse[open_[~good]] *= 0.25
             stopped = _largest(step) < 1e-14
             open_ = open_[~stopped & ~(good & (new <= self._shift_force))]
         if len(open_):
@@ -396,6 +404,11 @@ def _finite(energies: Array) -> None:
     if not np.isfinite(energies).all():
         row = int(np.nonzero(~np.isfinite(energies))[0][0])
         raise NonFiniteError(f"Cauchy-Born energy of element {row} is not finite")
+
+
+def _rows(rows: IntArray, n: int) -> IntArray | slice:
+    """Return rising rows of n as an index; all of them as a slice, which copies nothing."""
+    return slice(None) if len(rows) == n else rows
 
 
 def _largest(rows: Array) -> Array:

@@ -8,7 +8,9 @@ from typing import Any
 import numba
 
 
-def kernel(*, parallel: bool = False) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def kernel(
+    *, parallel: bool = False, inline: bool = False
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Return a decorator that compiles a kernel with numba, nopython, without fast-math.
 
     A kernel and every jitted helper it calls live in one file: a cached kernel keeps its old
@@ -18,6 +20,9 @@ def kernel(*, parallel: bool = False) -> Callable[[Callable[..., Any]], Callable
     ----------
     parallel : bool
         Honour ``numba.prange``.
+    inline : bool
+        Always expand a helper where it is called. Each array argument of a call is some ten words
+        on the stack, which a short helper of many arrays does not earn back.
 
     Notes
     -----
@@ -26,9 +31,10 @@ def kernel(*, parallel: bool = False) -> Callable[[Callable[..., Any]], Callable
     """
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        options = {"parallel": parallel, "forceinline": inline, "error_model": "numpy"}
         try:
-            return numba.njit(cache=True, parallel=parallel, error_model="numpy")(function)
+            return numba.njit(cache=True, **options)(function)
         except RuntimeError:
-            return numba.njit(cache=False, parallel=parallel, error_model="numpy")(function)
+            return numba.njit(cache=False, **options)(function)
 
     return decorate
