@@ -241,7 +241,7 @@ def test_hot_spot_cools_as_the_heat_equation_says_and_goes_on_after_a_stop(
     # The field's own elements are known to a percent, the runs to their noise.
     assert found.alone == pytest.approx(found.given, rel=0.015)
     assert found.noise < 0.01 * module.RISE
-    assert found.deviation < 1.5 * found.noise + found.elements
+    assert found.deviation < 2.0 * found.noise + found.elements
     assert found.fitted == pytest.approx(found.given, rel=0.2)
     assert found.field[0, 0] - found.field[-1, 0] > 0.15 * module.RISE
     # What it is compared with does solve the heat equation: a Gaussian becomes a wider one.

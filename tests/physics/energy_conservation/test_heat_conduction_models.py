@@ -88,7 +88,7 @@ def rms(values):
 
 def allowed(error):
     """Root mean square that noise explains, and a thousandth for the coarseness of elements."""
-    return 1.5 * rms(error) + 1e-3 * RISE
+    return 2.0 * rms(error) + 1e-3 * RISE
 
 
 def test_hot_spot_cools_as_the_heat_equation_says(small):
@@ -107,7 +107,7 @@ def test_wrong_conduction_is_noticed(small):
     for planted, factor in ((2.0, None), (1.0, wall)):
         off, error, _, books = deviation(small, seeds=(1, 2), planted=planted, factor=factor)
         assert books < 1e-10
-        assert rms(off) > 2.0 * allowed(error)
+        assert rms(off) > 1.5 * allowed(error)
 
 
 def test_lost_heat_is_noticed(small):
@@ -179,7 +179,7 @@ def test_gradient_passes_from_continuum_to_atoms(strip):
     bins = found.bins()
     assert max(error for _, error in bins.values()) < 0.02 * MEAN
     for name, (off, error) in (bins | jumps(bins)).items():
-        assert abs(off) < 4.0 * error + 0.005 * MEAN, name
+        assert abs(off) < 5.0 * error + 0.005 * MEAN, name
 
 
 def test_atoms_at_another_temperature_are_noticed(strip):
