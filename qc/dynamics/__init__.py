@@ -1,6 +1,7 @@
 """Molecular dynamics of models and atoms: Hamiltonian, Langevin, with heat and a ledger."""
 
 from qc.dynamics.conduction import Conduction
+from qc.dynamics.drives import MovingLoad
 from qc.dynamics.dynamics import Drive, Dynamics, Snapshot
 from qc.dynamics.friction import atoms_only, continuum_only, stadium
 from qc.dynamics.heat import HeatField, conductivity_from_SI
@@ -23,6 +24,7 @@ __all__ = [
     "HeatMesh",
     "Langevin",
     "ModelSystem",
+    "MovingLoad",
     "NoiseStream",
     "Snapshot",
     "System",

@@ -168,6 +168,8 @@ class Dynamics:
         names = [bath.name for bath in self.baths] + [drive.name for drive in self.drives]
         if len(set(names)) < len(names):
             raise InputError(f"baths and drives share a name: {', '.join(names)}")
+        for drive in self.drives:
+            drive.advance(system, self.x, 0.0)
         self._exchanges = [self._exchange(k, bath) for k, bath in enumerate(self.baths)]
         self.conduct_every, self.close_field = int(conduct_every), bool(close_field)
         self.step = 0

@@ -20,6 +20,7 @@ from qc.dynamics import (
     EnergyLedger,
     Langevin,
     ModelSystem,
+    MovingLoad,
     NoiseStream,
     atoms_only,
     continuum_only,
@@ -36,6 +37,7 @@ from qc.errors import (
     InvertedElementError,
     NonFiniteError,
 )
+from qc.loads import CylindricalIndenter
 from qc.potentials import ToyEAM
 from qc.statics import relax
 
@@ -554,3 +556,40 @@ def test_bad_atoms_and_calculators_are_refused():
 def test_a_crystal_is_no_system():
     with pytest.raises(InputError, match="cannot integrate a Crystal"):
         Dynamics(fcc("Cu", 3.6), 1.0)
+
+
+# -- loads ----------------------------------------------------------------------------------------
+
+
+def test_a_moving_indenter_does_the_work_that_the_ledger_says(model):
+    start = CylindricalIndenter(radius=3.0, centre=(0.0, 6.0, 0.0), stiffness=2.0)
+    speed = 0.4
+    drive = MovingLoad(lambda t: start.moved((0.0, -speed * t, 0.0)), "indenter")
+    dynamics = Dynamics(model.with_loads(start), 0.01, drives=[drive], check_timestep=False)
+    work = []
+
+    def note(d):
+        # Force of the crystal against the motion, as the indenter feels it.
+        work.append(d.system.model.reactions(d.x)[0, 1] * speed * d.timestep)
+
+    dynamics.run(300, note)
+    ledger = dynamics.ledger
+    assert abs(ledger.closure) < 1e-12 * max(ledger.total, 1.0)
+    booked = ledger.account("work", "indenter")
+    assert booked > 0.01
+    assert booked == pytest.approx(sum(work), rel=0.02)
+    assert ledger.total - ledger.start == pytest.approx(booked, rel=0.01)
+    assert not model.loads
+
+
+def test_impossible_drives_are_refused(model):
+    with pytest.raises(InputError, match="function of time"):
+        MovingLoad(3.0)
+    with pytest.raises(InputError, match="gave a int, not a load"):
+        Dynamics(model, 0.01, drives=[MovingLoad(lambda t: 3)], check_timestep=False)
+    load = CylindricalIndenter(radius=3.0, centre=(0.0, 60.0, 0.0), stiffness=2.0)
+    drive = MovingLoad(lambda t: load, index=4)
+    with pytest.raises(InputError, match="load 4 of a model with 0"):
+        Dynamics(model, 0.01, drives=[drive], check_timestep=False)
+    with pytest.raises(CapabilityError, match="only models"):
+        Dynamics(Springs([1.0], [1.0]), 0.1, drives=[MovingLoad(lambda t: load)])
