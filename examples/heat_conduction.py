@@ -383,7 +383,8 @@ def report(found: Found) -> None:
           f"statistical error {found.noise:.2f} K, coarse elements {found.elements:.2f} K")
     print(f"conductivity (W/(m K)): given {found.given:.2f}, fitted to the field alone "
           f"{found.alone:.2f}, fitted to the runs {found.fitted:.2f} ± {found.fitted_error:.2f}\n"
-          f"of which the vibrating nodes conduct {found.fitted - found.alone:.2f}")  # fmt: skip
+          f"of which the vibrating nodes conduct {found.fitted - found.alone:.2f} ± "
+          f"{found.fitted_error:.2f}")  # fmt: skip
     print(f"books close to {found.closure:.1e} eV, the total energy is constant to "
           f"{found.drift:.1e} eV")  # fmt: skip
 
