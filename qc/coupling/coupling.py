@@ -128,8 +128,9 @@ class Coupling:
         else:
             perfect, blended = self.layout, self.blended
         g = blended.forces(u)
-        # The forces of a homogeneously deformed crystal vanish at every inner node, by symmetry.
-        if not _homogeneous(self.far_field):
+        # The forces of a homogeneously deformed crystal vanish at every inner node, by symmetry,
+        # unless it has a surface.
+        if not _homogeneous(self.far_field) or self.layout.mesh.surface is not None:
             pure = self.pure if perfect is self.layout else _Terms(self, perfect, pure=True)
             g = g - self._mix(pure.atom_forces(u), pure.continuum.forces(u))
         g[~self.layout.free] = 0.0
@@ -421,7 +422,8 @@ def blended_weights(
     ``sum w_i + sum omega_e v_e / Omega`` must count every site of the perfect crystal once. The
     mean of ``beta`` does that where every vertex owns the volume of one site. In a bisection mesh
     the vertex volumes alternate around it, which leaves an error of about 1e-4 of the blend; it is
-    spread over the elements with ``0 < omega < 1``.
+    spread over the elements with ``0 < omega < 1``. Of an atom on a free surface half a site is
+    counted here, for its vertex owns half of one; its energy is that of a full site.
 
     Parameters
     ----------
@@ -440,7 +442,8 @@ def blended_weights(
     slack = omega * (1.0 - omega) * mesh.volumes
     if slack.sum() <= 0.0:
         return omega
-    missing = mesh.crystal.site_volume * site_weights[~layout.extra].sum()
+    counted = site_weights * layout.site_shares
+    missing = mesh.crystal.site_volume * counted[~layout.extra].sum()
     wanted = float(mesh.volumes.sum() - missing - omega @ mesh.volumes)
     return omega + wanted / float(slack.sum()) * omega * (1.0 - omega)
 

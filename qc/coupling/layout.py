@@ -167,6 +167,17 @@ class Layout:
         return np.vstack([sites, self.positions[self.extra]])
 
     @property
+    def site_shares(self) -> Array:
+        """Sites' worth of mesh around every patch atom, (n,): 1, on a free surface 1/2.
+
+        The mesh ends in the middle of the atoms of a surface; what they own beyond it is nobody's.
+        """
+        out = np.ones(len(self.lattice))
+        if self.mesh.surface is not None:
+            out[self.mesh.surface.layers_below(self.lattice) <= 0] = 0.5
+        return out
+
+    @property
     def node_sublattices(self) -> IntArray:
         """Sublattice of every node, (n_nodes,); that of the nearest site for extra atoms."""
         return np.concatenate([self.site_nodes[:, 1], self.sublattice[self.extra]])
@@ -235,6 +246,9 @@ def build_layout(
         sites, s = patch_sites(crystal, blend, reach)
     else:
         sites, s = np.zeros((0, 3), np.int64), np.zeros(0, np.int64)
+    if mesh.surface is not None:
+        exist = mesh.surface.layers_below(sites) >= 0
+        sites, s = sites[exist], s[exist]
     positions = crystal.positions(sites, s)
     types = host[s]
     vacant = np.zeros(len(sites), dtype=bool)
@@ -274,7 +288,7 @@ def build_layout(
         has = sublattice_nodes[:, t] >= 0
         at = sublattice_nodes[has, t]
         beta_nodes[at] = blend.beta(mesh.positions[has] + crystal.basis[t])
-        free[at] = ~mesh.boundary[has, None]
+        free[at] = ~mesh.held[has, None]
     beta_atoms = np.concatenate([blend.beta(positions), np.zeros(n_extra)])
     cells = [blend.beta(crystal.positions(sites, t)) for t in range(crystal.n_sublattices)]
     beta_cells = np.concatenate([np.mean(cells, axis=0), np.zeros(n_extra)])

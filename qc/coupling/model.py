@@ -22,7 +22,16 @@ from qc.coupling.thermal import QuasiStatic, Thermal, make_thermal
 from qc.crystal import Crystal
 from qc.errors import InputError, RegionError, suggest
 from qc.loads import DeadLoad, FarField, HomogeneousStrain, Load
-from qc.mesh import Ball, CoreSet, LatticeBlock, PowerGrading, Region, SimplexMesh, graded_mesh
+from qc.mesh import (
+    Ball,
+    CoreSet,
+    FreeSurface,
+    LatticeBlock,
+    PowerGrading,
+    Region,
+    SimplexMesh,
+    graded_mesh,
+)
 from qc.potentials import Potential
 
 if TYPE_CHECKING:
@@ -77,6 +86,10 @@ class QuasiContinuum:
         the free energy instead of vibrating.
     loads : sequence of Load, optional
         External loads, an indenter say; see `loads`.
+    surface : FreeSurface, optional
+        A lattice plane where the crystal ends. No site exists beyond it and nodes on it move
+        freely; the rest of the outer boundary is held. Only the atomistic part has a surface
+        energy and stress.
 
     Attributes
     ----------
@@ -120,6 +133,7 @@ class QuasiContinuum:
         thermal_deformation: ArrayLike | None = None,
         quasi_static: QuasiStatic | None = None,
         loads: Sequence[Load] = (),
+        surface: FreeSurface | None = None,
     ) -> None:
         self.scheme = get_scheme(scheme)
         self.crystal, self.potential = crystal, potential
@@ -163,7 +177,7 @@ class QuasiContinuum:
         #: What mesh and regions were made from, for `rebuilt`.
         self.regions: dict[str, Any] = {
             "core": core, "blend": blend, "outer": region, "centres": points, "grading": grading,
-            "largest": largest,
+            "largest": largest, "surface": surface,
         }  # fmt: skip
         exponent = (1.5 if planar else 1.25) if grading is None else _positive("grading", grading)
         everything = self.scheme.name == "atomistic"
@@ -175,12 +189,15 @@ class QuasiContinuum:
             largest=largest,
         )
         glide, distorted = _cuts(self.far_field, crystal.basis)
-        mesh = graded_mesh(crystal, size_field, region, along=glide, refine=distorted)
+        plane = None if surface is None else surface.bind(crystal)
+        mesh = graded_mesh(
+            crystal, size_field, region, along=glide, refine=distorted, surface=plane
+        )
         patch_reach = 0.0
         if everything:
             if self.defects.vacant or self.defects.extra or self.defects.substitutions:
                 _require_inside(mesh, points)
-            inner = mesh.positions[~mesh.boundary]
+            inner = mesh.positions[~mesh.held]
             if not len(inner):
                 raise RegionError("the outer region holds no free site; enlarge it")
             # Every site that a free one can pull on has a full site energy; a rim carries
@@ -194,7 +211,7 @@ class QuasiContinuum:
         else:
             _require_inside(mesh, points, function.outer)
             blended_forces = self.scheme.blends_forces or self.scheme.ghost == "self-consistent"
-            curved = not getattr(self.far_field, "is_homogeneous", False)
+            curved = not getattr(self.far_field, "is_homogeneous", False) or plane is not None
             pure = blended_forces or (self.scheme.ghost == "predictor" and curved)
             # A cell's weight is that of all its sites.
             span = float(np.linalg.norm(crystal.basis, axis=1).max())
@@ -427,6 +444,9 @@ class QuasiContinuum:
                 region = Ball(float(region), tuple(centre), planar=self.crystal.dim == 2)
             shape = region.bind(self.crystal) if isinstance(region, LatticeBlock) else region
             m, s = _sites_in(self.crystal, shape)
+            if self.mesh.surface is not None:
+                exist = self.mesh.surface.layers_below(m) >= 0
+                m, s = m[exist], s[exist]
             keep_extra = False
         y = self.predict(self.crystal.positions(m, s), s) + self.interpolate(m, s)
         types = layout.host_types[s]
@@ -553,8 +573,9 @@ class QuasiContinuum:
     def rebuilt(self, **regions: Any) -> QuasiContinuum:
         """Return the model with another core, blend or mesh, at the same displacements.
 
-        Crystal, potential, far field, scheme, defects, outer region and temperature stay. Nodes
-        that are new are interpolated, those that are gone are forgotten; dead loads are gone too.
+        Crystal, potential, far field, scheme, defects, outer region, surface and temperature stay.
+        Nodes that are new are interpolated, those that are gone are forgotten; dead loads are gone
+        too.
 
         Parameters
         ----------
@@ -568,8 +589,8 @@ class QuasiContinuum:
             Another name.
         """
         for name in regions:
-            if name not in self.regions or name == "outer":
-                known = sorted(set(self.regions) - {"outer"})
+            if name not in self.regions or name in ("outer", "surface"):
+                known = sorted(set(self.regions) - {"outer", "surface"})
                 raise InputError(f"rebuilt has no option '{name}'{suggest(name, known)}")
         other = QuasiContinuum(
             self.crystal,
@@ -586,6 +607,7 @@ class QuasiContinuum:
             )
         other.loads = [one for one in self.loads if not isinstance(one, DeadLoad)]
         other.found, other.offset = self.found, self.offset
+        other.loads = [load for load in self.loads if not isinstance(load, DeadLoad)]
         other.U = self.carried(other, self.U)
         return other
 
@@ -709,7 +731,9 @@ def _cuts(
 
 def _require_inside(mesh: SimplexMesh, points: Array, margin: float = 0.0) -> None:
     d = mesh.dim
-    edge = mesh.positions[mesh.boundary][:, :d]
+    edge = mesh.positions[mesh.held][:, :d]
+    if mesh.surface is not None:
+        points = mesh.surface.project(points)
     gap = np.linalg.norm(edge[None] - points[:, None, :d], axis=-1).min() if len(edge) else np.inf
     m = mesh.crystal.integer_coordinates(points)[0]
     if gap <= margin or np.any(mesh.locate(m)[0] < 0):

@@ -193,6 +193,8 @@ def _patch_nonaffinity(model: QuasiContinuum, y: Array, types: IntArray, extra: 
     reach = float(core_set.distance(layout.positions).max())
     # The rim gets its neighbours: sites beyond the patch, carried by the mesh and the far field.
     wide = np.column_stack(patch_sites(crystal, layout.blend, reach + 2.0 * star_reach(crystal)))
+    if model.mesh.surface is not None:
+        wide = wide[model.mesh.surface.layers_below(wide) >= 0]
     sites = np.column_stack([layout.lattice, layout.sublattice])[~layout.extra]
     known = {tuple(site) for site in sites.tolist()}
     outside = [site for site in wide.tolist() if tuple(site) not in known]

@@ -11,12 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qc.crystal import Crystal
-from qc.errors import MeshError
+from qc.errors import MeshError, RegionError
 from qc.mesh.bisection import Forest, grow_forest
 from qc.mesh.quality import worst_class
 from qc.mesh.region import Region
 from qc.mesh.simplex_mesh import SimplexMesh, facet_table
 from qc.mesh.size import PowerGrading
+from qc.mesh.surface import LatticeSurface
 
 Array = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -29,6 +30,7 @@ def graded_mesh(
     *,
     along: Array | None = None,
     refine: Callable[[Array], NDArray[np.bool_]] | None = None,
+    surface: LatticeSurface | None = None,
     max_vertices: int = 5_000_000,
 ) -> SimplexMesh:
     """Mesh a region of a crystal with vertices on lattice sites.
@@ -46,6 +48,9 @@ def graded_mesh(
     refine : callable, optional
         Takes the corners of elements, (n, d + 1, 3) Angstrom, and returns those to refine whatever
         their size, (n,) bool; single lattice cells are as fine as it gets.
+    surface : LatticeSurface, optional
+        A face of the mesh; nothing is meshed beyond it. A `LatticeBlock` must have an upper face
+        there.
     max_vertices : int
         Refuse to grow beyond this.
 
@@ -57,11 +62,14 @@ def graded_mesh(
     ------
     MeshError
         The region holds no lattice cell, or the mesh would be too large.
+    RegionError
+        A block has no face on the free surface.
     """
     d = crystal.dim
     basis = region.mesh_basis(crystal)
     if basis is None:
-        basis = best_basis(crystal, along)
+        basis = best_basis(crystal, along, None if surface is None else surface.plane)
+    top = 0 if surface is None else surface.axis(basis)
     vectors = basis @ crystal.cell[:d]  # rows: mesh axes in space
     # Sites of a multilattice other than sublattice 0 are carried by the elements' shifts.
     lower_x, upper_x = region.bounds(crystal)
@@ -74,9 +82,20 @@ def graded_mesh(
         extent = upper - lower
         edge = min(edge, int(np.gcd.reduce(extent & -extent)))
         cells = extent // edge
+        if surface is not None and upper[top] != surface.level:
+            raise RegionError(
+                f"the outer block ends at {upper[top]} along its axis {top}, but the free surface "
+                f"is at {surface.level}"
+            )
     else:
         lower = np.floor(q.min(axis=0) / edge - 1e-9).astype(np.int64) * edge
         cells = np.ceil((q.max(axis=0) - lower) / edge + 1e-9).astype(np.int64)
+        if surface is not None:
+            # Whole macro cells down from the surface.
+            cells[top] = np.ceil((surface.level - q[:, top].min()) / edge + 1e-9)
+            lower[top] = surface.level - cells[top] * edge
+            if cells[top] < 1:
+                raise RegionError("the outer region lies beyond the free surface")
     made = 0
 
     def too_coarse(simplices: IntArray) -> NDArray[np.bool_]:
@@ -97,11 +116,15 @@ def graded_mesh(
         return coarse if refine is None else coarse | refine(x)
 
     forest = grow_forest(lower, cells, edge, too_coarse)
-    return mesh_of_forest(crystal, forest, basis, region)
+    return mesh_of_forest(crystal, forest, basis, region, surface)
 
 
 def mesh_of_forest(
-    crystal: Crystal, forest: Forest, basis: IntArray, region: Region
+    crystal: Crystal,
+    forest: Forest,
+    basis: IntArray,
+    region: Region,
+    surface: LatticeSurface | None = None,
 ) -> SimplexMesh:
     """Extract the leaves that touch a region as a `SimplexMesh`."""
     d = crystal.dim
@@ -131,6 +154,11 @@ def mesh_of_forest(
     facets, counts = np.unique(facet_table(elements), axis=0, return_counts=True)
     boundary = np.zeros(len(used), dtype=bool)
     boundary[facets[counts == 1]] = True
+    held = boundary
+    if surface is not None:
+        hull = facets[counts == 1]
+        held = np.zeros(len(used), dtype=bool)
+        held[hull[(surface.layers_below(lattice)[hull] != 0).any(axis=1)]] = True
     leaf_element = np.full(len(forest.simplices), -1, dtype=np.int64)
     leaf_element[leaves] = np.arange(len(leaves))
     return SimplexMesh(
@@ -141,6 +169,8 @@ def mesh_of_forest(
         volumes=np.abs(signed) * height,
         gradients=shape_gradients(positions[elements] - positions[elements[:, :1]], d),
         boundary=boundary,
+        held=held,
+        surface=surface,
         forest=forest,
         basis=basis,
         _leaf_element=leaf_element,
@@ -169,14 +199,18 @@ def shape_gradients(edges: Array, d: int) -> Array:
     return out
 
 
-def best_basis(crystal: Crystal, along: Array | None = None) -> IntArray:
+def best_basis(
+    crystal: Crystal, along: Array | None = None, plane: IntArray | None = None
+) -> IntArray:
     """Mesh axes for a crystal: the unimodular basis whose worst bisection class is best.
 
     Parameters
     ----------
     crystal : Crystal
     along : (3,) float64, Angstrom, optional
-        A lattice vector; one axis follows it.
+        A lattice vector; one axis follows it, unless it would leave the plane.
+    plane : (d,) int64, optional
+        Indices of a lattice plane; all axes but one lie in it, and that one leads one layer up.
 
     Returns
     -------
@@ -191,6 +225,11 @@ def best_basis(crystal: Crystal, along: Array | None = None) -> IntArray:
     if along is not None:
         q = np.rint(np.asarray(along)[:d] @ np.linalg.inv(axes)).astype(np.int64)
         fixed = tuple(int(v) for v in q // max(int(np.gcd.reduce(q)), 1))
+    if plane is not None:
+        face = tuple(int(v) for v in plane)
+        if fixed is not None and np.dot(fixed, plane) != 0:
+            fixed = None
+        return np.array(_plane_basis(d, tuple(gram.ravel()), face, fixed), dtype=np.int64)
     return np.array(_best_basis(d, tuple(gram.ravel()), fixed), dtype=np.int64)
 
 
@@ -216,6 +255,34 @@ def _best_basis(
             best, best_quality = candidate, worst
     if best is None:
         raise MeshError("no unimodular basis of short lattice vectors found")
+    return tuple(tuple(int(v) for v in row) for row in best)
+
+
+@lru_cache(maxsize=64)
+def _plane_basis(
+    d: int, gram: tuple[float, ...], plane: tuple[int, ...], fixed: tuple[int, ...] | None
+) -> tuple[tuple[int, ...], ...]:
+    metric = np.array(gram).reshape(d, d)
+    frame = np.linalg.cholesky(metric)
+    reach = 2 + max(abs(k) for k in plane)
+    every = np.array(list(itertools.product(range(-reach, reach + 1), repeat=d)))
+    length = np.einsum("ni,ij,nj->n", every, metric, every)
+    every = every[np.argsort(length, kind="stable")]
+    rise = every @ np.array(plane)
+    within = np.array([v for v in every[rise == 0] if tuple(v) > (0,) * d])[: 4 * d]
+    upwards = every[rise == 1][: 6 * d]
+    first = np.zeros((0, d), dtype=np.int64) if fixed is None else np.array([fixed])
+    best, best_quality = None, -1.0
+    for combo in itertools.combinations(range(len(within)), d - 1 - len(first)):
+        for up in upwards:
+            candidate = np.vstack([first, within[list(combo)], up[None]])
+            if abs(round(float(np.linalg.det(candidate)))) != 1:
+                continue
+            worst = worst_class(candidate @ frame)
+            if worst > best_quality + 1e-9:
+                best, best_quality = candidate, worst
+    if best is None:
+        raise MeshError(f"no mesh axes with a face on the lattice plane {plane} found")
     return tuple(tuple(int(v) for v in row) for row in best)
 
 

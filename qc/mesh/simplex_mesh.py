@@ -15,6 +15,7 @@ from qc.crystal import Crystal
 from qc.errors import MeshError
 from qc.mesh.bisection import Forest
 from qc.mesh.quality import simplex_quality
+from qc.mesh.surface import LatticeSurface
 
 Array = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -38,11 +39,15 @@ class SimplexMesh:
     gradients : (n_e, d + 1, 3) float64, 1/Angstrom
         Shape-function gradients on the reference lattice.
     boundary : (n_n,) bool
-        Vertices on the surface of the mesh.
+        Vertices on the hull of the mesh.
+    held : (n_n,) bool
+        Those of them that are not on a free surface alone.
     forest : Forest
         The bisection forest behind the mesh, for locating sites.
     basis : (d, d) int64
         Lattice coordinates (first d) are ``q @ basis`` for mesh coordinates ``q``.
+    surface : LatticeSurface or None
+        A free surface: a face of the mesh, beyond which no site exists.
     """
 
     crystal: Crystal
@@ -52,10 +57,12 @@ class SimplexMesh:
     volumes: Array
     gradients: Array
     boundary: NDArray[np.bool_]
+    held: NDArray[np.bool_]
     forest: Forest = field(repr=False)
     basis: IntArray = field(repr=False)
     _leaf_element: IntArray = field(repr=False)
     _flipped: NDArray[np.bool_] = field(repr=False)
+    surface: LatticeSurface | None = None
 
     @property
     def dim(self) -> int:
@@ -167,6 +174,13 @@ def check_mesh(mesh: SimplexMesh, min_quality: float = 0.05) -> None:
     surface = keys[counts == 1]
     if not np.array_equal(np.unique(surface), np.nonzero(mesh.boundary)[0]):
         raise MeshError("boundary vertices do not match the surface facets")
+    if mesh.surface is not None:
+        below = mesh.surface.layers_below(mesh.lattice)
+        if below.min() < 0:
+            raise MeshError(f"vertex {int(below.argmin())} lies beyond the free surface")
+        other = surface[(below[surface] > 0).any(axis=1)]
+        if not np.array_equal(np.unique(other), np.nonzero(mesh.held)[0]):
+            raise MeshError("held vertices do not match the facets off the free surface")
     used = np.zeros(mesh.n_vertices, dtype=bool)
     used[mesh.elements] = True
     if not used.all():

@@ -35,6 +35,8 @@ def inspect_state(model: QuasiContinuum) -> list[str]:
 def blend_nonaffinity(model: QuasiContinuum) -> tuple[IntArray, Array]:
     """Return the non-affinity of the sites in the blending region against the lattice.
 
+    Sites at a free surface are left out.
+
     Returns
     -------
     site : (n,) int64
@@ -50,6 +52,10 @@ def blend_nonaffinity(model: QuasiContinuum) -> tuple[IntArray, Array]:
     present = np.nonzero(~layout.vacant)[0]
     rows = (beta[present] > 0.0) & (beta[present] < 1.0)
     mean = np.asarray(model.far_field.mean_deformation)
+    if model.mesh.surface is not None:
+        # Sites at a surface miss neighbours, and are no defects.
+        depth = model.mesh.surface.depth(layout.positions[present])
+        rows &= depth > star_reach(model.crystal)
     stretch = float(np.linalg.norm(mean, 2))
     y = terms.atoms.positions(model.U)
     cell, pbc = None, [False, False, False]

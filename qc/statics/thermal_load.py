@@ -94,7 +94,8 @@ def thermal_dead_load(
 
     Found on the model without its point defects and dislocations, at the mean deformation of its
     predictor. Every sample is a pair of opposite displacements, so that odd orders cancel; or the
-    leading order is summed exactly, one pair of small displacements for each unknown.
+    leading order is summed exactly, one pair of small displacements for each unknown. Within two
+    cutoffs of a free surface there is no load, for there the mean force is physical.
 
     Parameters
     ----------
@@ -149,6 +150,10 @@ def thermal_dead_load(
         shifts = np.array([forces.solve(g.mean(axis=0), precondition) for g in groups])
         drift_error = float(np.sqrt((shifts**2).mean() / (len(groups) - 1)))
     free = model.layout.free
+    if model.mesh.surface is not None:
+        # At a surface the mean force of the vibrations is no error: it relaxes the surface.
+        depth = model.mesh.surface.depth(model.layout.node_positions)
+        free = free & (depth > 2.0 * model.potential.cutoff)[:, None]
     return ThermalLoad(
         load=np.where(free, forces.spread(mean), 0.0),
         error=np.where(free, forces.spread(error), 0.0),
@@ -178,7 +183,7 @@ def defect_free(model: QuasiContinuum) -> QuasiContinuum:
 def _free_of_defects(layout: Layout) -> Layout:
     free = np.zeros_like(layout.free)
     vertex = layout.site_nodes[:, 0]
-    free[: len(vertex)] = ~layout.mesh.boundary[vertex, None]
+    free[: len(vertex)] = ~layout.mesh.held[vertex, None]
     if layout.mesh.crystal.mode == "monolayer":
         free[:, 2] = False
     perfect = _perfect(layout) if layout.has_defects else layout
