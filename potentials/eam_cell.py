@@ -22,7 +22,7 @@ import numpy as np
 
 from . import eam_cell_kernels as kernels
 from .base import Array, IntArray
-from .cell_checks import Order, check_cell_apart, check_cell
+from .cell_checks import Order, check_cell, check_cell_apart
 
 if TYPE_CHECKING:
     from .eam import EAM

@@ -162,7 +162,7 @@ class SiteSum:
         for column, (move_f, move_p) in enumerate(moves):
             change = np.empty((1, k, 3))
             _deform(move_f[None], move_p[None], ref, source, target, change.reshape(k, 3))
-            every = np.ascontiguousarray(np.broadcast_to(change, (n, k, 3))).reshape(-1, 3)
+            every = np.repeat(change, n, axis=0).reshape(-1, 3)
             dg = self.potential.bond_hessian_product(bonds, every)
             _contract(dg, ref, source, target, rows_f, rows_p)
             if order == "full":

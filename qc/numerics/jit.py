@@ -31,7 +31,9 @@ def kernel(
     """
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
-        options = {"parallel": parallel, "forceinline": inline, "error_model": "numpy"}
+        options: dict[str, Any] = {
+            "parallel": parallel, "forceinline": inline, "error_model": "numpy"
+        }  # fmt: skip
         try:
             return numba.njit(cache=True, **options)(function)
         except RuntimeError:
