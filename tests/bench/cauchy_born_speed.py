@@ -18,8 +18,12 @@ import numba
 import numpy as np
 
 from qc.continuum import CauchyBorn
-from qc.crystal import fcc, hcp
-from qc.potentials import zhou2004
+from qc.crystal import diamond, fcc, hcp
+from qc.potentials import stillinger1985, zhou2004
+
+#: Steps of a path, and the change of F from one to the next.
+STEPS = 10
+STEP = 2e-4
 
 
 def machine() -> str:
@@ -43,13 +47,14 @@ def rates(call: Callable[..., object], arguments: tuple[object, ...], n: int, re
     return f"{statistics.median(found):.3f} [{min(found):.3f}, {max(found):.3f}]"
 
 
-def with_a_basis(elements: list[int], repeats: int, strain: float) -> None:
+def with_a_basis(
+    rule: CauchyBorn, name: str, elements: list[int], repeats: int, strain: float
+) -> None:
     """Print the table of a crystal with a basis: cells at given shifts, and relaxed ones."""
-    potential = zhou2004("Mg")
-    rule = CauchyBorn(hcp("Mg", 3.2, 5.2), potential)
     print(
-        "\nzhou2004 Mg, hcp, F as above; shifts of 0.01 N(0, 1) Angstrom, or relaxed from starts "
-        "within 0.001 N(0, 1) Angstrom of the relaxed ones, or from these; millions of elements a "
+        f"\n{name}, F as above; shifts of 0.01 N(0, 1) Angstrom, or relaxed from starts within "
+        "0.001 N(0, 1) Angstrom of the relaxed ones, or from these, or from those of the step "
+        f"before while F changes by {STEP:g} N(0, 1) from step to step; millions of elements a "
         "second\n"
     )
     print("| elements | call | gradient | and d2E/dp2 | all second derivatives |")
@@ -71,6 +76,16 @@ def with_a_basis(elements: list[int], repeats: int, strain: float) -> None:
             cells = [rates(rule.condensed, (f, start, t), n, repeats) for t in (False, True)]
             row = f"{cells[0]} | | {cells[1]}"
             print(f"| {n} | `CauchyBorn.condensed`, {name} start | {row} |", flush=True)
+        path = f + STEP * np.cumsum(rng.normal(size=(STEPS, *f.shape)), axis=0)
+        cell = rates(lambda path=path, relaxed=relaxed: follow(rule, path, relaxed), (),
+                     n * STEPS, repeats)  # fmt: skip
+        print(f"| {n} | `CauchyBorn.condensed`, {STEPS} steps | {cell} | | |", flush=True)
+
+
+def follow(rule: CauchyBorn, path: np.ndarray, shifts: np.ndarray) -> None:
+    """Relax the shifts along a path of states (steps, n, 3, 3), each step from the last."""
+    for f in path:
+        shifts = rule.condensed(f, start=shifts)[3]
 
 
 def main() -> None:
@@ -101,7 +116,12 @@ def main() -> None:
         ):
             cells = [rates(call, (*arguments, t), n, options.repeats) for t in (False, True)]
             print(f"| {n} | {name} | {' | '.join(cells)} |", flush=True)
-    with_a_basis(options.elements, options.repeats, options.strain)
+    for name, crystal, potential in (
+        ("zhou2004 Mg, hcp", hcp("Mg", 3.2, 5.2), zhou2004("Mg")),
+        ("stillinger1985 Si, diamond", diamond("Si", 5.431), stillinger1985()),
+    ):
+        rule = CauchyBorn(crystal, potential)
+        with_a_basis(rule, name, options.elements, options.repeats, options.strain)
 
 
 if __name__ == "__main__":
