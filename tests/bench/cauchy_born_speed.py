@@ -77,9 +77,12 @@ def with_a_basis(
             row = f"{cells[0]} | | {cells[1]}"
             print(f"| {n} | `CauchyBorn.condensed`, {name} start | {row} |", flush=True)
         path = f + STEP * np.cumsum(rng.normal(size=(STEPS, *f.shape)), axis=0)
-        cell = rates(lambda path=path, relaxed=relaxed: follow(rule, path, relaxed), (),
-                     n * STEPS, repeats)  # fmt: skip
-        print(f"| {n} | `CauchyBorn.condensed`, {STEPS} steps | {cell} | | |", flush=True)
+        slow = CauchyBorn(rule.crystal, rule.potential)
+        slow.cell._fused = None
+        for name, one, most in (("", rule, n), (", bonds one by one", slow, few)):
+            cell = rates(follow, (one, path[:, :most], relaxed[:most]), most * STEPS, repeats)
+            call = f"`CauchyBorn.condensed`, {STEPS} steps{name}"
+            print(f"| {most} | {call} | {cell} | | |", flush=True)
 
 
 def follow(rule: CauchyBorn, path: np.ndarray, shifts: np.ndarray) -> None:
