@@ -15,6 +15,7 @@ from qc.continuum import CauchyBorn, ContinuumTerm, starting_shifts
 from qc.coupling.external import External, check_loads, site_counts
 from qc.coupling.layout import Layout
 from qc.coupling.scheme import Scheme
+from qc.coupling.surface import SurfaceRelaxation, relax_surface
 from qc.coupling.thermal import Thermal, slaved_fractions
 from qc.errors import CapabilityError
 from qc.loads import FarField, Load
@@ -41,6 +42,8 @@ class Coupling:
     ghost : (n_nodes, 3) float64, eV/Angstrom
         The dead load ``g`` that takes ghost forces away. It is that of the static energy: the
         forces of a free energy that fades towards the atoms are balanced by their vibrations.
+    relaxation : SurfaceRelaxation or None
+        What the layers of a free surface add to the predictor.
     load : (n_nodes, 3) float64, eV/Angstrom
         A further dead load, with the same sign: it adds ``<load, U>`` to the energy.
     loads : tuple of Load
@@ -66,6 +69,10 @@ class Coupling:
         self.layout, self.rule, self.far_field, self.scheme = layout, rule, far_field, scheme
         self.thermal = thermal
         self.evaluations = 0
+        self.relaxation: SurfaceRelaxation | None = None
+        if layout.mesh.surface is not None:
+            mean = np.asarray(far_field.mean_deformation)
+            self.relaxation = relax_surface(rule, layout.mesh.surface, mean)
         self.beta_nodes = scheme.weighting(layout.beta_nodes)
         self.ghost = np.zeros((layout.n_nodes, 3))
         self.load = np.zeros((layout.n_nodes, 3))
@@ -97,7 +104,7 @@ class Coupling:
         if self.blended is not None and len(self.blended.continuum.active):
             omega = self.blended.continuum.weights
         return (
-            predict_nodes(self.layout, self.rule, self.far_field),
+            predict_nodes(self.layout, self.rule, self.far_field, self.relaxation),
             site_counts(self.layout, self.scheme.weighting, omega),
         )
 
@@ -132,7 +139,7 @@ class Coupling:
         # unless it has a surface.
         if not _homogeneous(self.far_field) or self.layout.mesh.surface is not None:
             pure = self.pure if perfect is self.layout else _Terms(self, perfect, pure=True)
-            g = g - self._mix(pure.atom_forces(u), pure.continuum.forces(u))
+            g = g - self._mix(pure.atom_forces(u), pure.continuum_forces(u))
         g[~self.layout.free] = 0.0
         return g
 
@@ -154,7 +161,7 @@ class Coupling:
 
     def blended_forces(self, u: Array) -> Array:
         """Return the forces of BQCF, (n_nodes, 3) eV/Angstrom, fixed unknowns included."""
-        return self._mix(self.pure.atom_forces(u), self.pure.continuum.forces(u))
+        return self._mix(self.pure.atom_forces(u), self.pure.continuum_forces(u))
 
     def _mix(self, atomistic: Array, continuum: Array) -> Array:
         beta = self.beta_nodes[:, None]
@@ -346,7 +353,7 @@ class _Terms:
             self.continuum.set_vibration(thermal.expansion, slaved)
         sublattice = layout.sublattice[keep]
         x = layout.positions[keep]
-        y0 = predict(rule, far_field, x, sublattice)
+        y0 = predict(rule, far_field, x, sublattice, coupling.relaxation)
         bulk = rule.site_energies(mean[None], rule.predictor_shifts(mean)[None])[0]
         self.atoms = AtomisticTerm(
             potential,
@@ -359,19 +366,46 @@ class _Terms:
             else bulk[sublattice[site_weights[keep] > 0]],
             period=period,
         )
+        #: Forces by which elements would take back the relaxation of a surface, and the energy.
+        self._taken_back: tuple[Array, float] | None = None
+        if coupling.relaxation is not None:
+            self._balance_surface(layout, coupling.relaxation)
+
+    def _balance_surface(self, layout: Layout, relaxation: SurfaceRelaxation) -> None:
+        """Make the relaxed surface the reference of the elements as it is that of the atoms.
+
+        A continuum has no surface stress and would stay as it is. A dead load that is the forces
+        of the elements at the relaxed predictor, less those at the unrelaxed one, keeps it.
+        """
+        moved = relax_nodes(layout, relaxation)
+        self.continuum.shift_predictor(moved)
+        energies, forces = self.continuum.energy_forces(np.zeros_like(moved))
+        forces = forces - self.continuum.forces(-moved)
+        self._taken_back = forces, math.fsum(energies)
+
+    def continuum_forces(self, u: Array) -> Array:
+        forces = self.continuum.forces(u)
+        return forces if self._taken_back is None else forces - self._taken_back[0]
 
     def forces(self, u: Array) -> Array:
-        return self.atoms.forces(u) + self.continuum.forces(u)
+        return self.atoms.forces(u) + self.continuum_forces(u)
 
     def energy_forces(self, u: Array) -> tuple[float, Array]:
         sites, pull = self.atoms.energy_forces(u)
         points, forces = self.continuum.energy_forces(u)
-        return float(sites.sum() + points.sum()), self.atoms.transposed @ pull + forces
+        energy = float(sites.sum() + points.sum())
+        if self._taken_back is not None:
+            energy += float(np.einsum("ni,ni->", self._taken_back[0], u)) - self._taken_back[1]
+            forces = forces - self._taken_back[0]
+        return energy, self.atoms.transposed @ pull + forces
 
     def energy_terms(self, u: Array) -> Array:
         active = self.atoms.active
         site = self.atoms.weights[active] * (self.atoms.site_energies(u) - self.atoms.reference)
-        return np.concatenate([site, self.continuum.point_energies(u)])
+        terms = [site, self.continuum.point_energies(u)]
+        if self._taken_back is not None:
+            terms += [(self._taken_back[0] * u).ravel(), np.array([-self._taken_back[1]])]
+        return np.concatenate(terms)
 
     def hessian_product(self, u: Array, du: Array) -> Array:
         atoms = self.atoms.transposed @ self.atoms.hessian_product(u, du)
@@ -391,26 +425,59 @@ class _Terms:
         return out
 
 
-def predict(rule: CauchyBorn, far_field: FarField, x: Array, sublattice: IntArray | int) -> Array:
+def predict(
+    rule: CauchyBorn,
+    far_field: FarField,
+    x: Array,
+    sublattice: IntArray | int,
+    relaxation: SurfaceRelaxation | None = None,
+) -> Array:
     """Predictor positions of sites at reference positions ``x`` (n, 3), shifts included."""
     if not len(x):
         return x
     s = np.broadcast_to(np.asarray(sublattice, dtype=np.int64), len(x))
     y = np.asarray(x + far_field.displacement(x))
+    if relaxation is not None:
+        y = y + relaxation.displacement(x - rule.crystal.basis[s], s)
     if not rule.has_shifts:
         return y
     shifts = starting_shifts(rule, far_field, x - rule.crystal.basis[s])
     return np.asarray(y + shifts[np.arange(len(x)), s])
 
 
-def predict_nodes(layout: Layout, rule: CauchyBorn, far_field: FarField) -> Array:
+def predict_nodes(
+    layout: Layout,
+    rule: CauchyBorn,
+    far_field: FarField,
+    relaxation: SurfaceRelaxation | None = None,
+) -> Array:
     """Predictor positions of all nodes, (n_nodes, 3) Angstrom."""
-    y = predict(rule, far_field, layout.node_positions, layout.node_sublattices)
+
+    def at(x: Array, s: IntArray | int) -> Array:
+        return predict(rule, far_field, x, s, relaxation)
+
+    return _at_nodes(layout, at)
+
+
+def relax_nodes(layout: Layout, relaxation: SurfaceRelaxation) -> Array:
+    """Displacements of all nodes by the relaxation of a surface, (n_nodes, 3) Angstrom."""
+    basis = layout.mesh.crystal.basis
+
+    def at(x: Array, s: IntArray | int) -> Array:
+        sublattice = np.broadcast_to(np.asarray(s, dtype=np.int64), len(x))
+        return relaxation.displacement(x - basis[sublattice], sublattice)
+
+    return _at_nodes(layout, at)
+
+
+def _at_nodes(layout: Layout, function: Callable[[Array, IntArray | int], Array]) -> Array:
+    """Return a function of sites at all nodes, its mean over the sites of whole cells."""
+    y = function(layout.node_positions, layout.node_sublattices)
     whole = np.nonzero(layout.whole_cells)[0]
     if len(whole):
         x = layout.mesh.positions[whole]
-        every = enumerate(rule.crystal.basis)
-        y[whole] = np.mean([predict(rule, far_field, x + b, s) for s, b in every], axis=0)
+        every = enumerate(layout.mesh.crystal.basis)
+        y[whole] = np.mean([function(x + b, s) for s, b in every], axis=0)
     return y
 
 

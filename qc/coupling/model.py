@@ -88,8 +88,8 @@ class QuasiContinuum:
         External loads, an indenter say; see `loads`.
     surface : FreeSurface, optional
         A lattice plane where the crystal ends. No site exists beyond it and nodes on it move
-        freely; the rest of the outer boundary is held. Only the atomistic part has a surface
-        energy and stress.
+        freely; the rest of the outer boundary is held. Its layers are relaxed in the predictor.
+        Only the atomistic part has a surface energy and stress.
 
     Attributes
     ----------
@@ -346,11 +346,11 @@ class QuasiContinuum:
 
     def predictor(self) -> Array:
         """Predictor positions of all nodes, (n_nodes, 3) Angstrom."""
-        return predict_nodes(self.layout, self.rule, self.far_field)
+        return predict_nodes(self.layout, self.rule, self.far_field, self.coupling.relaxation)
 
     def predict(self, x: Array, sublattice: IntArray | int = 0) -> Array:
         """Predictor positions of sites at reference positions ``x`` (n, 3), Angstrom."""
-        return predict(self.rule, self.far_field, x, sublattice)
+        return predict(self.rule, self.far_field, x, sublattice, self.coupling.relaxation)
 
     @property
     def shifts(self) -> Array:

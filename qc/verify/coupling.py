@@ -270,16 +270,16 @@ def _derivatives(
     if len(continuum.active):
         yield _forces("elements", continuum.point_energies, continuum.forces, u, loose)
     if coupling.blended is not None:
-        blended = coupling.blended
 
         def rest_energies(v: Array) -> Array:
             own = np.concatenate([site_energies(v), continuum.point_energies(v)])
             return np.array([math.fsum([*coupling.energy_terms(v), *(-own)])])
 
         def rest_forces(v: Array) -> Array:
-            return np.where(free, coupling.forces(v) - blended.forces(v), 0.0)
+            own = atoms.forces(v) + continuum.forces(v)
+            return np.where(free, coupling.forces(v) - own, 0.0)
 
-        if np.any(coupling.ghost) or coupling.loads:
+        if np.any(coupling.ghost) or coupling.loads or coupling.relaxation is not None:
             name = "loads and ghost correction" if coupling.loads else "ghost correction"
             yield _forces(name, rest_energies, rest_forces, u, held)
         yield _forces("all", coupling.energy_terms, coupling.forces, u, held)
