@@ -185,14 +185,6 @@ class ContinuumTerm:
         self._static = float(self.rule.evaluate(mean[None], start=start)[0][0])
         self.set_vibration(self._vibration)
 
-    def shift_predictor(self, displacement: Array) -> None:
-        """Add displacements of the nodes (n_nodes, 3) Angstrom to the predictor."""
-        h, own = self._corrector_gradient(displacement), self._nodal
-        self.f0 = self.f0 + h
-        if len(own):
-            self.shift0[own] += self._nodal_shifts(displacement, h)
-            self._shifts[own] = self.shift0[own]
-
     def set_vibration(
         self,
         expansion: FreeEnergyExpansion | None,

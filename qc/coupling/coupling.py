@@ -43,7 +43,8 @@ class Coupling:
         The dead load ``g`` that takes ghost forces away. It is that of the static energy: the
         forces of a free energy that fades towards the atoms are balanced by their vibrations.
     relaxation : SurfaceRelaxation or None
-        What the layers of a free surface add to the predictor.
+        What the layers of a free surface add to the predictor positions. Elements do not see it:
+        they have no surface stress, and stay as they are by themselves.
     load : (n_nodes, 3) float64, eV/Angstrom
         A further dead load, with the same sign: it adds ``<load, U>`` to the energy.
     loads : tuple of Load
@@ -139,7 +140,7 @@ class Coupling:
         # unless it has a surface.
         if not _homogeneous(self.far_field) or self.layout.mesh.surface is not None:
             pure = self.pure if perfect is self.layout else _Terms(self, perfect, pure=True)
-            g = g - self._mix(pure.atom_forces(u), pure.continuum_forces(u))
+            g = g - self._mix(pure.atom_forces(u), pure.continuum.forces(u))
         g[~self.layout.free] = 0.0
         return g
 
@@ -161,7 +162,7 @@ class Coupling:
 
     def blended_forces(self, u: Array) -> Array:
         """Return the forces of BQCF, (n_nodes, 3) eV/Angstrom, fixed unknowns included."""
-        return self._mix(self.pure.atom_forces(u), self.pure.continuum_forces(u))
+        return self._mix(self.pure.atom_forces(u), self.pure.continuum.forces(u))
 
     def _mix(self, atomistic: Array, continuum: Array) -> Array:
         beta = self.beta_nodes[:, None]
@@ -366,46 +367,19 @@ class _Terms:
             else bulk[sublattice[site_weights[keep] > 0]],
             period=period,
         )
-        #: Forces by which elements would take back the relaxation of a surface, and the energy.
-        self._taken_back: tuple[Array, float] | None = None
-        if coupling.relaxation is not None:
-            self._balance_surface(layout, coupling.relaxation)
-
-    def _balance_surface(self, layout: Layout, relaxation: SurfaceRelaxation) -> None:
-        """Make the relaxed surface the reference of the elements as it is that of the atoms.
-
-        A continuum has no surface stress and would stay as it is. A dead load that is the forces
-        of the elements at the relaxed predictor, less those at the unrelaxed one, keeps it.
-        """
-        moved = relax_nodes(layout, relaxation)
-        self.continuum.shift_predictor(moved)
-        energies, forces = self.continuum.energy_forces(np.zeros_like(moved))
-        forces = forces - self.continuum.forces(-moved)
-        self._taken_back = forces, math.fsum(energies)
-
-    def continuum_forces(self, u: Array) -> Array:
-        forces = self.continuum.forces(u)
-        return forces if self._taken_back is None else forces - self._taken_back[0]
 
     def forces(self, u: Array) -> Array:
-        return self.atoms.forces(u) + self.continuum_forces(u)
+        return self.atoms.forces(u) + self.continuum.forces(u)
 
     def energy_forces(self, u: Array) -> tuple[float, Array]:
         sites, pull = self.atoms.energy_forces(u)
         points, forces = self.continuum.energy_forces(u)
-        energy = float(sites.sum() + points.sum())
-        if self._taken_back is not None:
-            energy += float(np.einsum("ni,ni->", self._taken_back[0], u)) - self._taken_back[1]
-            forces = forces - self._taken_back[0]
-        return energy, self.atoms.transposed @ pull + forces
+        return float(sites.sum() + points.sum()), self.atoms.transposed @ pull + forces
 
     def energy_terms(self, u: Array) -> Array:
         active = self.atoms.active
         site = self.atoms.weights[active] * (self.atoms.site_energies(u) - self.atoms.reference)
-        terms = [site, self.continuum.point_energies(u)]
-        if self._taken_back is not None:
-            terms += [(self._taken_back[0] * u).ravel(), np.array([-self._taken_back[1]])]
-        return np.concatenate(terms)
+        return np.concatenate([site, self.continuum.point_energies(u)])
 
     def hessian_product(self, u: Array, du: Array) -> Array:
         atoms = self.atoms.transposed @ self.atoms.hessian_product(u, du)
@@ -452,32 +426,14 @@ def predict_nodes(
     relaxation: SurfaceRelaxation | None = None,
 ) -> Array:
     """Predictor positions of all nodes, (n_nodes, 3) Angstrom."""
-
-    def at(x: Array, s: IntArray | int) -> Array:
-        return predict(rule, far_field, x, s, relaxation)
-
-    return _at_nodes(layout, at)
-
-
-def relax_nodes(layout: Layout, relaxation: SurfaceRelaxation) -> Array:
-    """Displacements of all nodes by the relaxation of a surface, (n_nodes, 3) Angstrom."""
-    basis = layout.mesh.crystal.basis
-
-    def at(x: Array, s: IntArray | int) -> Array:
-        sublattice = np.broadcast_to(np.asarray(s, dtype=np.int64), len(x))
-        return relaxation.displacement(x - basis[sublattice], sublattice)
-
-    return _at_nodes(layout, at)
-
-
-def _at_nodes(layout: Layout, function: Callable[[Array, IntArray | int], Array]) -> Array:
-    """Return a function of sites at all nodes, its mean over the sites of whole cells."""
-    y = function(layout.node_positions, layout.node_sublattices)
+    y = predict(rule, far_field, layout.node_positions, layout.node_sublattices, relaxation)
     whole = np.nonzero(layout.whole_cells)[0]
     if len(whole):
         x = layout.mesh.positions[whole]
-        every = enumerate(layout.mesh.crystal.basis)
-        y[whole] = np.mean([function(x + b, s) for s, b in every], axis=0)
+        every = enumerate(rule.crystal.basis)
+        y[whole] = np.mean(
+            [predict(rule, far_field, x + b, s, relaxation) for s, b in every], axis=0
+        )
     return y
 
 

@@ -1,4 +1,9 @@
-"""The relaxation of a free surface far from anything else, which the predictor includes."""
+"""The relaxation of a free surface far from anything else, which the predictor includes.
+
+A patch of atoms that relaxes within a surface that does not is strained by its rim: the error falls
+only as one over its size. With the layers relaxed in the predictor, U = 0 is the half-space at
+rest, in the atoms exactly and in the elements because a continuum has no surface stress.
+"""
 
 from __future__ import annotations
 

@@ -279,7 +279,7 @@ def _derivatives(
             own = atoms.forces(v) + continuum.forces(v)
             return np.where(free, coupling.forces(v) - own, 0.0)
 
-        if np.any(coupling.ghost) or coupling.loads or coupling.relaxation is not None:
+        if np.any(coupling.ghost) or coupling.loads:
             name = "loads and ghost correction" if coupling.loads else "ghost correction"
             yield _forces(name, rest_energies, rest_forces, u, held)
         yield _forces("all", coupling.energy_terms, coupling.forces, u, held)
