@@ -28,9 +28,12 @@ def load(name):
     return json.loads((FOLDER / name).read_text(encoding="utf-8"))
 
 
+#: Relative standard error of any shell; the run in Al is half as long, its first shell is loose.
+MSD_ERROR = {"Cu": 0.007, "Al": 0.02}
+
 EXPANSION = load("thermal_expansion.json")["elements"]
 NVE = load("nve.json")["elements"]
-VACANCIES = {path.stem[-2:]: load(path.name) for path in FOLDER.glob("langevin_vacancy_*.json")}
+VACANCIES = {symbol: load(f"langevin_vacancy_{symbol}.json") for symbol in MSD_ERROR}
 
 
 def numbers(value):
@@ -114,7 +117,7 @@ def test_neither_size_nor_step_matters_to_the_expansion():
         assert check["lattice_constant"] == pytest.approx(same["lattice_constant"], abs=margin)
 
 
-@pytest.mark.parametrize("symbol", sorted(VACANCIES))
+@pytest.mark.parametrize("symbol", VACANCIES)
 def test_vacancy(symbol):
     record = VACANCIES[symbol]
     crystal, perfect, vacancy = (record[k] for k in ("crystal", "perfect", "vacancy"))
@@ -135,7 +138,7 @@ def test_vacancy(symbol):
     for shell in vacancy["shells"]:
         assert shell["distance"] == pytest.approx(np.linalg.norm(shell["site"]) * a / 2)
         assert sum(shell["msd_tensor"][:3]) == pytest.approx(shell["msd"], abs=1e-6)
-        assert shell["msd_error"] < 0.012 * shell["msd"]
+        assert shell["msd_error"] < MSD_ERROR[symbol] * shell["msd"]
     near = vacancy["shells"][0]
     assert near["site"] == [1, 1, 0]
     assert near["radial_displacement"] < -50 * near["radial_displacement_error"]
@@ -149,7 +152,7 @@ def test_vacancy(symbol):
         margin = 4 * found["temperature_error"]
         assert found["temperature"] == pytest.approx(crystal["temperature"], abs=margin)
         assert margin < 0.02 * crystal["temperature"]
-    assert perfect["msd_over_harmonic"] == pytest.approx(1.0, abs=0.15)
+    assert perfect["msd_over_harmonic"] == pytest.approx(1.0, abs=0.1)
     waves = perfect["harmonic_msd"]
     assert waves["block"] < waves["infinite"] < 1.2 * waves["block"]
 
@@ -162,7 +165,7 @@ def test_energy_conservation(symbol):
     runs = sorted(record["runs"], key=lambda r: r["dt"])
     assert {0.5, 1.0, 2.0} <= {r["dt"] for r in runs}
     assert max(r["steps"] for r in runs) >= 100_000
-    assert record["power_of_dt"] == pytest.approx(2.0, abs=0.1)
+    assert record["power_of_dt"] == pytest.approx(2.0, abs=0.05)
     for run in runs:
         # No drift beyond what a whole run hides in its fluctuations.
         assert abs(run["drift_per_atom_step"]) * run["steps"] * record["atoms"] < max(
