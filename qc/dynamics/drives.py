@@ -13,8 +13,8 @@ from qc.loads import Load
 class MovingLoad:
     """An external load of a model that follows a path in time: an indenter, a growing force.
 
-    At the end of every drift the load takes its place for the new time, and the change of its
-    energy at fixed positions is the work it has done.
+    Before and behind every drift the load goes half of its way, and the change of its energy at
+    fixed positions is the work it has done.
 
     Parameters
     ----------

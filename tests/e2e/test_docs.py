@@ -108,3 +108,23 @@ def test_named_files_exist():
             r"`((?:qc|potentials|tests|examples)/[\w/.]+\.\w+)`", page.read_text(encoding="utf-8")
         ):
             assert (ROOT / name).exists(), f"{page.name} names {name}"
+
+
+@pytest.mark.parametrize("page", ["dynamics", "heat"])
+def test_pages_on_dynamics(page, capsys):
+    code = blocks(ROOT / "docs" / f"{page}.md", "python")[0]
+    made: dict = {}
+    exec(code, made)
+    dynamics = made["dynamics"]
+    assert dynamics.step == 100
+    assert abs(dynamics.ledger.closure) < 1e-9
+    assert 50.0 < dynamics.temperature() < 700.0
+    assert "closure" in capsys.readouterr().out
+
+
+@pytest.mark.long
+def test_page_on_temperature():
+    made: dict = {}
+    exec(blocks(ROOT / "docs" / "temperature.md", "python")[0], made)
+    assert made["hot"].deformation[0, 0] > 1.0
+    assert np.isfinite(made["model"].energy())

@@ -24,6 +24,7 @@ NAMES = (
     "edge_dislocation",
     "from_ase_atoms",
     "heat_conduction",
+    "hot_indentation",
     "lomer_dipole",
     "screw_dislocation",
     "silicon_vacancy",
@@ -266,3 +267,18 @@ def test_hot_spot_cools_as_the_heat_equation_says_and_goes_on_after_a_stop(
     assert (parts / "profiles.png").exists()
     with pytest.raises(SystemExit):
         module.main(["--small", "--resume"])
+
+
+def test_hot_indentation_pushes_back_and_closes_its_books(tmp_path):
+    found = load("hot_indentation").main(["--small", "--output", str(tmp_path / "out")])
+    assert found.complete
+    assert (np.diff(found.static_force) > 0.0).all()
+    assert found.force[-1] > 0.5 * found.static_force[-1]
+    assert found.force[-1] < 2.0 * found.static_force[-1]
+    # Force times way, within what heat does to the force.
+    way = np.trapezoid(np.append(0.0, found.static_force), np.append(0.0, found.depth))
+    assert 0.5 * way < found.work < 3.0 * way
+    assert found.closure < 1e-11
+    assert found.temperature == pytest.approx(300.0, rel=0.1)
+    written = {p.name for p in (tmp_path / "out").iterdir()}
+    assert {"force.png", "regions.png", "ledger.png", "history.csv", "contact.extxyz"} <= written

@@ -114,7 +114,7 @@ def test_models_conserve_energy(name, mode, scheme):
 @pytest.mark.parametrize("name", POTENTIALS)
 def test_models_conserve_energy_over_1e5_steps(name, mode, scheme, figures):
     model = build(name, mode, scheme)
-    found = conserves(ModelSystem(model), TEMPERATURE[name], 100_000, 2000)
+    found = conserves(ModelSystem(model), TEMPERATURE[name], 100_000, 20_000)
     figures(f"nve {name} {mode} {scheme}", unknowns=model.n_unknowns, **found)
     assert not judge(found), found
 
@@ -135,6 +135,6 @@ def test_errors_are_caught(fault, steps):
 @pytest.mark.long
 @pytest.mark.parametrize(("fault", "steps"), [("blended forces", 20_000), ("planted", 100_000)])
 def test_errors_are_caught_over_many_steps(fault, steps, figures):
-    found = conserves(faulty(fault), TEMPERATURE["eam"], steps, 2000)
+    found = conserves(faulty(fault), TEMPERATURE["eam"], steps, 20_000)
     figures(f"nve fault {fault}", **found)
     assert {"drift", "order"} <= set(judge(found)), found
