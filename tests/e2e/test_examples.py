@@ -21,13 +21,17 @@ ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
 NAMES = (
     "ase_calculator",
+    "dislocation_at_temperature",
     "edge_dislocation",
     "from_ase_atoms",
     "heat_conduction",
     "hot_indentation",
+    "langevin_equilibrium",
     "lomer_dipole",
+    "nve_vacancy",
     "screw_dislocation",
     "silicon_vacancy",
+    "thermal_expansion",
     "vacancy_3d",
 )
 
@@ -282,3 +286,57 @@ def test_hot_indentation_pushes_back_and_closes_its_books(tmp_path):
     assert found.temperature == pytest.approx(300.0, rel=0.1)
     written = {p.name for p in (tmp_path / "out").iterdir()}
     assert {"force.png", "regions.png", "ledger.png", "history.csv", "contact.extxyz"} <= written
+
+
+def test_a_vibrating_vacancy_keeps_its_energy(tmp_path):
+    module = load("nve_vacancy")
+    found = module.main(["--small", "--output", str(tmp_path)])
+    assert found.complete
+    assert abs(found.slope) < 1e-8
+    assert found.drift < 0.05
+    assert found.order == pytest.approx(2.0, abs=0.15)
+    assert found.reversal < 1e-10
+    assert found.closure < 1e-11
+    assert found.temperature == pytest.approx(300.0, rel=0.1)
+    assert {"energy.png", "ledger.png", "history.csv"} <= {p.name for p in tmp_path.iterdir()}
+
+
+def test_langevin_equilibrium_has_one_temperature(tmp_path):
+    everywhere, ramp, driven = load("langevin_equilibrium").main(["--small"])
+    for run, most in ((everywhere, 4.0), (driven, 4.0)):
+        for name, (mean, error) in run.kinetic.items():
+            assert abs(mean - 300.0) < most * error + 3.0, (run.name, name)
+            assert error < 15.0
+    for name, (mean, error) in everywhere.configurational.items():
+        assert abs(mean - 300.0) < 4.0 * error + 3.0, name
+    # Waves take their time from the boundary to the core.
+    assert ramp.kinetic["continuum"][0] == pytest.approx(300.0, rel=0.08)
+    assert ramp.kinetic["core"][0] == pytest.approx(300.0, rel=0.2)
+    assert max(everywhere.closure, ramp.closure) < 1e-11
+
+
+def test_thermal_expansion_is_that_of_molecular_dynamics(tmp_path):
+    module = load("thermal_expansion")
+    stored = json.loads((ROOT / "tests/reference/thermal_expansion.json").read_text())["elements"]
+    for element, points in module.MOLECULAR_DYNAMICS.items():
+        found = {p["temperature"]: p["lattice_constant"] for p in stored[element]["points"]}
+        found[0] = stored[element]["lattice_constant_0K"]
+        for temperature, a in points.items():
+            assert a == pytest.approx(found[temperature], abs=1e-6)
+    found = module.main(["--small", "--output", str(tmp_path)])
+    for row in found.rows:
+        assert row.quasi_harmonic == pytest.approx(row.measured, rel=0.05), row
+    assert found.error < 0.1
+    assert abs(found.strain) < 0.05 + 3.0 * found.error
+
+
+def test_a_dislocation_at_temperature_stays_and_is_warm(tmp_path):
+    found = load("dislocation_at_temperature").main(["--small", "--output", str(tmp_path)])
+    assert found.complete
+    for name, kelvin in found.temperature.items():
+        assert kelvin == pytest.approx(300.0, rel=0.2), name
+    # The columns it could go to are sqrt(2/3) a = 2.3 Angstrom apart.
+    assert np.linalg.norm(found.mean) < 2.5
+    assert 0.1 < np.linalg.norm(found.spread) < 2.5
+    assert found.closure < 1e-11
+    assert {"place.png", "core.png"} <= {p.name for p in tmp_path.iterdir()}
