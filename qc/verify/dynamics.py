@@ -180,7 +180,9 @@ class _Kit:
 
     def _bath(self) -> tuple[Array, Array, Check, Check]:
         """Equilibrate in a bath, judge it, and return a state of equilibrium."""
-        friction = 0.05 * np.pi / self.bound
+        # Weak enough to leave vibrations what they are, strong enough that means of blocks are
+        # independent.
+        friction = 0.2 * np.pi / self.bound
         run = Dynamics(
             self.system, self.step, baths=[Langevin(self.temperature, friction)], seed=self.seed,
             check_timestep=False,

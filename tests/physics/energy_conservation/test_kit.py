@@ -136,7 +136,7 @@ def bad():
 @pytest.mark.parametrize(("function", "outcome"), [("good", "9 passed"), ("bad", "failed")])
 def test_pytest_runs_the_kit_on_a_foreign_calculator(function, outcome, tmp_path):
     (tmp_path / "mine.py").write_text(MODULE)
-    environment = os.environ | {"QC_VERIFY_ATOMS": f"mine:{function}", "QC_VERIFY_STEPS": "300"}
+    environment = os.environ | {"QC_VERIFY_ATOMS": f"mine:{function}", "QC_VERIFY_STEPS": "1000"}
     environment.pop("PYTEST_XDIST_WORKER", None)
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "--pyargs", "qc.verify", "-p", "no:xdist"],

@@ -103,7 +103,8 @@ SHORT = [
 
 @pytest.mark.parametrize(("name", "mode", "scheme"), SHORT)
 def test_models_conserve_energy(name, mode, scheme):
-    found = conserves(ModelSystem(build(name, mode, scheme)), TEMPERATURE[name], 3000)
+    steps = 3000 if mode == "columns" and name != "sw" else 1200
+    found = conserves(ModelSystem(build(name, mode, scheme)), TEMPERATURE[name], steps)
     assert not judge(found), found
     assert found["temperature"] > 0.7 * TEMPERATURE[name]
 
