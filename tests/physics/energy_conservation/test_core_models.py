@@ -121,7 +121,7 @@ def test_a_vacancy_at_300_K_is_that_of_the_full_lattice(figures):
     crystal = equilibrium_crystal(fcc("Cu", 3.6), potential)
     a, hot = crystal.a, crystal_data["lattice_constant"]
     settings = {
-        "core": 2.2 * a, "blend": 1.6 * a, "outer": 12.0 * a, "temperature": 300.0,
+        "core": 3.0 * a, "blend": 2.0 * a, "outer": 12.0 * a, "temperature": 300.0,
         "thermal_deformation": hot / a,
     }  # fmt: skip
     perfect = QuasiContinuum(crystal, potential, **settings)
