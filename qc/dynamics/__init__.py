@@ -12,6 +12,7 @@ from qc.dynamics.noise import NoiseStream
 from qc.dynamics.remesh import remeshed
 from qc.dynamics.system import AtomsSystem, ModelSystem, System, as_system, scaled_masses
 from qc.dynamics.timestep import largest_frequency, timestep_bound
+from qc.dynamics.wavepackets import WavePacket, reflection
 
 __all__ = [
     "AtomsSystem",
@@ -28,11 +29,13 @@ __all__ = [
     "NoiseStream",
     "Snapshot",
     "System",
+    "WavePacket",
     "as_system",
     "atoms_only",
     "conductivity_from_SI",
     "continuum_only",
     "largest_frequency",
+    "reflection",
     "remeshed",
     "scaled_masses",
     "stadium",

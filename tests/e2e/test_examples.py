@@ -29,6 +29,7 @@ NAMES = (
     "langevin_equilibrium",
     "lomer_dipole",
     "nve_vacancy",
+    "phonon_reflection",
     "screw_dislocation",
     "silicon_vacancy",
     "thermal_expansion",
@@ -340,3 +341,14 @@ def test_a_dislocation_at_temperature_stays_and_is_warm(tmp_path):
     assert 0.1 < np.linalg.norm(found.spread) < 2.5
     assert found.closure < 1e-11
     assert {"place.png", "core.png"} <= {p.name for p in tmp_path.iterdir()}
+
+
+def test_phonons_pass_the_blend_and_end_in_the_stadium(tmp_path):
+    rows = load("phonon_reflection").main(["--small", "--output", str(tmp_path)])
+    assert [row.wavelength for row in rows] == [8.0, 3.0]
+    for row in rows:
+        assert row.coefficient["fine"] < 0.01
+        assert row.coefficient["stadium"] < 0.02
+    # Coarse elements cannot carry short waves: without absorption they come back.
+    assert rows[1].coefficient["graded"] > 0.1
+    assert [p.name for p in tmp_path.iterdir()] == ["reflection.png"]
