@@ -70,7 +70,8 @@ def fingerprints(model: QuasiContinuum) -> dict[str, str]:
     """Return hashes of everything a state depends on, by name.
 
     ``potential``, ``mesh`` (lattice, elements, defects, held nodes), ``far field`` (without the
-    mean deformation, which is the load) and ``scheme`` (with the blending region).
+    mean deformation, which is the load) and ``scheme`` (with the blending region and the
+    temperature, if there is one).
     """
     layout, mesh = model.layout, model.mesh
     digest = hashlib.sha256(b"mesh")
@@ -84,6 +85,11 @@ def fingerprints(model: QuasiContinuum) -> dict[str, str]:
     blend = layout.blend
     scheme = hashlib.sha256(f"{model.scheme.name} {blend.core!r} {blend.width!r}".encode())
     scheme.update(np.ascontiguousarray(layout.beta_nodes).tobytes())
+    # A dead load is found anew with new samples; what it is made for is the temperature.
+    thermal = model.thermal
+    if thermal is not None:
+        scheme.update(f"temperature {thermal.temperature!r}".encode())
+        scheme.update(np.ascontiguousarray(thermal.deformation).tobytes())
     unloaded = getattr(model.far_field, "with_mean_deformation", None)
     far_field = model.far_field if unloaded is None else unloaded(np.eye(3))
     return {

@@ -238,3 +238,17 @@ def test_bad_intervals_and_places(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError):
         run_dynamics(dynamics, 5, tmp_path / "file")
+
+
+def test_a_checkpoint_of_another_temperature_is_refused(tmp_path):
+    potential = stillinger1985("Si")
+    a = equilibrium_crystal(diamond("Si", 5.43), potential).a
+    crystal = diamond("Si", a, **LOMER).as_columns()
+    model = QuasiContinuum(crystal, potential, core=5.0, blend=5.0, outer=18.0, temperature=300.0)
+    path = write_dynamics(tmp_path / "s.npz", Dynamics(model, 2 * fs, check_timestep=False))
+    from qc.io import restore_dynamics
+
+    restore_dynamics(path, Dynamics(model, 2 * fs, check_timestep=False))
+    hotter = Dynamics(model.with_temperature(310.0), 2 * fs, check_timestep=False)
+    with pytest.raises(CheckpointError, match="another scheme"):
+        restore_dynamics(path, hotter)
