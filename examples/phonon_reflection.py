@@ -4,7 +4,8 @@ In columns of copper a packet of one branch starts in the middle of the atomisti
 blend and continuum. Whatever the core's atoms do besides what the perfect lattice does has been
 sent back; its energy over the packet's is the reflection coefficient. Three surroundings: a
 continuum with a node at every site, which shows the blend alone; one that grows coarse, which
-cannot carry short waves; and the same with an absorbing stadium of friction.
+cannot carry short waves; and that one behind an absorbing stadium of friction that begins among
+the atoms, where waves of every length still move as they should.
 
     python examples/phonon_reflection.py [--small] [--output DIR]
 """
@@ -21,11 +22,14 @@ from ase.units import fs
 
 import qc
 from qc.continuum import equilibrium_crystal
+from qc.dynamics import stadium
 from qc.dynamics.wavepackets import WavePacket, reflection
 
 #: Branches along [110] by polarisation: longitudinal, and transverse along [001] and the line.
 BRANCHES = {"L": (1.0, 0.0, 0.0), "T [001]": (0.0, 1.0, 0.0), "T [1-10]": (0.0, 0.0, 1.0)}
 CORE, BLEND = 30.0, 12.0  # Angstrom
+#: Damped atoms between core and blend, Angstrom; friction at the outer boundary.
+DAMPED, FRICTION = 40.0, 0.04 / fs
 STEP = 8.0 * fs
 SURROUNDINGS = ("fine", "graded", "stadium")
 
@@ -59,36 +63,30 @@ def copper() -> tuple[qc.crystal.Crystal, qc.potentials.Potential]:
     return crystal, potential
 
 
-def ramp(model: qc.QuasiContinuum, friction: float, width: float) -> np.ndarray:
-    """Return friction that grows from the end of the core to its full value at ``width``."""
-    blend = model.layout.blend
-    beyond = blend.centres.distance(model.layout.node_positions) - blend.core
-    return friction * np.clip(beyond / width, 0.0, 1.0) ** 2
-
-
 def main(argv: Sequence[str] | None = None) -> list[Row]:
     """Send packets of several wavelengths, print what comes back, and return the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--small", action="store_true", help="two wavelengths of one branch")
     parser.add_argument("--output", type=Path, metavar="DIR", help="write the picture there")
     args = parser.parse_args(argv)
-    wavelengths, branches, outer = (
-        ((8.0, 3.0), ("L",), 45.0) if args.small
-        else ((12.0, 8.0, 5.0, 3.0), tuple(BRANCHES), 60.0)
+    wavelengths, branches, outer, far = (
+        ((8.0, 2.0), ("T [001]",), 30.0, 50.0) if args.small
+        else ((16.0, 8.0, 5.0, 3.0, 2.0, 1.6, 1.3, 1.15), tuple(BRANCHES), 60.0, 90.0)
     )  # fmt: skip
 
     crystal, potential = copper()
-    radius = CORE + BLEND + outer
+    inner = CORE + DAMPED
     models = {
         # A grading of next to nothing leaves a node at every site.
-        "fine": qc.QuasiContinuum(crystal, potential, core=CORE, blend=BLEND, outer=radius,
-                                  grading=0.01, largest=5.0),
-        "graded": qc.QuasiContinuum(crystal, potential, core=CORE, blend=BLEND, outer=radius),
+        "fine": qc.QuasiContinuum(crystal, potential, core=CORE, blend=BLEND,
+                                  outer=CORE + BLEND + far, grading=0.01, largest=5.0),
+        "graded": qc.QuasiContinuum(crystal, potential, core=CORE, blend=BLEND,
+                                    outer=CORE + BLEND + outer),
+        "stadium": qc.QuasiContinuum(crystal, potential, core=inner, blend=BLEND,
+                                     outer=inner + BLEND + outer),
     }  # fmt: skip
-    models["stadium"] = models["graded"]
-    friction = ramp(models["graded"], 0.05 / fs, BLEND + outer)
-    print(f"{models['fine'].n_unknowns:,} unknowns with a fine continuum, "
-          f"{models['graded'].n_unknowns:,} with a graded one")  # fmt: skip
+    friction = stadium(models["stadium"], FRICTION, width=DAMPED + BLEND + outer)
+    print(", ".join(f"{model.n_unknowns:,} unknowns: {name}" for name, model in models.items()))
     head = " ".join(f"{k:>9}" for k in SURROUNDINGS)
     print(f"{'wavelength':>10} {'branch':<9} {'km/s':>6} {head}")
     rows = []
@@ -102,7 +100,8 @@ def main(argv: Sequence[str] | None = None) -> list[Row]:
             found = {}
             for name in SURROUNDINGS:
                 # Long enough to see what comes from where the elements grow, or from the boundary.
-                depth = 15.0 if name == "fine" else 0.8 * (BLEND + outer)
+                depth = {"fine": 15.0, "graded": 0.8 * (BLEND + outer),
+                         "stadium": DAMPED + 0.8 * (BLEND + outer)}[name]  # fmt: skip
                 found[name] = reflection(
                     models[name], packet, STEP, depth=depth,
                     friction=friction if name == "stadium" else None,

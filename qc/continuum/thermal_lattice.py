@@ -189,7 +189,7 @@ def thermal_lattice(
     if statistics == "classical":
         slope = -expansion.evaluate(f[None], temperature=1.0)[1][0] @ f.T
     else:
-        basis = _strains(vibrations)
+        basis = symmetric_strains(vibrations.crystal)
         states = np.array([(np.eye(3) + k * STEP * b) @ f for b in basis for k in (-2, -1, 1, 2)])
         s = vibrations.entropy(states, t).reshape(-1, 4)
         along = s @ np.array([1.0, -8.0, 8.0, -1.0]) / (12.0 * STEP)
@@ -226,11 +226,11 @@ def _mandel_matrix(moduli: Array) -> Array:
     return np.einsum("aij,ijkl,bkl->ab", basis, moduli, basis)
 
 
-def _strains(vibrations: LatticeVibrations) -> Array:
-    """Orthonormal symmetric strains that keep the crystal's symmetry, (n, 3, 3)."""
-    projector = strain_symmetry(vibrations.crystal).mean(axis=0)
+def symmetric_strains(crystal: Crystal) -> Array:
+    """Orthonormal symmetric strains that keep a crystal's symmetry, (n, 3, 3)."""
+    projector = strain_symmetry(crystal).mean(axis=0)
     active = np.zeros(6)
-    active[_active(vibrations.crystal)] = 1.0
+    active[_active(crystal)] = 1.0
     projector = active[:, None] * projector * active
     values, vectors = np.linalg.eigh(0.5 * (projector + projector.T))
     return from_mandel(vectors[:, values > 0.5].T)
@@ -238,7 +238,7 @@ def _strains(vibrations: LatticeVibrations) -> Array:
 
 def _settle(vibrations: LatticeVibrations, t: float) -> Array:
     """Newton's method for G in the crystal's own strains, by differences of f_vib."""
-    basis, volume = _strains(vibrations), vibrations.crystal.volume
+    basis, volume = symmetric_strains(vibrations.crystal), vibrations.crystal.volume
     n = len(basis)
     thermal = units.kB * t if vibrations.statistics == "classical" else 1.0
     pairs = [(a, b) for a in range(n) for b in range(a, n)]
@@ -292,7 +292,7 @@ def _settle(vibrations: LatticeVibrations, t: float) -> Array:
 
 def _polish(vibrations: LatticeVibrations, expansion: FreeEnergyExpansion) -> Array:
     """Return the deformation without stress of W and the polynomial, to round-off."""
-    basis, volume = _strains(vibrations), vibrations.crystal.volume
+    basis, volume = symmetric_strains(vibrations.crystal), vibrations.crystal.volume
     f = expansion.reference.copy()
     for _ in range(8):
         _, stress, tangent = vibrations.rule.evaluate(f[None], tangent=True)

@@ -7,6 +7,7 @@ from qc.dynamics.friction import atoms_only, continuum_only, stadium
 from qc.dynamics.heat import HeatField, conductivity_from_SI
 from qc.dynamics.heat_mesh import HeatMesh
 from qc.dynamics.langevin import FieldBath, Langevin
+from qc.dynamics.lattice import SampledLattice, sampled_lattice
 from qc.dynamics.ledger import EnergyLedger
 from qc.dynamics.noise import NoiseStream
 from qc.dynamics.remesh import remeshed
@@ -27,6 +28,7 @@ __all__ = [
     "ModelSystem",
     "MovingLoad",
     "NoiseStream",
+    "SampledLattice",
     "Snapshot",
     "System",
     "WavePacket",
@@ -37,6 +39,7 @@ __all__ = [
     "largest_frequency",
     "reflection",
     "remeshed",
+    "sampled_lattice",
     "scaled_masses",
     "stadium",
     "timestep_bound",

@@ -36,7 +36,10 @@ def stadium(
     friction : float, 1/time
         At the boundary.
     width : float, Angstrom, optional
-        By default from the end of the blend to the boundary.
+        By default from the end of the core to the boundary. Elements send short waves back where
+        they begin to grow, so a ramp that leaves the blend out is met too late by these; one that
+        reaches an absorbing length into the core (a greater width) stops waves that the blend
+        itself cannot carry. See "What comes back from the interface" in docs/dynamics.md.
     power : float
 
     Returns
@@ -65,7 +68,7 @@ def stadium(
     distance = cKDTree(model.mesh.positions[held][:, :dim]).query(at[:, :dim])[0]
     if width is None:
         blend = layout.blend
-        inside = blend.centres.distance(at) <= blend.outer
+        inside = blend.centres.distance(at) <= blend.core
         width = float(distance[inside].min()) if inside.any() else float(distance.max())
     return rate * np.clip(1.0 - distance / width, 0.0, 1.0) ** power
 

@@ -17,7 +17,7 @@ import os
 import platform
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +25,13 @@ import numpy as np
 from ase import units
 from numpy.typing import NDArray
 
-from qc.dynamics import Dynamics, FieldBath, Snapshot
+from qc.dynamics import Dynamics, FieldBath, MovingLoad, Snapshot
 from qc.errors import CheckpointError, InputError, OutputError, QCError
 from qc.io.archive import pack, unpack
 from qc.io.checkpoint import fingerprints
 from qc.io.files import write_atomically
 from qc.io.signals import signals
+from qc.loads import Load
 
 Array = NDArray[np.float64]
 
@@ -268,6 +269,10 @@ def _kept_rows(path: Path, step: int) -> list[dict[str, float]]:
     return [row for row in read_history(path) if row["step"] <= step]
 
 
+#: A moving load is told from another by where it is after these numbers of steps; a path need not
+#: be defined beyond the run.
+PROBED = (0, 1)
+
 # -- checkpoints ----------------------------------------------------------------------------------
 
 
@@ -295,10 +300,35 @@ def dynamics_fingerprints(dynamics: Dynamics) -> dict[str, str]:
             settings.update(np.asarray(bath.temperature, dtype=np.float64).tobytes())
     if dynamics.field is not None:
         settings.update(dynamics.field.fingerprint().encode())
+    driven: set[int] | None = set()
     for drive in dynamics.drives:
         settings.update(f"{type(drive).__name__} {drive.name}".encode())
+        if not isinstance(drive, MovingLoad):
+            driven = None  # It may change any of them.
+        elif driven is not None:
+            driven.add(drive.index)
+            for step in PROBED:
+                settings.update(_describe_load(drive.path(step * dynamics.timestep)))
     out["settings"] = settings.hexdigest()
+    if model is not None and driven is not None:
+        still = [load for k, load in enumerate(model.loads) if k not in driven]
+        out["load"] = hashlib.sha256(b"".join(map(_describe_load, still))).hexdigest()
     return out
+
+
+def _describe_load(load: Load) -> bytes:
+    """Return what kind of load it is, and its few numbers where it is a dataclass of some.
+
+    Large arrays count by shape alone: those of a mean force are made anew before a run goes on, and
+    may then differ by round-off.
+    """
+    parts = [type(load).__qualname__]
+    if is_dataclass(load):
+        for name in (one.name for one in fields(load)):
+            value = getattr(load, name)
+            few = np.size(value) <= 16
+            parts.append(f"{name} {value!r}" if few else f"{name} {np.shape(value)}")
+    return "; ".join(parts).encode() + b"\n"
 
 
 def write_dynamics(path: str | os.PathLike[str], dynamics: Dynamics) -> Path:

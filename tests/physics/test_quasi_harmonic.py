@@ -123,6 +123,8 @@ def recorded(name):
     record = json.loads(REFERENCE.read_text(encoding="utf-8"))["elements"][name]
     make, potential = {
         "Cu": lambda: (fcc, zhou2004("Cu")),
+        "Fe": lambda: (bcc, zhou2004("Fe")),
+        "Ni": lambda: (fcc, zhou2004("Ni")),
         "Si": lambda: (diamond, stillinger1985()),
         "Ar": lambda: (fcc, LennardJones("Ar", epsilon=0.0104, sigma=3.405, cutoff=8.5)),
     }[name]()
@@ -138,7 +140,13 @@ def expansion_ratio(potential, crystal, point):
     return (found.deformation[0, 0] - 1.0) / measured
 
 
-@pytest.mark.parametrize(("name", "t", "bound"), [("Si", 300, 0.02), ("Ar", 20, 0.05)])
+@pytest.mark.parametrize(
+    ("name", "t", "bound"),
+    [
+        ("Si", 300, 0.02), ("Ar", 20, 0.05), ("Fe", 100, 0.03), ("Fe", 300, 0.03),
+        ("Ni", 100, 0.04), ("Ni", 200, 0.05),
+    ],
+)  # fmt: skip
 def test_expansion_where_vibrations_are_nearly_harmonic(name, t, bound):
     potential, crystal, points = recorded(name)
     (point,) = [p for p in points if p["temperature"] == t]

@@ -15,9 +15,10 @@ from ase.units import fs
 from qc.continuum import equilibrium_crystal
 from qc.coupling import PointDefects, QuasiContinuum
 from qc.crystal import diamond, fcc
-from qc.dynamics import Dynamics, Langevin
+from qc.dynamics import Dynamics, Langevin, MovingLoad
 from qc.errors import CheckpointError, InputError, NonFiniteError, OutputError
 from qc.io import read_dynamics, read_history, run_dynamics, write_dynamics
+from qc.loads import CylindricalIndenter
 from qc.potentials import LennardJones, stillinger1985, zhou2004
 
 ROOT = Path(__file__).parents[2]
@@ -191,6 +192,36 @@ def test_a_checkpoint_of_something_else_is_refused(tmp_path):
         with pytest.raises(CheckpointError, match=message):
             restore_dynamics(path, other)
     restore_dynamics(path, begin("eam columns", seed=2), force=True)
+
+
+def test_a_checkpoint_under_another_load_is_refused(tmp_path):
+    from qc.io import restore_dynamics
+
+    def pressed(radius, speed=None):
+        model = eam()
+        start = CylindricalIndenter(radius=radius, centre=(0.0, 60.0, 0.0), stiffness=1.0)
+        if speed is None:
+            model.loads = [start]
+            return Dynamics(model, 2 * fs, check_timestep=False)
+        drive = MovingLoad(lambda t: start.moved((0.0, -speed * t, 0.0)), "tip")
+        return Dynamics(model, 2 * fs, drives=[drive], check_timestep=False)
+
+    still = write_dynamics(tmp_path / "still.npz", pressed(30.0))
+    moving = pressed(30.0, 0.1)
+    moving.run(3)
+    path = write_dynamics(tmp_path / "moving.npz", moving)
+    for other, match in ((pressed(31.0), "load"), (pressed(30.0, 0.1), "settings")):
+        with pytest.raises(CheckpointError, match=match):
+            restore_dynamics(still, other)
+    for other in (pressed(30.0, 0.2), pressed(31.0, 0.1), pressed(30.0)):
+        with pytest.raises(CheckpointError, match="settings"):
+            restore_dynamics(path, other)
+    restore_dynamics(still, pressed(30.0))
+    again = pressed(30.0, 0.1)
+    restore_dynamics(path, again)
+    for one in (moving, again):
+        one.run(3)
+    same(moving, again)
 
 
 def test_damaged_checkpoints_are_refused(tmp_path):

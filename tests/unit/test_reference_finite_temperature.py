@@ -17,6 +17,8 @@ KB = 8.617333262e-5  # eV/K
 POTENTIALS = {
     "zhou2004('Cu')": lambda: zhou2004("Cu"),
     "zhou2004('Al')": lambda: zhou2004("Al"),
+    "zhou2004('Ni')": lambda: zhou2004("Ni"),
+    "zhou2004('Fe')": lambda: zhou2004("Fe"),
     "LennardJones('Ar', epsilon=0.0104, sigma=3.405, cutoff=8.5)": lambda: LennardJones(
         "Ar", epsilon=0.0104, sigma=3.405, cutoff=8.5
     ),
@@ -89,7 +91,7 @@ def check_expansion(record):
         assert abs(p["pressure_bar"]) < 5 * p["pressure_bar_error"]
 
 
-@pytest.mark.parametrize("symbol", ["Cu", "Al", "Ar", "Si"])
+@pytest.mark.parametrize("symbol", ["Cu", "Al", "Ni", "Fe", "Ar", "Si"])
 def test_thermal_expansion(symbol):
     record = EXPANSION[symbol]
     assert np.isfinite(list(numbers(record))).all()
@@ -99,7 +101,7 @@ def test_thermal_expansion(symbol):
 
 def test_thermal_expansion_starts_from_the_crystal_at_rest():
     bulk = load("bulk.json")["elements"]
-    for symbol in ("Cu", "Al"):
+    for symbol in ("Cu", "Al", "Ni", "Fe"):
         record = EXPANSION[symbol]
         assert record["fingerprint"] == bulk[symbol]["potential"]["fingerprint"]
         assert record["lattice_constant_0K"] == pytest.approx(

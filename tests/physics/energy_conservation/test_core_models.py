@@ -187,3 +187,57 @@ def test_a_vacancy_at_300_K_is_that_of_the_full_lattice(figures):
     assert kelvin == pytest.approx(there, rel=0.02)
     # Five percent of the thermal strain, over the distance of the farthest shell.
     assert shift < 0.05 * (hot / a - 1.0) * 2.0 * a, found
+
+
+def own_amplitudes(model) -> np.ndarray:
+    """Harmonic mean-square displacement along every free direction at 1 K, Angstrom^2/K."""
+    free = model.layout.free
+    zero, columns = np.zeros_like(model.U), []
+    for unknown in np.argwhere(free):
+        unit = zero.copy()
+        unit[tuple(unknown)] = 1.0
+        columns.append(model.hessian_product(zero, unit)[free])
+    return kB * np.diag(np.linalg.inv(np.array(columns)))
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("planted", [False, True])
+def test_amplitudes_follow_the_models_own_vibrations_across_the_interface(planted, figures):
+    """Neither scheme nor bath adds a step to what elements, stiffer to short waves, bring along.
+
+    At 100 K, over what each node would do in a harmonic model; a bath that is thirty percent hotter
+    on the atoms is found out.
+    """
+    model, kelvin = build("eam", "columns"), 100.0
+    own = own_amplitudes(model)
+    groups = {
+        name: nodes[np.argwhere(model.layout.free)[:, 0]]
+        for name, nodes in regions(model).items()
+    }
+    there = kelvin * (1.0 + 0.3 * planted * (model.layout.beta_nodes == 0.0))
+    dynamics = Dynamics(
+        model, 2.0 * fs, baths=[Langevin(there, 0.005 / fs)], seed=3, check_timestep=False
+    )
+    dynamics.set_temperature(2.0 * kelvin)
+    dynamics.run(5000)
+    rows: dict[str, list[float]] = {name: [] for name in groups}
+
+    def note(d):
+        squares = d.x[model.layout.free] ** 2 / (own * kelvin)
+        for name, group in groups.items():
+            rows[name].append(squares[group].mean())
+
+    dynamics.run(100_000, note, every=10)
+    means = {name: blocks(values, 20) for name, values in rows.items()}
+    figures(
+        f"amplitudes over harmonic ones{' planted' * planted}",
+        **{name: mean for name, (mean, _) in means.items()},
+        **{f"{name} error": error for name, (_, error) in means.items()},
+    )
+    # Steps between neighbouring regions, from blocks of their difference.
+    steps = [
+        blocks(np.array(rows[b]) - np.array(rows[a]), 20)
+        for a, b in (("core", "blend"), ("blend", "continuum"))
+    ]
+    assert max(error for _, error in steps) < 0.02, means
+    assert (max(abs(mean) / error for mean, error in steps) < 3.0) != planted, (means, steps)

@@ -133,8 +133,9 @@ def test_errors_are_caught(fault, steps):
     assert {"drift", "order"} <= set(caught), found
 
 
+# Blended forces heat the crystal until it melts; by then they have long been caught.
 @pytest.mark.long
-@pytest.mark.parametrize(("fault", "steps"), [("blended forces", 20_000), ("planted", 100_000)])
+@pytest.mark.parametrize(("fault", "steps"), [("blended forces", 4000), ("planted", 100_000)])
 def test_errors_are_caught_over_many_steps(fault, steps, figures):
     found = conserves(faulty(fault), TEMPERATURE["eam"], steps, 20_000)
     figures(f"nve fault {fault}", **found)

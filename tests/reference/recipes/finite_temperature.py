@@ -33,6 +33,7 @@ BOLTZMANN = 8.617343e-5
 
 MOTIFS = {
     "fcc": np.array([[0, 0, 0], [0, 0.5, 0.5], [0.5, 0, 0.5], [0.5, 0.5, 0]]),
+    "bcc": np.array([[0, 0, 0], [0.5, 0.5, 0.5]]),
     "diamond": np.array(
         [[0, 0, 0], [0, 2, 2], [2, 0, 2], [2, 2, 0], [1, 1, 1], [1, 3, 3], [3, 1, 3], [3, 3, 1]]
     )
@@ -82,6 +83,12 @@ MATERIALS = {
     ),
     "Al": Material(
         "Al", "fcc", "zhou2004('Al')", lambda: potentials.zhou2004("Al"), 4.05, 1.6e-5, 5, 933.0
+    ),
+    "Ni": Material(
+        "Ni", "fcc", "zhou2004('Ni')", lambda: potentials.zhou2004("Ni"), 3.52, 1.2e-5, 5, 1728.0
+    ),
+    "Fe": Material(
+        "Fe", "bcc", "zhou2004('Fe')", lambda: potentials.zhou2004("Fe"), 2.87, 1.1e-5, 6, 1811.0
     ),
     "Ar": Material(
         "Ar",
@@ -293,7 +300,7 @@ def opening(what: str, recipe: str, path: Path, key: str) -> dict[str, Any]:
     """Return the header of a file, with the entries under ``key`` that it already has."""
     record = header(what, recipe, None)
     record["pair_style"] = (
-        "eam/alloy on the table that qc.potentials.write_setfl makes (Cu, Al); table spline "
+        "eam/alloy on the table that qc.potentials.write_setfl makes (metals); table spline "
         f"{PAIR_TABLE['spline']} on that of write_pair_table with {PAIR_TABLE['points']} points "
         f"from {PAIR_TABLE['first']} Angstrom (Ar); sw on a file with every digit (Si)"
     )
