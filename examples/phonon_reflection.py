@@ -70,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> list[Row]:
     parser.add_argument("--output", type=Path, metavar="DIR", help="write the picture there")
     args = parser.parse_args(argv)
     wavelengths, branches, outer, far = (
-        ((8.0, 2.0), ("T [001]",), 30.0, 50.0) if args.small
+        ((8.0, 2.0), ("T [001]",), 30.0, 60.0) if args.small
         else ((16.0, 8.0, 5.0, 3.0, 2.0, 1.6, 1.3, 1.15), tuple(BRANCHES), 60.0, 90.0)
     )  # fmt: skip
 
@@ -132,13 +132,17 @@ def draw(path: Path, rows: Sequence[Row]) -> None:
             back = [r.coefficient[name] for r in own]
             axes.plot([r.wavelength for r in own], back, lines[name], marker="o", ms=3,
                       color=colours[branch], label=f"{branch}, {name}")  # fmt: skip
-    axes.axhline(0.01, color="#28323a", lw=0.6)
     axes.axhline(0.02, color="#28323a", lw=0.6)
     axes.set_xscale("log")
     axes.set_yscale("log")
+    axes.set_xticks([], minor=True)
+    sent = sorted({r.wavelength for r in rows})
+    axes.set_xticks(sent, [f"{x:g}" for x in sent], fontsize=8)
+    axes.annotate("2 %", (1.0, 0.02), (4, 0), xycoords=("axes fraction", "data"),
+                  textcoords="offset points", va="center", fontsize=8)  # fmt: skip
     axes.set_xlabel("wavelength (nearest-neighbour distances)")
     axes.set_ylabel("energy sent back")
-    axes.legend(frameon=False, fontsize=7, ncols=3)
+    figure.legend(loc="outside upper center", frameon=False, fontsize=8, ncols=3)
     axes.spines[["top", "right"]].set_visible(False)
     save_figure(path, figure)
 
