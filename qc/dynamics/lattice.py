@@ -21,16 +21,16 @@ import numpy as np
 from ase import units
 from numpy.typing import NDArray
 
-from qc.atomistic.energy import virial
+from qc.atomistic.energy import energy_forces, virial
 from qc.atomistic.field import ForceField
-from qc.atomistic.neighbours import VerletList
+from qc.atomistic.neighbours import NeighbourList, VerletList
 from qc.continuum import CauchyBorn
 from qc.continuum.thermal_lattice import symmetric_strains
 from qc.crystal import Crystal
 from qc.dynamics.dynamics import Dynamics
 from qc.dynamics.langevin import Langevin
 from qc.dynamics.timestep import timestep_bound
-from qc.errors import ConvergenceError, InputError
+from qc.errors import CapabilityError, ConvergenceError, InputError
 from qc.numerics.progress import Progress
 from qc.potentials import Potential
 
@@ -75,7 +75,9 @@ class PeriodicBlock:
         self.coordinates = self.reference.copy()
         self.masses = atoms.get_masses()
         self.free = np.ones(self.reference.shape, dtype=bool)
-        self._field = ForceField(potential, self.types, skin=0.5)
+        self._field: ForceField | None = None
+        if potential.pair_list != "none":
+            self._field = ForceField(potential, self.types, skin=0.5)
         self._list = VerletList(potential.cutoff, 0.5)
 
     def deform(self, f: Array) -> None:
@@ -91,9 +93,16 @@ class PeriodicBlock:
 
     def energy_forces(self, x: Array) -> tuple[float, Array]:
         """Energy (eV) and forces (n, 3) eV/Angstrom."""
-        cell = self.cell @ self.deformation.T
-        energies, forces = self._field.energy_forces(x, cell, (True, True, True))
+        if self._field is None:
+            energies, forces = energy_forces(self.potential, x, self.types, self._neighbours(x))
+        else:
+            cell = self.cell @ self.deformation.T
+            energies, forces = self._field.energy_forces(x, cell, (True, True, True))
         return float(energies.sum()), forces
+
+    def _neighbours(self, x: Array) -> NeighbourList:
+        self._list.update(x, self.cell @ self.deformation.T, (True, True, True))
+        return self._list.list
 
     def hessian_product(self, x: Array, dx: Array) -> Array:
         """Minus the derivative of the forces along ``dx``, by a central difference."""
@@ -103,8 +112,8 @@ class PeriodicBlock:
 
     def stress(self, x: Array) -> Array:
         """Cauchy stress of the bonds (3, 3), eV/Angstrom^3, positive in tension."""
-        self._list.update(x, self.cell @ self.deformation.T, (True, True, True))
-        return np.asarray(virial(self.potential, x, self.types, self._list.list) / self.volume)
+        total = virial(self.potential, x, self.types, self._neighbours(x))
+        return np.asarray(total / self.volume)
 
     def memory(self) -> dict[str, Array]:
         """Return nothing."""
@@ -154,6 +163,7 @@ def sampled_lattice(
     crystal : Crystal
         At rest or near it, in 3D; strains keep its symmetry.
     potential : Potential
+        With site energies.
     temperature : float, K
     steps : int
         Of the measurement itself; half of that more for what comes before.
@@ -170,11 +180,17 @@ def sampled_lattice(
 
     Raises
     ------
+    CapabilityError
+        The potential has no site energies.
     InputError
         A crystal of columns or a monolayer, or a number that is not positive.
     ConvergenceError
         The crystal melts.
     """
+    if not isinstance(potential, Potential):
+        raise InputError(f"expected a potential of qc.potentials, got {type(potential).__name__}")
+    if not potential.has_site_energies:
+        raise CapabilityError(f"{type(potential).__name__} has no site energies, nor a stress")
     if crystal.mode in ("columns", "monolayer"):
         raise InputError("a lattice is sampled in three dimensions: take the crystal, not columns")
     for name, value in (

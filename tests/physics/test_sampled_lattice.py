@@ -59,6 +59,19 @@ def test_both_edges_of_a_hexagonal_crystal_expand_as_free_energy_says():
         assert abs(gap) < 4.0 * found.error[k, k] + 0.05 * expansion
 
 
+def test_potentials_without_a_kernel_of_their_own_move_alike():
+    class Plain(LennardJones):
+        pair_list = "none"
+
+    settings = {"epsilon": 0.0104, "sigma": 3.4, "cutoff": 6.0}
+    crystal = equilibrium_crystal(fcc("Ar", 5.27), Plain("Ar", **settings))
+    found = [
+        sampled_lattice(crystal, kind("Ar", **settings), 10.0, steps=1700, sites=30)
+        for kind in (Plain, LennardJones)
+    ]
+    np.testing.assert_allclose(found[0].deformation, found[1].deformation, atol=1e-9)
+
+
 def test_what_cannot_be_sampled():
     crystal, potential = material("Ar")
     with pytest.raises(ConvergenceError, match="melts"):
@@ -73,5 +86,7 @@ def test_what_cannot_be_sampled():
         given = {"temperature": 30.0, "steps": 2000} | {name: bad}
         with pytest.raises(InputError, match=name):
             sampled_lattice(crystal, potential, **given)
+    with pytest.raises(InputError, match="expected a potential"):
+        sampled_lattice(crystal, 3, 30.0)
     with pytest.raises(InputError, match="bound"):
         sampled_lattice(crystal, potential, 30.0, timestep=1000 * fs)
