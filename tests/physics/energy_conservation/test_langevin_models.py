@@ -172,7 +172,9 @@ def test_other_models_sample_the_canonical_distribution(name, mode, figures):
     number, kelvin = counts(model), TEMPERATURE[name]
     # Two temperatures a standard deviation of the energy apart.
     other = kelvin * (1.0 + np.sqrt(2.0 / (3 * number["kinetic"])))
-    runs = {t: sample(model, t, 40_000, step=1.0, seed=int(t)) for t in (kelvin, other)}
+    # Argon is slow: its energies are the same for long.
+    step = 5.0 if name == "pair" else 1.0
+    runs = {t: sample(model, t, 40_000, step=step, seed=int(t)) for t in (kelvin, other)}
     found = {}
     for t, run in runs.items():
         found |= {f"p {n} {t:.0f}": p_value(run[n], k, t) for n, k in number.items()}
