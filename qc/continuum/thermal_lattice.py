@@ -236,6 +236,12 @@ def symmetric_strains(crystal: Crystal) -> Array:
     return from_mandel(vectors[:, values > 0.5].T)
 
 
+def right_stretch(f: Array) -> Array:
+    """Return U of the polar decomposition ``f = R U`` (3, 3), symmetric."""
+    _, s, vt = np.linalg.svd(f)
+    return np.asarray(vt.T @ np.diag(s) @ vt)
+
+
 def _settle(vibrations: LatticeVibrations, t: float) -> Array:
     """Newton's method for G in the crystal's own strains, by differences of f_vib."""
     basis, volume = symmetric_strains(vibrations.crystal), vibrations.crystal.volume
@@ -279,12 +285,11 @@ def _settle(vibrations: LatticeVibrations, t: float) -> Array:
         step = -vectors @ ((vectors.T @ gradient) / np.maximum(np.abs(values), 1e-3))
         size = float(np.abs(step).max())
         f = (np.eye(3) + np.einsum("k,kij->ij", step * min(1.0, LONGEST / size), basis)) @ f
-        _, s, vt = np.linalg.svd(f)
-        f = vt.T @ np.diag(s) @ vt
+        f = right_stretch(f)
         if size < SETTLED:
             if values.min() <= 0.0:
                 break
-            return np.asarray(f)
+            return f
     raise ConvergenceError(
         f"no {vibrations.crystal.name} lattice without stress was found at {t:g} K"
     )

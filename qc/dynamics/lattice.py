@@ -25,10 +25,11 @@ from qc.atomistic.energy import energy_forces, virial
 from qc.atomistic.field import ForceField
 from qc.atomistic.neighbours import NeighbourList, VerletList
 from qc.continuum import CauchyBorn
-from qc.continuum.thermal_lattice import symmetric_strains
+from qc.continuum.thermal_lattice import right_stretch, symmetric_strains
 from qc.crystal import Crystal
 from qc.dynamics.dynamics import Dynamics
 from qc.dynamics.langevin import Langevin
+from qc.dynamics.system import difference_product
 from qc.dynamics.timestep import timestep_bound
 from qc.errors import CapabilityError, ConvergenceError, InputError
 from qc.numerics.progress import Progress
@@ -70,7 +71,7 @@ class PeriodicBlock:
         atoms = crystal.to_ase(repeats)
         self.potential = potential
         self.types = potential.types_of(list(atoms.get_chemical_symbols()))
-        self.reference, self.cell = atoms.positions.copy(), np.array(atoms.cell)
+        self.reference, self._cell = atoms.positions.copy(), np.array(atoms.cell)
         self.deformation = np.eye(3)
         self.coordinates = self.reference.copy()
         self.masses = atoms.get_masses()
@@ -82,33 +83,34 @@ class PeriodicBlock:
 
     def deform(self, f: Array) -> None:
         """Take another deformation (3, 3); displacements of the atoms stay."""
-        u = self.coordinates - self.reference @ self.deformation.T
+        self.coordinates = self.coordinates + self.reference @ (f - self.deformation).T
         self.deformation = f
-        self.coordinates = self.reference @ f.T + u
+
+    @property
+    def cell(self) -> Array:
+        """Current cell, rows, Angstrom."""
+        return np.asarray(self._cell @ self.deformation.T)
 
     @property
     def volume(self) -> float:
         """Current volume, Angstrom^3."""
-        return float(abs(np.linalg.det(self.cell @ self.deformation.T)))
+        return float(abs(np.linalg.det(self.cell)))
 
     def energy_forces(self, x: Array) -> tuple[float, Array]:
         """Energy (eV) and forces (n, 3) eV/Angstrom."""
         if self._field is None:
             energies, forces = energy_forces(self.potential, x, self.types, self._neighbours(x))
         else:
-            cell = self.cell @ self.deformation.T
-            energies, forces = self._field.energy_forces(x, cell, (True, True, True))
+            energies, forces = self._field.energy_forces(x, self.cell, True)
         return float(energies.sum()), forces
 
     def _neighbours(self, x: Array) -> NeighbourList:
-        self._list.update(x, self.cell @ self.deformation.T, (True, True, True))
+        self._list.update(x, self.cell, True)
         return self._list.list
 
     def hessian_product(self, x: Array, dx: Array) -> Array:
         """Minus the derivative of the forces along ``dx``, by a central difference."""
-        step = 1e-4 / max(float(np.abs(dx).max(initial=0.0)), 1e-300)
-        ends = [self.energy_forces(x + s * step * dx)[1] for s in (-1.0, 1.0)]
-        return np.asarray((ends[0] - ends[1]) / (2.0 * step))
+        return difference_product(self, x, dx)
 
     def stress(self, x: Array) -> Array:
         """Cauchy stress of the bonds (3, 3), eV/Angstrom^3, positive in tension."""
@@ -248,14 +250,12 @@ def sampled_lattice(
             before, change = stress, -np.linalg.solve(stiffness, stress)
             f = (np.eye(3) + np.einsum("a,aij->ij", change, strains)) @ f
             if share != ROUNDS[-1]:
-                velocities = dynamics.v
                 block.coordinates = dynamics.x
                 block.deform(f)
-                dynamics.set_state(x=block.coordinates, v=velocities)
+                dynamics.set_state(x=block.coordinates)
     spread = np.abs(np.linalg.inv(stiffness)) @ spread
     error = np.sqrt(np.einsum("a,aij->ij", spread**2, strains**2))
-    _, s, vt = np.linalg.svd(f)
-    return SampledLattice(float(temperature), vt.T @ np.diag(s) @ vt, error, displacement)
+    return SampledLattice(float(temperature), right_stretch(f), error, displacement)
 
 
 def _mean(values: Array) -> tuple[Array, Array]:

@@ -14,6 +14,9 @@ from qc.coupling import QuasiContinuum
 from qc.errors import CapabilityError, InputError, NonFiniteError
 
 Array = NDArray[np.float64]
+
+#: Angstrom by which `difference_product` moves the furthest coordinate.
+DIFFERENCE = 1e-4
 log = logging.getLogger(__name__)
 
 
@@ -158,9 +161,6 @@ class AtomsSystem:
         No atoms, no calculator, another constraint, or a mass that is not positive.
     """
 
-    #: Difference in Angstrom by which Hessian products are taken.
-    STEP = 1e-4
-
     conservative = True
 
     def __init__(self, atoms: Atoms) -> None:
@@ -220,12 +220,7 @@ class AtomsSystem:
 
     def hessian_product(self, x: Array, dx: Array) -> Array:
         """Minus the derivative of the forces along ``dx``, by a central difference."""
-        size = float(np.abs(dx).max(initial=0.0))
-        if size == 0.0:
-            return np.zeros_like(x)
-        step = np.where(self.free, dx, 0.0) * (self.STEP / size)
-        change = self.energy_forces(x - step)[1] - self.energy_forces(x + step)[1]
-        return change * (0.5 * size / self.STEP)
+        return difference_product(self, x, np.where(self.free, dx, 0.0))
 
     def memory(self) -> dict[str, Array]:
         """Return nothing: what a calculator remembers is its own."""
@@ -302,3 +297,13 @@ def scaled_masses(model: QuasiContinuum) -> Array:
     coarse = (layout.beta_nodes >= 1.0) & (stiffness > 0.0)
     out[coarse] = stiffness[coarse] / scale
     return out
+
+
+def difference_product(system: System, x: Array, dx: Array) -> Array:
+    """Return minus the derivative of a system's forces along ``dx`` by a central difference."""
+    size = float(np.abs(dx).max(initial=0.0))
+    if size == 0.0:
+        return np.zeros_like(x)
+    step = dx * (DIFFERENCE / size)
+    change = system.energy_forces(x - step)[1] - system.energy_forces(x + step)[1]
+    return np.asarray(change * (0.5 * size / DIFFERENCE))

@@ -2,41 +2,23 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-
 import numpy as np
 import pytest
 from ase.units import fs
 
 from qc.continuum import equilibrium_crystal, thermal_lattice
-from qc.crystal import Crystal, diamond, fcc, hcp
+from qc.crystal import fcc, hcp
 from qc.dynamics import sampled_lattice
 from qc.errors import ConvergenceError, InputError
-from qc.potentials import LennardJones, Potential, stillinger1985, zhou2004
+from qc.potentials import LennardJones, zhou2004
+from tests.physics.test_quasi_harmonic import recorded
 
 pytestmark = pytest.mark.physics
 
-STORED = json.loads(
-    (Path(__file__).parents[1] / "reference" / "thermal_expansion.json").read_text()
-)["elements"]
-
-
-def material(name: str) -> tuple[Crystal, Potential]:
-    make, potential = {
-        "Ar": (fcc, LennardJones("Ar", epsilon=0.0104, sigma=3.405, cutoff=8.5)),
-        "Cu": (fcc, zhou2004("Cu")),
-        "Si": (diamond, stillinger1985()),
-    }[name]
-    assert potential.fingerprint() == STORED[name]["fingerprint"]
-    crystal = make(name, STORED[name]["lattice_constant_0K"])
-    return equilibrium_crystal(crystal, potential), potential
-
-
 @pytest.mark.parametrize(("name", "t"), [("Ar", 40), ("Cu", 300), ("Si", 300)])
 def test_expansion_is_that_of_dynamics_at_constant_pressure(name, t):
-    crystal, potential = material(name)
-    (point,) = [p for p in STORED[name]["points"] if p["temperature"] == t]
+    potential, crystal, points = recorded(name)
+    (point,) = [p for p in points if p["temperature"] == t]
     found = sampled_lattice(crystal, potential, t, steps=3000)
     measured = point["lattice_constant"] / crystal.a - 1.0
     strain, error = found.deformation[0, 0] - 1.0, found.error[0, 0]
@@ -73,7 +55,7 @@ def test_potentials_without_a_kernel_of_their_own_move_alike():
 
 
 def test_what_cannot_be_sampled():
-    crystal, potential = material("Ar")
+    potential, crystal, _ = recorded("Ar")
     with pytest.raises(ConvergenceError, match="melts"):
         sampled_lattice(crystal, potential, 250.0, steps=2000, sites=100)
     columns = fcc("Ar", crystal.a, x=[1, 1, 0], y=[0, 0, 1], z=[1, -1, 0]).as_columns()
