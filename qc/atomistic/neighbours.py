@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.spatial import cKDTree
 
 from qc.errors import InputError
+from qc.numerics.checks import not_negative, positive
 
 Array = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -149,8 +150,7 @@ def neighbour_list(
         than the cell that the images would not fit in memory.
     """
     y = check_positions(positions)
-    if not (np.isfinite(cutoff) and cutoff > 0):
-        raise InputError(f"cutoff must be positive and finite, got {cutoff}")
+    positive("cutoff", cutoff)
     full = check_cell(cell, pbc)
     periodic = np.broadcast_to(np.asarray(pbc, dtype=bool), (3,))
     n = len(y)
@@ -264,10 +264,8 @@ class VerletList:
         pbc: bool | Sequence[bool] | NDArray[np.bool_] = False,
         rows: NDArray[np.bool_] | None = None,
     ) -> None:
-        if not (np.isfinite(skin) and skin >= 0):
-            raise InputError(f"skin must be zero or positive, got {skin}")
-        self.cutoff = float(cutoff)
-        self.skin = float(skin)
+        self.cutoff = positive("cutoff", cutoff)
+        self.skin = not_negative("skin", skin)
         self.rebuilds = 0
         self._pbc = np.array(np.broadcast_to(np.asarray(pbc, dtype=bool), (3,)))
         self._cell = check_cell(cell, self._pbc)

@@ -13,6 +13,7 @@ from scipy.spatial import cKDTree
 from qc.atomistic import pair_kernels
 from qc.atomistic.neighbours import COINCIDENT, MOST_POINTS, check_cell, check_positions
 from qc.errors import InputError
+from qc.numerics.checks import not_negative, positive
 from qc.potentials import Pairs
 
 Array = NDArray[np.float64]
@@ -83,14 +84,10 @@ class PairList:
         pbc: bool | Sequence[bool] | NDArray[np.bool_] = False,
         weighted: NDArray[np.bool_] | None = None,
     ) -> None:
-        if not (np.isfinite(cutoff) and cutoff > 0):
-            raise InputError(f"cutoff must be positive and finite, got {cutoff}")
-        if not (np.isfinite(skin) and skin >= 0):
-            raise InputError(f"skin must be zero or positive, got {skin}")
         if kind not in ("half", "full"):
             raise InputError(f"a pair list is half or full, not {kind!r}")
         self.half = kind == "half"
-        self.cutoff, self.skin = float(cutoff), float(skin)
+        self.cutoff, self.skin = positive("cutoff", cutoff), not_negative("skin", skin)
         self.rebuilds = 0
         self._pbc = np.array(np.broadcast_to(np.asarray(pbc, dtype=bool), (3,)))
         self._cell = check_cell(cell, self._pbc)

@@ -26,10 +26,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from qc.continuum.cauchy_born import CauchyBorn
 from qc.continuum.free_energy_kernels import polynomial, room
-from qc.continuum.vibration import HBAR, LatticeVibrations, check_temperature
+from qc.continuum.vibration import HBAR, LatticeVibrations
 from qc.crystal import Crystal
 from qc.crystal.symmetry import point_group
 from qc.errors import InputError, NonFiniteError
+from qc.numerics.checks import not_negative
 from qc.numerics.threads import threads_for
 
 Array = NDArray[np.float64]
@@ -228,7 +229,7 @@ def expand_free_energy(
     NonFiniteError
         The reference itself is unstable.
     """
-    t = check_temperature(temperature)
+    t = not_negative("temperature", temperature)
     if t == 0.0 and vibrations.statistics == "quantum":
         raise InputError("the expansion of the quantum free energy needs a temperature above 0")
     if order not in (1, 2, 3):

@@ -26,9 +26,10 @@ from qc.continuum.free_energy import (
     mandel,
     strain_symmetry,
 )
-from qc.continuum.vibration import LatticeVibrations, Model, Statistics, check_temperature
+from qc.continuum.vibration import LatticeVibrations, Model, Statistics
 from qc.crystal import Crystal
 from qc.errors import ConvergenceError, InputError, NonFiniteError
+from qc.numerics.checks import not_negative
 from qc.potentials import Potential
 
 Array = NDArray[np.float64]
@@ -166,7 +167,7 @@ def thermal_lattice(
     """
     if order not in (2, 3):
         raise InputError(f"order of the expansion must be 2 or 3 here, not {order}")
-    t = check_temperature(temperature)
+    t = not_negative("temperature", temperature)
     vibrations = LatticeVibrations(
         crystal, potential, model, statistics=statistics, grid=grid, masses=masses
     )

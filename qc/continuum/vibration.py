@@ -31,6 +31,7 @@ from qc.continuum.cauchy_born import CauchyBorn
 from qc.crystal import Crystal
 from qc.crystal.symmetry import point_group
 from qc.errors import CapabilityError, InputError, NonFiniteError, suggest
+from qc.numerics.checks import not_negative
 from qc.potentials import Potential
 
 Array = NDArray[np.float64]
@@ -204,7 +205,7 @@ class LatticeVibrations:
         self, f: ArrayLike, temperature: float, unstable: Literal["raise", "nan"] = "raise"
     ) -> Array:
         """Return ``f_vib / k_B T``, (n,); classically its dependence on F has no temperature."""
-        t = check_temperature(temperature)
+        t = not_negative("temperature", temperature)
         if t == 0.0:
             raise InputError("the reduced free energy needs a temperature above 0")
         if self.statistics == "classical":
@@ -229,7 +230,7 @@ class LatticeVibrations:
         NonFiniteError
             A state has an unstable vibration; the message names the row.
         """
-        t = check_temperature(temperature)
+        t = not_negative("temperature", temperature)
         if t > 0.0:
             return units.kB * t * self.reduced(f, t)
         if self.statistics == "classical":
@@ -238,7 +239,7 @@ class LatticeVibrations:
 
     def entropy(self, f: ArrayLike, temperature: float) -> Array:
         """Return ``-df_vib/dT`` at fixed F, (n,) eV/K."""
-        t = check_temperature(temperature)
+        t = not_negative("temperature", temperature)
         if self.statistics == "classical":
             if t == 0.0:
                 return np.full(len(_states(f)), -np.inf)
@@ -250,7 +251,7 @@ class LatticeVibrations:
 
     def heat_capacity(self, f: ArrayLike, temperature: float) -> Array:
         """Return the heat capacity at fixed F of the primitive cell, (n,) eV/K."""
-        t = check_temperature(temperature)
+        t = not_negative("temperature", temperature)
         if self.statistics == "classical":
             return np.full(len(_states(f)), units.kB * self.n_modes)
         y = self._quanta(f, t)
@@ -312,23 +313,6 @@ def _first_differs(a: IntArray, b: IntArray) -> NDArray[np.bool_]:
         out |= open_ & (a[:, column] < b[:, column])
         open_ &= a[:, column] == b[:, column]
     return out
-
-
-def check_temperature(temperature: float) -> float:
-    """Return a temperature in K.
-
-    Raises
-    ------
-    InputError
-        It is negative or not finite.
-    """
-    try:
-        value = float(temperature)
-    except (TypeError, ValueError):
-        raise InputError(f"temperature must be a number of kelvin, not {temperature!r}") from None
-    if not (np.isfinite(value) and value >= 0.0):
-        raise InputError(f"temperature must be finite and not negative, got {temperature} K")
-    return value
 
 
 def _states(f: ArrayLike) -> Array:

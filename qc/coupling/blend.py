@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from qc.errors import RegionError
 from qc.mesh.region import CoreSet
+from qc.numerics.checks import positive
 
 Array = NDArray[np.float64]
 
@@ -44,9 +45,7 @@ class Blend:
 
     def __post_init__(self) -> None:
         for name in ("core", "width"):
-            value = getattr(self, name)
-            if not (np.isfinite(value) and value > 0):
-                raise RegionError(f"blend {name} must be positive and finite, got {value}")
+            positive(f"blend {name}", getattr(self, name), RegionError)
 
     @property
     def outer(self) -> float:

@@ -32,6 +32,7 @@ from qc.mesh import (
     SimplexMesh,
     graded_mesh,
 )
+from qc.numerics.checks import positive
 from qc.potentials import Potential
 
 if TYPE_CHECKING:
@@ -160,8 +161,9 @@ class QuasiContinuum:
         defective = bool(
             self.defects.vacant or self.defects.extra or self.defects.substitutions
         ) or not getattr(self.far_field, "is_homogeneous", False)
-        core = max(2.0 * crystal.a, 1.02 * reach) if core is None else _positive("core", core)
-        blend = core if blend is None else _positive("blend", blend)
+        core = max(2.0 * crystal.a, 1.02 * reach) if core is None else core
+        core = positive("core", core, RegionError)
+        blend = positive("blend", core if blend is None else blend, RegionError)
         if defective and self.scheme.name not in ("atomistic", "cauchy-born") and core < reach:
             raise RegionError(
                 f"core radius {core:.3f} Angstrom is thinner than the potential's cutoff: the "
@@ -179,7 +181,8 @@ class QuasiContinuum:
             "core": core, "blend": blend, "outer": region, "centres": points, "grading": grading,
             "largest": largest, "surface": surface,
         }  # fmt: skip
-        exponent = (1.5 if planar else 1.25) if grading is None else _positive("grading", grading)
+        exponent = (1.5 if planar else 1.25) if grading is None else grading
+        exponent = positive("grading", exponent, RegionError)
         everything = self.scheme.name == "atomistic"
         size_field = PowerGrading(
             core_set.distance,
@@ -219,9 +222,7 @@ class QuasiContinuum:
         self.layout: Layout = build_layout(mesh, function, potential, self.defects, patch_reach)
         if nearest_pair(self.layout.positions[~self.layout.vacant]) < 1e-3:
             raise InputError("an extra atom coincides with a lattice site")
-        self.coupling = Coupling(
-            self.layout, self.rule, self.far_field, self.scheme, self.thermal
-        )
+        self.coupling = Coupling(self.layout, self.rule, self.far_field, self.scheme, self.thermal)
         self.U: Array = np.zeros((self.layout.n_nodes, 3))
         self.loads = loads
 
@@ -563,9 +564,7 @@ class QuasiContinuum:
         other = copy.copy(self)
         other.thermal = thermal
         other.far_field = self.far_field.with_mean_deformation(mean)  # type: ignore[attr-defined]
-        other.coupling = Coupling(
-            self.layout, self.rule, other.far_field, self.scheme, thermal
-        )
+        other.coupling = Coupling(self.layout, self.rule, other.far_field, self.scheme, thermal)
         other.loads = self.loads
         other.U = self.U.copy()
         return other
@@ -662,12 +661,6 @@ class QuasiContinuum:
         return None if self.thermal is None else self.thermal.temperature
 
 
-def _positive(name: str, value: float) -> float:
-    if not (np.isfinite(value) and value > 0):
-        raise RegionError(f"{name} must be positive and finite, got {value}")
-    return float(value)
-
-
 def _centres(
     crystal: Crystal, far_field: FarField, defects: PointDefects, centres: ArrayLike | None
 ) -> Array:
@@ -700,7 +693,7 @@ def _region(
         return outer.bind(crystal)
     if outer is None or isinstance(outer, int | float):
         centre = points.mean(axis=0)
-        radius = default if outer is None else _positive("outer", float(outer))
+        radius = default if outer is None else positive("outer", outer, RegionError)
         return Ball(radius, (float(centre[0]), float(centre[1]), float(centre[2])), planar=planar)
     return outer
 

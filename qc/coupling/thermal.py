@@ -24,11 +24,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from qc.continuum.free_energy import FreeEnergyExpansion, expand_free_energy
 from qc.continuum.thermal_lattice import ThermalLattice, thermal_lattice
-from qc.continuum.vibration import MODELS, LatticeVibrations, check_temperature
+from qc.continuum.vibration import MODELS, LatticeVibrations
 from qc.coupling.layout import Layout
 from qc.crystal import Crystal
 from qc.errors import InputError, suggest
 from qc.loads import HomogeneousStrain
+from qc.numerics.checks import not_negative
 from qc.potentials import Potential
 
 Array = NDArray[np.float64]
@@ -95,7 +96,7 @@ def make_thermal(
     CapabilityError, ConvergenceError
         As `qc.continuum.thermal_lattice`.
     """
-    t = check_temperature(temperature)
+    t = not_negative("temperature", temperature)
     if vibrations is not None and vibrations not in MODELS:
         raise InputError(
             f"vibrations: '{vibrations}' is none of {', '.join(MODELS)}, None"

@@ -21,6 +21,7 @@ from qc.crystal.lattice import (
 )
 from qc.crystal.miller import Direction, miller_indices
 from qc.errors import CrystalError, suggest
+from qc.numerics.checks import not_negative, positive
 
 Array = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -83,8 +84,7 @@ class Crystal:
 
     def _check(self) -> None:
         label = f"crystal {self.name!r}"
-        if not (np.isfinite(self.a) and self.a > 0):
-            raise CrystalError(f"{label}: lattice constant {self.a} must be positive")
+        positive(f"{label}: lattice constant", self.a, CrystalError)
         lengths = np.linalg.norm(self.cell, axis=1)
         volume = np.linalg.det(self.cell)
         if abs(volume) <= 1e-9 * lengths.prod():
@@ -256,8 +256,7 @@ class Crystal:
         s : (nb,) int64
             Sublattice of the far end.
         """
-        if not (np.isfinite(radius) and radius >= 0):
-            raise CrystalError(f"star: radius {radius} must be finite and not negative")
+        not_negative("star: radius", radius, CrystalError)
         reach = radius + 1e-9 * self.a
         vectors, coordinates, sublattices = [], [], []
         for s in range(self.n_sublattices):

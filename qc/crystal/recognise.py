@@ -24,6 +24,7 @@ from qc.crystal.orientation import (
 )
 from qc.crystal.sites import SiteGrid
 from qc.errors import CrystalError, suggest
+from qc.numerics.checks import positive
 
 Array = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -209,7 +210,7 @@ def _candidates(
         free = value is None
         if name == "hcp":
             pair = value if isinstance(value, tuple | list) else (value or 1.0,)
-            first = build.positive(pair[0], "hcp lattice constant")
+            first = positive("hcp lattice constant", pair[0], CrystalError)
             ratio = _c_over_a(symbol)
             out.append(
                 (build.hcp(symbol, first, pair[1] if len(pair) > 1 else ratio * first), free)

@@ -11,23 +11,13 @@ from qc.crystal.crystal import Crystal, hexagonal_cell
 from qc.crystal.lattice import gauss_reduce, hermite_basis, minkowski_transform
 from qc.crystal.miller import Direction, orientation
 from qc.errors import CrystalError
+from qc.numerics.checks import positive
 
 Array = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
 FCC_CELL = np.array([[0.0, 1, 1], [1, 0, 1], [1, 1, 0]]) / 2
 BCC_CELL = np.array([[-1.0, 1, 1], [1, -1, 1], [1, 1, -1]]) / 2
-
-
-def positive(value: float, what: str) -> float:
-    """Return a positive finite number or raise CrystalError naming what it should have been."""
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        raise CrystalError(f"{what} {value!r} is not a number") from None
-    if not (np.isfinite(number) and number > 0):
-        raise CrystalError(f"{what} {value} must be positive and finite")
-    return number
 
 
 def _cubic(
@@ -38,7 +28,7 @@ def _cubic(
     a: float,
     axes: tuple[Direction | None, Direction | None, Direction | None],
 ) -> Crystal:
-    a = positive(a, f"{name} lattice constant")
+    a = positive(f"{name} lattice constant", a, CrystalError)
     rotation = orientation(np.eye(3), *axes)
     return Crystal(
         cell=a * cell @ rotation.T,
@@ -124,7 +114,8 @@ def hcp(
     CrystalError
         As in `fcc`.
     """
-    a, c = positive(a, "hcp lattice constant"), positive(c, "hcp lattice constant c")
+    a = positive("hcp lattice constant", a, CrystalError)
+    c = positive("hcp lattice constant c", c, CrystalError)
     cell = hexagonal_cell(a, c)
     rotation = orientation(cell, x, y, z)
     basis = np.array([[0, 0, 0], [1 / 3, 2 / 3, 1 / 2]]) @ cell
@@ -133,7 +124,7 @@ def hcp(
 
 def triangular(symbol: str, a: float) -> Crystal:
     """Return a triangular monolayer in the plane z = 0, a nearest-neighbour row along x."""
-    a = positive(a, "triangular lattice constant")
+    a = positive("triangular lattice constant", a, CrystalError)
     cell = np.array([[a, 0, 0], [a / 2, a * np.sqrt(3) / 2, 0], [0, 0, 1]])
     return Crystal(cell, np.zeros((1, 3)), (symbol,), "triangular", a, np.eye(3), "monolayer")
 

@@ -19,6 +19,7 @@ from qc.dynamics.noise import NoiseStream
 from qc.dynamics.system import System, as_system
 from qc.dynamics.timestep import timestep_bound
 from qc.errors import InputError, NonFiniteError
+from qc.numerics.checks import positive, whole
 from qc.numerics.progress import Progress
 from qc.numerics.threads import threads_for
 
@@ -144,11 +145,8 @@ class Dynamics:
         check_timestep: bool = True,
     ) -> None:
         self.system = system = as_system(subject)
-        if not (np.isfinite(timestep) and timestep > 0.0):
-            raise InputError(f"timestep must be positive and finite, got {timestep}")
-        if conduct_every < 1:
-            raise InputError(f"conduct_every must be at least 1, got {conduct_every}")
-        self.timestep, self.seed = float(timestep), int(seed)
+        self.timestep, self.seed = positive("timestep", timestep), int(seed)
+        whole("conduct_every", conduct_every, 1)
         if check_timestep:
             self._refuse_beyond(timestep_bound(system))
         n = len(system.masses)
@@ -333,8 +331,8 @@ class Dynamics:
         InputError
             A number of steps or an interval out of range.
         """
-        if steps < 0 or every < 1:
-            raise InputError(f"steps must not be negative nor every below 1, got {steps}, {every}")
+        whole("steps", steps, 0)
+        whole("every", every, 1)
         done = 0
         with Progress("dynamics") as progress, threads_for(len(self._masses), FEW):
             while done < steps:

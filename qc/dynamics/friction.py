@@ -8,18 +8,19 @@ from scipy.spatial import cKDTree
 
 from qc.coupling import QuasiContinuum
 from qc.errors import InputError
+from qc.numerics.checks import not_negative, positive
 
 Array = NDArray[np.float64]
 
 
 def atoms_only(model: QuasiContinuum, friction: float) -> Array:
     """Friction on what is atom: ``friction (1 - beta)``, (n_nodes,) 1/time."""
-    return check_rate(friction) * (1.0 - model.coupling.beta_nodes)
+    return not_negative("friction", friction) * (1.0 - model.coupling.beta_nodes)
 
 
 def continuum_only(model: QuasiContinuum, friction: float) -> Array:
     """Friction on what is continuum: ``friction beta``, (n_nodes,) 1/time."""
-    return check_rate(friction) * model.coupling.beta_nodes
+    return not_negative("friction", friction) * model.coupling.beta_nodes
 
 
 def stadium(
@@ -55,10 +56,10 @@ def stadium(
     Source: S. Qu, V. Shastry, W. A. Curtin & R. E. Miller, Modelling Simul. Mater. Sci. Eng. 13
     (2005) 1101, whose ramp is linear.
     """
-    rate = check_rate(friction)
+    rate = not_negative("friction", friction)
     for name, value in (("width", width), ("power", power)):
-        if value is not None and not (np.isfinite(value) and value > 0):
-            raise InputError(f"{name} must be positive and finite, got {value}")
+        if value is not None:
+            positive(name, value)
     layout = model.layout
     held = ~layout.free[: model.mesh.n_vertices].any(axis=1) & model.mesh.boundary
     if not held.any():
@@ -71,16 +72,3 @@ def stadium(
         inside = blend.centres.distance(at) <= blend.core
         width = float(distance[inside].min()) if inside.any() else float(distance.max())
     return rate * np.clip(1.0 - distance / width, 0.0, 1.0) ** power
-
-
-def check_rate(friction: float) -> float:
-    """Return a friction in 1/time.
-
-    Raises
-    ------
-    InputError
-        It is negative or not finite.
-    """
-    if not (np.isfinite(friction) and friction >= 0.0):
-        raise InputError(f"friction must be zero or positive, got {friction}")
-    return float(friction)

@@ -32,6 +32,7 @@ from qc.dynamics.heat_mesh import HeatMesh
 from qc.dynamics.heat_model import Where, field_parts
 from qc.errors import CheckpointError, InputError, NonFiniteError
 from qc.mesh import SimplexMesh
+from qc.numerics.checks import positive
 
 Array = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -392,8 +393,7 @@ class HeatField:
         ConvergenceError
             Prescribed fluxes take more than there is.
         """
-        if not (np.isfinite(dt) and dt > 0.0):
-            raise InputError(f"time of a conduction step must be positive and finite, got {dt}")
+        positive("time of a conduction step", dt)
         self.energy, done = self._conductor.step(
             self.energy, self._held, self._target, self._power, float(dt)
         )

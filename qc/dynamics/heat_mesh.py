@@ -14,6 +14,7 @@ from qc.mesh import SimplexMesh
 from qc.mesh.bisection import Forest, grow_forest
 from qc.mesh.build import shape_gradients
 from qc.mesh.simplex_mesh import facet_table
+from qc.numerics.checks import positive
 
 Array = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -63,8 +64,7 @@ class HeatMesh:
             raise InputError("elements of a heat mesh must be of shape (n, 3) or (n, 4)")
         if el.min() < 0 or el.max() >= len(x):
             raise InputError(f"elements of a heat mesh name vertices outside 0 .. {len(x) - 1}")
-        if not (np.isfinite(thickness) and thickness > 0.0):
-            raise InputError(f"thickness must be positive and finite, got {thickness}")
+        positive("thickness", thickness)
         d = el.shape[1] - 1
         edges = x[el] - x[el[:, :1]]
         volume = np.abs(np.linalg.det(edges[:, 1:, :d])) / math.factorial(d)
@@ -143,8 +143,7 @@ def cover(mesh: SimplexMesh, size: float) -> Cover:
     InputError
         The size is not positive and finite.
     """
-    if not (np.isfinite(size) and size > 0.0):
-        raise InputError(f"size of heat elements must be positive and finite, got {size}")
+    positive("size of heat elements", size)
     d, old = mesh.dim, mesh.forest
     edge = max(float(size) / mesh.crystal.nearest_neighbour * (1.0 - 1e-9), 1.0)
     inverse = np.rint(np.linalg.inv(mesh.basis)).astype(np.int64)

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from qc.coupling import QuasiContinuum
-from qc.dynamics.heat_checks import numbers
 from qc.dynamics.heat_mesh import HeatMesh, cover
 from qc.errors import InputError
+from qc.numerics.checks import not_negative, positive
 
 Array = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -72,12 +72,8 @@ def field_parts(
     """Make the parts of a heat field for a model; see `HeatField.of_model`."""
     if where not in ("continuum", "everywhere"):
         raise InputError(f"where must be 'continuum' or 'everywhere', got {where!r}")
-    per_site = numbers("capacity", _components(model) * units.kB if capacity is None else capacity)
-    if per_site.shape or not (np.isfinite(per_site) and per_site > 0.0):
-        raise InputError(f"capacity must be positive and finite, got {capacity} eV/K a site")
-    kappa = numbers("conductivity", conductivity)
-    if kappa.shape or not (np.isfinite(kappa) and kappa >= 0.0):
-        raise InputError(f"conductivity must be zero or positive, got {conductivity}")
+    per_site = positive("capacity", _components(model) * units.kB if capacity is None else capacity)
+    kappa = not_negative("conductivity", conductivity)
     if size is None:
         size = DEFAULT_SIZE[model.crystal.dim] * model.crystal.nearest_neighbour
     layout, mesh, crystal = model.layout, model.mesh, model.crystal
@@ -116,9 +112,7 @@ def field_parts(
         core[model.scheme.weighting(layout.beta_nodes) > 0.0] = 1.0
         weights = (sp.diags(core) @ weights).tocsr()
         weights.eliminate_zeros()
-    return FieldParts(
-        laid.mesh, np.asarray(merge.T @ held), weights, float(kappa) * share, owner
-    )
+    return FieldParts(laid.mesh, np.asarray(merge.T @ held), weights, float(kappa) * share, owner)
 
 
 def _merged(mesh: HeatMesh, capacity: Array, size: float) -> IntArray:

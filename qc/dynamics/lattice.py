@@ -32,6 +32,7 @@ from qc.dynamics.langevin import Langevin
 from qc.dynamics.system import difference_product
 from qc.dynamics.timestep import timestep_bound
 from qc.errors import CapabilityError, ConvergenceError, InputError
+from qc.numerics.checks import positive, whole
 from qc.numerics.progress import Progress
 from qc.potentials import Potential
 
@@ -196,14 +197,13 @@ def sampled_lattice(
     if crystal.mode in ("columns", "monolayer"):
         raise InputError("a lattice is sampled in three dimensions: take the crystal, not columns")
     for name, value in (
-        ("temperature", temperature), ("steps", steps), ("sites", sites),
+        ("temperature", temperature), ("sites", sites),
         ("timestep", timestep), ("friction", friction),
     ):  # fmt: skip
-        if value is not None and not (np.isfinite(value) and value > 0.0):
-            raise InputError(f"{name} must be positive and finite, got {value}")
+        if value is not None:
+            positive(name, value)
     least = round(BLOCKS * EVERY / (1.0 - SETTLING) / min(ROUNDS))
-    if steps < least:
-        raise InputError(f"steps must be at least {least}, got {steps}")
+    whole("steps", steps, least)
     f = np.eye(3) if start is None else np.array(start, dtype=np.float64)
     if f.shape != (3, 3) or not np.isfinite(f).all() or np.linalg.det(f) <= 0.0:
         raise InputError("start must be a deformation, (3, 3) numbers of positive determinant")

@@ -20,6 +20,7 @@ from qc.crystal import Crystal
 from qc.dynamics.dynamics import Dynamics
 from qc.dynamics.langevin import Langevin
 from qc.errors import InputError
+from qc.numerics.checks import positive
 from qc.potentials import Potential
 
 Array = NDArray[np.float64]
@@ -95,8 +96,8 @@ class WavePacket:
         if not (branch in (0, 1, 2) if along is None else along.shape == (3,) and along.any()):
             raise InputError(f"branch must be 0, 1, 2 or a direction of motion, got {branch!r}")
         for name, value in (("width", width), ("lateral", lateral), ("amplitude", amplitude)):
-            if value is not None and not (np.isfinite(value) and value > 0.0):
-                raise InputError(f"{name} must be positive and finite, got {value}")
+            if value is not None:
+                positive(name, value)
         self.crystal, self.potential = crystal, potential
         self.q = wave
         self.centre = np.asarray(centre, dtype=np.float64)
@@ -298,8 +299,7 @@ def reflection(
     speed = float(np.linalg.norm(packet.group_velocity))
     if speed * packet.width < 1e-6 * packet.frequency * packet.wavelength**2:
         raise InputError("the packet does not move: its group velocity vanishes")
-    if not (np.isfinite(depth) and depth > 0.0):
-        raise InputError(f"depth must be positive and finite, got {depth}")
+    positive("depth", depth)
     layout = model.layout
     inside = layout.free.any(axis=1) & (layout.beta_nodes == 0.0)
     baths: Sequence[Langevin] = ()

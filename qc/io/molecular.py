@@ -32,6 +32,7 @@ from qc.io.checkpoint import fingerprints
 from qc.io.files import write_atomically
 from qc.io.signals import signals
 from qc.loads import Load
+from qc.numerics.checks import whole
 
 Array = NDArray[np.float64]
 
@@ -128,8 +129,7 @@ def run_dynamics(
         Something cannot be written.
     """
     for name, value in (("every", every), ("checkpoint_every", checkpoint_every)):
-        if value < 1:
-            raise InputError(f"{name} must be at least 1, got {value}")
+        whole(name, value, 1)
     home = Path(folder)
     checkpoint = home / "checkpoint.npz"
     extra = dict(columns or {})

@@ -22,6 +22,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from qc.errors import InputError
 from qc.loads.farfield import Array, check_finite
+from qc.numerics.checks import positive
 
 Self = TypeVar("Self", bound="_Indenter")
 
@@ -36,9 +37,7 @@ class _Indenter:
 
     def __post_init__(self) -> None:
         for name in ("radius", "stiffness"):
-            value = float(check_finite(getattr(self, name), f"indenter {name}"))
-            if not value > 0.0:
-                raise InputError(f"indenter {name} must be positive, got {value}")
+            value = positive(f"indenter {name}", getattr(self, name))
             object.__setattr__(self, name, value)
         object.__setattr__(self, "centre", _vector(self.centre, "indenter centre"))
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from qc.errors import InputError
+from qc.numerics.checks import positive
 
 if TYPE_CHECKING:
     from qc.crystal import Crystal
@@ -53,8 +54,7 @@ class Ball:
     planar: bool = False
 
     def __post_init__(self) -> None:
-        if not (np.isfinite(self.radius) and self.radius > 0):
-            raise InputError(f"outer radius must be positive and finite, got {self.radius}")
+        positive("outer radius", self.radius)
 
     def _distance(self, x: Array) -> Array:
         k = 2 if self.planar else 3

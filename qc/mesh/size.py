@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from qc.errors import InputError
+from qc.numerics.checks import positive
 
 Array = NDArray[np.float64]
 
@@ -45,9 +45,7 @@ class PowerGrading:
 
     def __post_init__(self) -> None:
         for name in ("full", "spacing", "exponent", "largest"):
-            value = getattr(self, name)
-            if not (np.isfinite(value) and value > 0):
-                raise InputError(f"size field: {name} must be positive and finite, got {value}")
+            positive(f"size field: {name}", getattr(self, name))
 
     def size(self, d: Array) -> Array:
         """Element size at distance ``d``, Angstrom."""

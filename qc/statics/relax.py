@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from qc.coupling import QuasiContinuum
 from qc.errors import ConvergenceError, InputError, QCError, suggest
+from qc.numerics.checks import positive, whole
 from qc.numerics.progress import Progress
 from qc.statics.health import inspect_state
 from qc.statics.lbfgs import lbfgs
@@ -73,10 +74,8 @@ def relax(
     if method not in METHODS:
         raise InputError(f"unknown method {method!r}{suggest(method, METHODS)}")
     for name, value in (("fmax", fmax), ("longest", longest)):
-        if not (np.isfinite(value) and value > 0):
-            raise InputError(f"{name} must be positive and finite, got {value}")
-    if max_steps < 1:
-        raise InputError(f"max_steps must be at least 1, got {max_steps}")
+        positive(name, value)
+    whole("max_steps", max_steps, 1)
     coupling = model.coupling
     if method == "lbfgs" and not coupling.conservative:
         from qc.errors import CapabilityError

@@ -24,11 +24,11 @@ import numpy as np
 from ase import units
 from numpy.typing import NDArray
 
-from qc.continuum.vibration import check_temperature
 from qc.coupling import Coupling, Layout, QuasiContinuum
 from qc.coupling.coupling import _perfect
 from qc.errors import CapabilityError, ConvergenceError, InputError
 from qc.loads import HomogeneousStrain
+from qc.numerics.checks import not_negative, whole
 from qc.statics.gaussian import GaussianSampler, dot
 from qc.statics.precondition import Preconditioner
 
@@ -122,8 +122,7 @@ def thermal_dead_load(
     t = _temperature(model, temperature)
     if method not in ("auto", "sampling", "exact"):
         raise InputError(f"method must be 'auto', 'sampling' or 'exact', not {method!r}")
-    if samples < 2:
-        raise InputError(f"samples must be at least 2, not {samples}")
+    whole("samples", samples, 2)
     if not model.coupling.conservative:
         raise CapabilityError(
             f"scheme '{model.scheme.name}' has no energy, and no vibrations about its minimum"
@@ -196,7 +195,7 @@ def _temperature(model: QuasiContinuum, temperature: float | None) -> float:
         if own is None:
             raise InputError("the model has no temperature; give one")
         return own
-    t = check_temperature(temperature)
+    t = not_negative("temperature", temperature)
     if own is not None and t != own:
         raise InputError(
             f"the model's free energy is that of {own:g} K, not of {t:g} K; see with_temperature"

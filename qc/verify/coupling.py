@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from qc.coupling import Coupling, Layout, QuasiContinuum
 from qc.coupling.coupling import _perfect
-from qc.errors import InputError
 from qc.loads import HomogeneousStrain
+from qc.numerics.checks import positive
 from qc.verify.report import Check, Report
 
 Array = NDArray[np.float64]
@@ -79,8 +79,7 @@ def check_coupling(
     no step has to be chosen.
     """
     for name, value in (("strain", strain), ("amplitude", amplitude)):
-        if not (np.isfinite(value) and value > 0):
-            raise InputError(f"{name} must be positive and finite, got {value}")
+        positive(name, value)
     rng = np.random.default_rng(seed)
     checks = [*_books(model), *_patch(model, strain, rng), *_derivatives(model, amplitude, rng)]
     subject = f"{model.scheme.name}, {model.crystal.name} {model.crystal.mode}, " + (

@@ -12,6 +12,7 @@ from qc.coupling import QuasiContinuum
 from qc.dynamics import AtomsSystem, Dynamics, Langevin, ModelSystem, System, timestep_bound
 from qc.dynamics.system import as_system
 from qc.errors import InputError
+from qc.numerics.checks import positive, whole
 from qc.numerics.progress import Progress
 from qc.verify.report import Check, Report
 
@@ -89,12 +90,10 @@ def check_dynamics(
     integrator. Source: E. Hairer, C. Lubich & G. Wanner, Acta Numerica 12 (2003) 399; P. T. Merz &
     M. R. Shirts, PLoS ONE 13 (2018) e0202764 (order of the fluctuation as a test).
     """
-    if not (np.isfinite(temperature) and temperature > 0.0):
-        raise InputError(f"temperature must be positive and finite, got {temperature}")
-    if timestep is not None and not (np.isfinite(timestep) and timestep > 0.0):
-        raise InputError(f"timestep must be positive and finite, got {timestep}")
-    if steps < 200:
-        raise InputError(f"steps must be at least 200, got {steps}")
+    positive("temperature", temperature)
+    if timestep is not None:
+        positive("timestep", timestep)
+    whole("steps", steps, 200)
     system = as_system(subject)
     start = np.array(system.coordinates)
     with Progress("check dynamics") as progress:

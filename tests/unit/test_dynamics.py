@@ -594,3 +594,11 @@ def test_impossible_drives_are_refused(model):
         Dynamics(model, 0.01, drives=[drive], check_timestep=False)
     with pytest.raises(CapabilityError, match="only models"):
         Dynamics(Springs([1.0], [1.0]), 0.1, drives=[MovingLoad(lambda t: load)])
+
+
+def test_numbers_that_are_text_or_floats_are_input_errors():
+    chain = Chain(8, 1.0, 1.0)
+    with pytest.raises(InputError, match="timestep must be a number"):
+        Dynamics(chain, "2 fs")
+    with pytest.raises(InputError, match="steps must be a whole number"):
+        Dynamics(chain, 0.01).run(1e3)

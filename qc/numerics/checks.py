@@ -1,0 +1,96 @@
+"""Checks of single numbers handed in, in the same words everywhere."""
+
+from __future__ import annotations
+
+import math
+import operator
+
+import numpy as np
+
+from qc.errors import InputError
+
+
+def real(name: str, value: object, error: type[InputError] = InputError) -> float:
+    """Return one number as a float; NaN and infinities pass.
+
+    Parameters
+    ----------
+    name : str
+        What the number is, for the message.
+    value : object
+    error : type, optional
+        Class of the exception.
+
+    Raises
+    ------
+    InputError
+        Or the class given: the value is text, None, or more than one number.
+    """
+    if not isinstance(value, (str, bytes, bytearray)) and not np.ndim(value):  # type: ignore[arg-type]
+        try:
+            return float(value)  # type: ignore[arg-type]
+        except (TypeError, ValueError, OverflowError):
+            pass
+    raise error(f"{name} must be a number, got {value!r}")
+
+
+def positive(name: str, value: object, error: type[InputError] = InputError) -> float:
+    """Return a positive and finite number as a float.
+
+    Parameters
+    ----------
+    name, value, error
+        As `real`.
+
+    Raises
+    ------
+    InputError
+        Or the class given: not a number, zero, negative, NaN or infinite.
+    """
+    number = real(name, value, error)
+    if not 0.0 < number < math.inf:
+        raise error(f"{name} must be positive and finite, got {value}")
+    return number
+
+
+def not_negative(name: str, value: object, error: type[InputError] = InputError) -> float:
+    """Return a finite number that is zero or positive as a float.
+
+    Parameters
+    ----------
+    name, value, error
+        As `real`.
+
+    Raises
+    ------
+    InputError
+        Or the class given: not a number, negative, NaN or infinite.
+    """
+    number = real(name, value, error)
+    if not 0.0 <= number < math.inf:
+        raise error(f"{name} must be finite and not negative, got {value}")
+    return number
+
+
+def whole(name: str, value: object, least: int, error: type[InputError] = InputError) -> int:
+    """Return a whole number, such as one of steps, as an int.
+
+    Parameters
+    ----------
+    name, value, error
+        As `real`.
+    least : int
+        Smallest one allowed.
+
+    Raises
+    ------
+    InputError
+        Or the class given: not a whole number (1e5 is not, 100_000 is), or less than the least.
+    """
+    try:
+        number = operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        raise error(f"{name} must be a whole number, got {value!r}") from None
+    if number < least:
+        raise error(f"{name} must be at least {least}, got {value}")
+    return number
