@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,14 +11,16 @@ from ase import Atoms
 from ase.data import atomic_masses, atomic_numbers
 from numpy.typing import ArrayLike, NDArray
 
-from qc.continuum import CauchyBorn, ContinuumTerm, slipped_edges
+from qc.continuum import CauchyBorn, ContinuumTerm
 from qc.coupling.blend import Blend
 from qc.coupling.coupling import Coupling, predict, predict_nodes
 from qc.coupling.external import lumped
-from qc.coupling.layout import Layout, PointDefects, build_layout, nearest_pair, site_key
+from qc.coupling.layout import Layout, PointDefects, build_layout, nearest_pair
+from qc.coupling.regions import core_centres, cuts, outer_region, require_inside, sites_in
 from qc.coupling.scheme import Scheme
 from qc.coupling.schemes import get_scheme
 from qc.coupling.thermal import QuasiStatic, Thermal, make_thermal
+from qc.coupling.transfer import carried_load
 from qc.crystal import Crystal
 from qc.errors import InputError, RegionError, suggest
 from qc.loads import DeadLoad, FarField, HomogeneousStrain, Load
@@ -154,7 +156,7 @@ class QuasiContinuum:
         self.far_field: FarField = HomogeneousStrain() if far_field is None else far_field
         self.defects = PointDefects() if defects is None else defects
         planar = crystal.dim == 2
-        points = _centres(crystal, self.far_field, self.defects, centres)
+        points = core_centres(crystal, self.far_field, self.defects, centres)
         core_set = CoreSet(points, planar=planar)
         self.centre: Array = points.mean(axis=0)
         reach = potential.cutoff
@@ -175,7 +177,7 @@ class QuasiContinuum:
                 f"distances, {2.0 * crystal.nearest_neighbour:.3f} Angstrom"
             )
         function = Blend(core_set, core, blend)
-        region = _region(crystal, outer, points, 10.0 * core, planar)
+        region = outer_region(crystal, outer, points, 10.0 * core, planar)
         #: What mesh and regions were made from, for `rebuilt`.
         self.regions: dict[str, Any] = {
             "core": core, "blend": blend, "outer": region, "centres": points, "grading": grading,
@@ -191,7 +193,7 @@ class QuasiContinuum:
             exponent=exponent,
             largest=largest,
         )
-        glide, distorted = _cuts(self.far_field, crystal.basis)
+        glide, distorted = cuts(self.far_field, crystal.basis)
         plane = None if surface is None else surface.bind(crystal)
         mesh = graded_mesh(
             crystal, size_field, region, along=glide, refine=distorted, surface=plane
@@ -199,7 +201,7 @@ class QuasiContinuum:
         patch_reach = 0.0
         if everything:
             if self.defects.vacant or self.defects.extra or self.defects.substitutions:
-                _require_inside(mesh, points)
+                require_inside(mesh, points)
             inner = mesh.positions[~mesh.held]
             if not len(inner):
                 raise RegionError("the outer region holds no free site; enlarge it")
@@ -212,7 +214,7 @@ class QuasiContinuum:
             if self.defects.vacant or self.defects.extra or self.defects.substitutions:
                 raise InputError("scheme 'cauchy-born' has no atoms and cannot hold a point defect")
         else:
-            _require_inside(mesh, points, function.outer)
+            require_inside(mesh, points, function.outer)
             blended_forces = self.scheme.blends_forces or self.scheme.ghost == "self-consistent"
             curved = not getattr(self.far_field, "is_homogeneous", False) or plane is not None
             pure = blended_forces or (self.scheme.ghost == "predictor" and curved)
@@ -444,7 +446,7 @@ class QuasiContinuum:
                 centre = self.centre
                 region = Ball(float(region), tuple(centre), planar=self.crystal.dim == 2)
             shape = region.bind(self.crystal) if isinstance(region, LatticeBlock) else region
-            m, s = _sites_in(self.crystal, shape)
+            m, s = sites_in(self.crystal, shape)
             if self.mesh.surface is not None:
                 exist = self.mesh.surface.layers_below(m) >= 0
                 m, s = m[exist], s[exist]
@@ -573,8 +575,9 @@ class QuasiContinuum:
         """Return the model with another core, blend or mesh, at the same displacements.
 
         Crystal, potential, far field, scheme, defects, outer region, surface and temperature stay.
-        Nodes that are new are interpolated, those that are gone are forgotten; dead loads are gone
-        too.
+        Nodes that are new are interpolated, those that are gone are forgotten. Dead loads among the
+        `loads` go to the new nodes with the same work; the one of `with_dead_load` belongs to the
+        old mesh and is gone.
 
         Parameters
         ----------
@@ -604,9 +607,11 @@ class QuasiContinuum:
             other.coupling = Coupling(
                 other.layout, other.rule, other.far_field, other.scheme, self.thermal
             )
-        other.loads = [one for one in self.loads if not isinstance(one, DeadLoad)]
         other.found, other.offset = self.found, self.offset
-        other.loads = [load for load in self.loads if not isinstance(load, DeadLoad)]
+        ends = (self.layout, other.layout, self.predictor(), other.predictor())
+        other.loads = [
+            carried_load(one, *ends) if isinstance(one, DeadLoad) else one for one in self.loads
+        ]
         other.U = self.carried(other, self.U)
         return other
 
@@ -659,98 +664,3 @@ class QuasiContinuum:
     def temperature(self) -> float | None:
         """Temperature in K; None for a model of the static energy alone."""
         return None if self.thermal is None else self.thermal.temperature
-
-
-def _centres(
-    crystal: Crystal, far_field: FarField, defects: PointDefects, centres: ArrayLike | None
-) -> Array:
-    if centres is not None:
-        return np.atleast_2d(np.asarray(centres, dtype=float))
-    parts: list[Array] = []
-    for one in getattr(far_field, "dislocations", ()):
-        parts.append(np.array([[one.position[0], one.position[1], 0.0]]))
-    sites = [site_key(m) for m in [*defects.vacant, *(defects.substitutions or {})]]
-    if sites:
-        named = np.array(sites, dtype=np.int64)
-        if not ((named[:, 3] >= 0) & (named[:, 3] < crystal.n_sublattices)).all():
-            raise InputError(
-                f"{crystal.name} has {crystal.n_sublattices} sublattices, counted from 0"
-            )
-        parts.append(crystal.positions(named[:, :3], named[:, 3]))
-    if defects.extra:
-        parts.append(np.array([x for _, x in defects.extra], dtype=float))
-    return np.vstack(parts) if parts else np.zeros((1, 3))
-
-
-def _region(
-    crystal: Crystal,
-    outer: float | Region | LatticeBlock | None,
-    points: Array,
-    default: float,
-    planar: bool,
-) -> Region:
-    if isinstance(outer, LatticeBlock):
-        return outer.bind(crystal)
-    if outer is None or isinstance(outer, int | float):
-        centre = points.mean(axis=0)
-        radius = default if outer is None else positive("outer", outer, RegionError)
-        return Ball(radius, (float(centre[0]), float(centre[1]), float(centre[2])), planar=planar)
-    return outer
-
-
-def _cuts(
-    far_field: FarField, basis: Array
-) -> tuple[Array | None, Callable[[Array], NDArray[np.bool_]] | None]:
-    """Glide direction of a far field, and which elements its slip would distort badly.
-
-    Across a cut an element of a few lattice cells may become flat or twice as large. Between two
-    neighbouring lattice rows along the glide direction every triangle keeps its area, so refining
-    such elements in a mesh with that axis always helps.
-    """
-    glide = None
-    for one in getattr(far_field, "dislocations", ()):
-        if np.hypot(*one.burgers[:2]) > 1e-6 * np.linalg.norm(one.burgers):
-            glide = one.burgers
-            break
-    if getattr(far_field, "is_homogeneous", False):
-        return None, None
-
-    def distorted(corners: Array) -> NDArray[np.bool_]:
-        ratio = slipped_edges(corners, far_field, basis)[1]
-        return ~np.isnan(ratio) & (np.abs(ratio - 1.0) > 0.6)
-
-    return glide, distorted
-
-
-def _require_inside(mesh: SimplexMesh, points: Array, margin: float = 0.0) -> None:
-    d = mesh.dim
-    edge = mesh.positions[mesh.held][:, :d]
-    if mesh.surface is not None:
-        points = mesh.surface.project(points)
-    gap = np.linalg.norm(edge[None] - points[:, None, :d], axis=-1).min() if len(edge) else np.inf
-    m = mesh.crystal.integer_coordinates(points)[0]
-    if gap <= margin or np.any(mesh.locate(m)[0] < 0):
-        raise RegionError(
-            f"the outer boundary comes within {gap:.2f} Angstrom of the core set; core and blend "
-            f"need more than {margin:.2f} Angstrom"
-        )
-
-
-def _sites_in(crystal: Crystal, region: Region) -> tuple[IntArray, IntArray]:
-    """Return the sites in a region: lattice coordinates (n, 3) and sublattices (n,)."""
-    lower, upper = region.bounds(crystal)
-    d = crystal.dim
-    grid = np.stack(np.meshgrid(*zip(lower[:d], upper[:d], strict=True), indexing="ij"), -1)
-    corners = (grid.reshape(-1, 1, d) - crystal.basis[:, :d]).reshape(-1, d)
-    q = corners @ np.linalg.inv(crystal.cell[:d, :d])
-    low, high = np.floor(q.min(axis=0)).astype(int), np.ceil(q.max(axis=0)).astype(int)
-    if float(np.prod((high - low + 1).astype(float))) > 5e7:
-        raise RegionError("more than 5e7 lattice sites were asked for; choose a smaller region")
-    axes = [np.arange(a, b + 1) for a, b in zip(low, high, strict=True)]
-    m = np.zeros((int(np.prod([len(a) for a in axes])), 3), dtype=np.int64)
-    m[:, :d] = np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, d)
-    inside = [region.contains(crystal.positions(m, s)) for s in range(crystal.n_sublattices)]
-    return (
-        np.concatenate([m[keep] for keep in inside]),
-        np.repeat(np.arange(crystal.n_sublattices), [int(keep.sum()) for keep in inside]),
-    )

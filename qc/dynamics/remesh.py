@@ -22,11 +22,11 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-import scipy.sparse as sp
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from qc.coupling import QuasiContinuum
+from qc.coupling.transfer import interpolation, matching_nodes
 from qc.dynamics.dynamics import Dynamics
 from qc.dynamics.heat import HeatField
 from qc.dynamics.langevin import FieldBath, Langevin
@@ -36,7 +36,6 @@ from qc.dynamics.system import ModelSystem
 from qc.errors import InputError
 
 Array = NDArray[np.float64]
-IntArray = NDArray[np.int64]
 Mask = NDArray[np.bool_]
 
 #: Stream of the noise that new degrees of freedom start with.
@@ -168,12 +167,13 @@ class _Change:
     ) -> None:
         self.old, self.new = old, new
         self.m, self.m_new = old_masses, new_masses
-        self.before = _matches(new, old)  # for every new node, the old one or -1
-        self.after = _matches(old, new)
+        # For every new node the old one, or -1.
+        self.before = matching_nodes(new.layout, old.layout)
+        self.after = matching_nodes(old.layout, new.layout)
         self.free = new.layout.free
-        self.restrict = _weights(old, new, self.after)
+        self.restrict = interpolation(old.layout, new.layout)
         fresh, gone = self.before < 0, self.after < 0
-        parents = _weights(new, old, self.before)
+        parents = interpolation(new.layout, old.layout)
         # Old nodes around what is new, and new nodes around what is gone.
         around_fresh = np.asarray(parents[fresh].sum(axis=0)).ravel() > 0.0
         kept = self.before >= 0
@@ -268,39 +268,6 @@ class _Change:
             there = coupled & self.free.any(axis=1)
         weight = np.where(there, self.m_new, 0.0)
         return np.asarray(weight / weight.sum())
-
-
-def _matches(one: QuasiContinuum, other: QuasiContinuum) -> IntArray:
-    """For every node of one model the same node of the other, or -1."""
-    layout = one.layout
-    vertex, s = layout.site_nodes.T
-    at = other.mesh.vertex_at(one.mesh.lattice[vertex])
-    found = np.where(at >= 0, other.layout.sublattice_nodes[at, s], -1)
-    # A vertex that stands for its cell is not the node of a sublattice.
-    if not one.crystal.is_bravais:
-        here = one.layout.whole_cells[: len(vertex)]
-        there = np.where(found >= 0, other.layout.whole_cells[found], here)
-        found = np.where(here == there, found, -1)
-    extra = np.arange(layout.n_extra) + other.layout.n_nodes - layout.n_extra
-    return np.concatenate([found, extra]).astype(np.int64)
-
-
-def _weights(one: QuasiContinuum, other: QuasiContinuum, known: IntArray) -> sp.csr_matrix:
-    """Interpolation of the other model's nodes at the nodes of one, (n_one, n_other)."""
-    layout = one.layout
-    vertex, s = layout.site_nodes.T
-    element, weights = other.mesh.locate(one.mesh.lattice[vertex])
-    weights = np.where(element[:, None] >= 0, weights, 0.0)
-    corners = other.mesh.elements[element]
-    nodes = other.layout.sublattice_nodes[corners, s[:, None]]
-    # Sublattices that a corner does not carry go with its cell.
-    nodes = np.where(nodes >= 0, nodes, other.layout.sublattice_nodes[corners, 0])
-    rows = np.repeat(np.arange(len(vertex)), corners.shape[1])
-    shape = (layout.n_nodes, other.layout.n_nodes)
-    matrix = sp.csr_matrix((weights.ravel(), (rows, nodes.ravel())), shape)
-    extra = np.arange(len(vertex), layout.n_nodes)
-    ones = sp.csr_matrix((np.ones(len(extra)), (extra, known[extra])), shape)
-    return matrix + ones
 
 
 def _pieces(model: QuasiContinuum, masses: Array, u: Array, v: Array) -> list[_Parts]:

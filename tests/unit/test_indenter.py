@@ -128,7 +128,7 @@ def test_loads_are_loads(one):
     ("make", "words"),
     [
         (lambda: SphericalIndenter(-1.0, (0, 0, 0), 1.0), "indenter radius must be positive"),
-        (lambda: SphericalIndenter(1.0, (0, 0, 0), np.nan), "indenter stiffness must be positive and finite, got nan"),
+        (lambda: SphericalIndenter(1.0, (0, 0, 0), np.nan), "indenter stiffness .* got nan"),
         (lambda: SphericalIndenter(1.0, (0, 0), 1.0), "indenter centre must be three numbers"),
         (lambda: SphericalIndenter(1.0, (0, 0, np.inf), 1.0), "index \\(2,\\)"),
         (lambda: CylindricalIndenter(1.0, (0, 0, 0), 1.0, (0, 0, 0)), "must not be zero"),

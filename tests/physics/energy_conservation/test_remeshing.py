@@ -18,6 +18,7 @@ from qc.dynamics import (
     remeshed,
 )
 from qc.errors import InputError
+from qc.loads import DeadLoad
 from qc.mesh import LatticeBlock
 from tests.physics.energy_conservation.models import build, material
 
@@ -92,6 +93,24 @@ def test_a_refined_continuum_has_the_same_potential_energy():
     assert fine.n_unknowns > 1.1 * model.n_unknowns
     u = np.where(model.layout.free, np.random.default_rng(0).normal(size=model.U.shape), 0.0) * 0.05
     assert fine.energy(model.carried(fine, u)) == pytest.approx(model.energy(u), rel=1e-12)
+
+
+def test_a_dead_load_goes_on_pushing(copper):
+    """Without it the energy of the run would jump by the work it has done, and be booked so."""
+    model = copper.system.model
+    forces = np.where(model.layout.free, np.array([0.0, 0.01, 0.0]), 0.0)
+    load = DeadLoad(forces, model.predictor())
+    loaded = Dynamics(ModelSystem(model.with_loads(load)), STEP, check_timestep=False)
+    loaded.set_state(x=copper.x, v=copper.v)
+    loaded.run(50)
+    new = kept(loaded, {"core": 9.0})
+    pushed = new.system.model.loads[0]
+    assert np.asarray(pushed.forces).sum(axis=0) == pytest.approx(forces.sum(axis=0), abs=1e-10)
+    assert abs(new.system.model.load_energy(new.x)) > 1e-3
+    assert abs(new.ledger.total - loaded.ledger.total) < 1e-12 * loaded.kinetic
+    assert np.abs(new.momentum - loaded.momentum).max() < 1e-10
+    new.run(50)
+    assert abs(new.ledger.closure) < 1e-11
 
 
 def test_coarsening_books_what_it_removes(wide):

@@ -1,0 +1,120 @@
+"""Where a model has its centres, its rim and its cuts, and which sites a region holds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from numbers import Real
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from qc.continuum import slipped_edges
+from qc.coupling.layout import PointDefects, site_key
+from qc.crystal import Crystal
+from qc.errors import InputError, RegionError
+from qc.loads import FarField
+from qc.mesh import Ball, LatticeBlock, Region, SimplexMesh
+from qc.numerics.checks import positive
+
+Array = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+
+
+def core_centres(
+    crystal: Crystal, far_field: FarField, defects: PointDefects, centres: ArrayLike | None
+) -> Array:
+    """Return what the core is drawn around: what is given, or every defect, or the origin."""
+    if centres is not None:
+        return np.atleast_2d(np.asarray(centres, dtype=float))
+    parts: list[Array] = []
+    for one in getattr(far_field, "dislocations", ()):
+        parts.append(np.array([[one.position[0], one.position[1], 0.0]]))
+    sites = [site_key(m) for m in [*defects.vacant, *(defects.substitutions or {})]]
+    if sites:
+        named = np.array(sites, dtype=np.int64)
+        if not ((named[:, 3] >= 0) & (named[:, 3] < crystal.n_sublattices)).all():
+            raise InputError(
+                f"{crystal.name} has {crystal.n_sublattices} sublattices, counted from 0"
+            )
+        parts.append(crystal.positions(named[:, :3], named[:, 3]))
+    if defects.extra:
+        parts.append(np.array([x for _, x in defects.extra], dtype=float))
+    return np.vstack(parts) if parts else np.zeros((1, 3))
+
+
+def outer_region(
+    crystal: Crystal,
+    outer: float | Region | LatticeBlock | None,
+    points: Array,
+    default: float,
+    planar: bool,
+) -> Region:
+    """Return the outer region; a number is a radius around the middle of the centres."""
+    if isinstance(outer, LatticeBlock):
+        return outer.bind(crystal)
+    if outer is None or isinstance(outer, Real):
+        centre = points.mean(axis=0)
+        radius = default if outer is None else positive("outer", outer, RegionError)
+        return Ball(radius, (float(centre[0]), float(centre[1]), float(centre[2])), planar=planar)
+    if not isinstance(outer, Region):
+        raise InputError(f"outer must be a radius or a region, not {outer!r}")
+    return outer
+
+
+def cuts(
+    far_field: FarField, basis: Array
+) -> tuple[Array | None, Callable[[Array], NDArray[np.bool_]] | None]:
+    """Glide direction of a far field, and which elements its slip would distort badly.
+
+    Across a cut an element of a few lattice cells may become flat or twice as large. Between two
+    neighbouring lattice rows along the glide direction every triangle keeps its area, so refining
+    such elements in a mesh with that axis always helps.
+    """
+    glide = None
+    for one in getattr(far_field, "dislocations", ()):
+        if np.hypot(*one.burgers[:2]) > 1e-6 * np.linalg.norm(one.burgers):
+            glide = one.burgers
+            break
+    if getattr(far_field, "is_homogeneous", False):
+        return None, None
+
+    def distorted(corners: Array) -> NDArray[np.bool_]:
+        ratio = slipped_edges(corners, far_field, basis)[1]
+        return ~np.isnan(ratio) & (np.abs(ratio - 1.0) > 0.6)
+
+    return glide, distorted
+
+
+def require_inside(mesh: SimplexMesh, points: Array, margin: float = 0.0) -> None:
+    """Refuse a mesh whose rim comes closer to the centres than the margin, in Angstrom."""
+    d = mesh.dim
+    edge = mesh.positions[mesh.held][:, :d]
+    if mesh.surface is not None:
+        points = mesh.surface.project(points)
+    gap = np.linalg.norm(edge[None] - points[:, None, :d], axis=-1).min() if len(edge) else np.inf
+    m = mesh.crystal.integer_coordinates(points)[0]
+    if gap <= margin or np.any(mesh.locate(m)[0] < 0):
+        raise RegionError(
+            f"the outer boundary comes within {gap:.2f} Angstrom of the core set; core and blend "
+            f"need more than {margin:.2f} Angstrom"
+        )
+
+
+def sites_in(crystal: Crystal, region: Region) -> tuple[IntArray, IntArray]:
+    """Return the sites in a region: lattice coordinates (n, 3) and sublattices (n,)."""
+    lower, upper = region.bounds(crystal)
+    d = crystal.dim
+    grid = np.stack(np.meshgrid(*zip(lower[:d], upper[:d], strict=True), indexing="ij"), -1)
+    corners = (grid.reshape(-1, 1, d) - crystal.basis[:, :d]).reshape(-1, d)
+    q = corners @ np.linalg.inv(crystal.cell[:d, :d])
+    low, high = np.floor(q.min(axis=0)).astype(int), np.ceil(q.max(axis=0)).astype(int)
+    if float(np.prod((high - low + 1).astype(float))) > 5e7:
+        raise RegionError("more than 5e7 lattice sites were asked for; choose a smaller region")
+    axes = [np.arange(a, b + 1) for a, b in zip(low, high, strict=True)]
+    m = np.zeros((int(np.prod([len(a) for a in axes])), 3), dtype=np.int64)
+    m[:, :d] = np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, d)
+    inside = [region.contains(crystal.positions(m, s)) for s in range(crystal.n_sublattices)]
+    return (
+        np.concatenate([m[keep] for keep in inside]),
+        np.repeat(np.arange(crystal.n_sublattices), [int(keep.sum()) for keep in inside]),
+    )
