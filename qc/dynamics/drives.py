@@ -8,6 +8,7 @@ from qc.dynamics.dynamics import Array
 from qc.dynamics.system import System
 from qc.errors import CapabilityError, InputError
 from qc.loads import Load
+from qc.numerics.checks import whole
 
 
 class MovingLoad:
@@ -42,7 +43,7 @@ class MovingLoad:
     def __init__(self, path: Callable[[float], Load], name: str = "load", index: int = 0) -> None:
         if not callable(path):
             raise InputError("the path of a moving load must be a function of time")
-        self.path, self.name, self.index = path, name, int(index)
+        self.path, self.name, self.index = path, name, whole("index", index, 0)
 
     def advance(self, system: System, x: Array, time: float) -> float:
         """Put the load where it is at a time; return the change of its energy, eV."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
@@ -90,8 +91,8 @@ class Dynamics:
     drives : sequence of Drive
         What moves by itself, and does work.
     seed : int
-        Of all noise; the same seed gives the same run, bit by bit, for any number of threads as
-        long as the forces are the same.
+        From 0 on. Of all noise; the same seed gives the same run, bit by bit, for any number of
+        threads as long as the forces are the same.
     conduct_every : int
         Steps between two of the field.
     close_field : bool
@@ -102,6 +103,8 @@ class Dynamics:
         At rest by default; see `set_temperature`.
     check_timestep : bool
         Ask for the stability bound, which costs some tens of force evaluations.
+    step : int
+        Steps done before, for a run that goes on from another: noise and drives go on from there.
 
     Attributes
     ----------
@@ -120,7 +123,7 @@ class Dynamics:
     ------
     InputError
         A time step that is not positive or beyond the bound, velocities of another shape or not
-        finite, two baths of one name.
+        finite, two baths of one name, two drives of one load.
     CapabilityError
         A scheme that blends forces; wrap it in `ModelSystem` with ``allow_nonconservative``.
 
@@ -143,10 +146,12 @@ class Dynamics:
         close_field: bool = True,
         velocities: ArrayLike | None = None,
         check_timestep: bool = True,
+        step: int = 0,
     ) -> None:
         self.system = system = as_system(subject)
-        self.timestep, self.seed = positive("timestep", timestep), int(seed)
-        whole("conduct_every", conduct_every, 1)
+        self.timestep, self.seed = positive("timestep", timestep), whole("seed", seed, 0)
+        self.conduct_every = whole("conduct_every", conduct_every, 1)
+        self.step = whole("step", step, 0)
         if check_timestep:
             self._refuse_beyond(timestep_bound(system))
         n = len(system.masses)
@@ -157,10 +162,7 @@ class Dynamics:
         self.v = np.zeros((n, 3))
         self._spare_x, self._spare_v = np.empty((n, 3)), np.empty((n, 3))
         if velocities is not None:
-            given = np.asarray(velocities, dtype=np.float64)
-            if given.shape != (n, 3) or not np.isfinite(given).all():
-                raise InputError(f"velocities must be finite and of shape ({n}, 3)")
-            self.v = np.where(system.free, given, 0.0)
+            self.v = np.where(system.free, self._rows("velocities", velocities), 0.0)
         self.field = field
         for bath in baths:
             if isinstance(bath, FieldBath):
@@ -171,11 +173,13 @@ class Dynamics:
         names = [bath.name for bath in self.baths] + [drive.name for drive in self.drives]
         if len(set(names)) < len(names):
             raise InputError(f"baths and drives share a name: {', '.join(names)}")
+        driven = [drive.index for drive in self.drives if hasattr(drive, "index")]
+        if len(set(driven)) < len(driven):
+            raise InputError(f"two drives move one load of the model: {driven}")
         for drive in self.drives:
-            drive.advance(system, self.x, 0.0)
+            drive.advance(system, self.x, self.time)
         self._exchanges = [self._exchange(k, bath) for k, bath in enumerate(self.baths)]
-        self.conduct_every, self.close_field = int(conduct_every), bool(close_field)
-        self.step = 0
+        self.close_field = bool(close_field)
         self.middle_kinetic = np.nan
         self.ledger = EnergyLedger()
         self.potential, self.forces = self._evaluate(self.x)
@@ -221,7 +225,25 @@ class Dynamics:
         energy, forces = self.system.energy_forces(x)
         if not np.isfinite(energy):
             raise NonFiniteError(f"the energy is not finite after {self.step} steps")
+        if not np.isfinite(forces).all():
+            node = int(np.argmin(np.isfinite(forces).all(axis=1)))
+            raise NonFiniteError(f"the force on node {node} is not finite after {self.step} steps")
+        self._loads = self._loads_now()
         return energy, forces
+
+    def _loads_now(self) -> tuple[object, ...]:
+        """Return the loads of the model: whoever sets others between two steps has done work."""
+        return tuple(getattr(getattr(self.system, "model", None), "loads", ()))
+
+    def _rows(self, name: str, values: ArrayLike) -> Array:
+        n = len(self.system.masses)
+        try:
+            out = np.array(values, dtype=np.float64)
+        except (TypeError, ValueError) as error:
+            raise InputError(f"{name} must be numbers of shape ({n}, 3): {error}") from error
+        if out.shape != (n, 3) or not np.isfinite(out).all():
+            raise InputError(f"{name} must be finite and of shape ({n}, 3)")
+        return out
 
     # -- state ------------------------------------------------------------------------------------
 
@@ -273,11 +295,17 @@ class Dynamics:
         self.open_ledger()
 
     def set_state(self, x: ArrayLike | None = None, v: ArrayLike | None = None) -> None:
-        """Put the system somewhere, evaluate it, and open the ledger anew."""
+        """Put the system somewhere, evaluate it, and open the ledger anew.
+
+        Raises
+        ------
+        InputError
+            Another shape, or a number that is not finite.
+        """
         if x is not None:
-            self.x = np.array(x, dtype=np.float64).reshape(self.x.shape)
+            self.x = self._rows("positions", x)
         if v is not None:
-            self.v = np.where(self.system.free, np.asarray(v, dtype=np.float64), 0.0)
+            self.v = np.where(self.system.free, self._rows("velocities", v), 0.0)
         self.potential, self.forces = self._evaluate(self.x)
         self.system.coordinates = self.x.copy()
         self.open_ledger()
@@ -296,6 +324,8 @@ class Dynamics:
             self.ledger.book("entropy", "conduction", 0.0)
         for drive in self.drives:
             self.ledger.book("work", drive.name, 0.0)
+        if len(self._loads) > len(self.drives):
+            self.ledger.book("work", "loads", 0.0)
         self.ledger.book("remeshing", "remeshing", 0.0)
         self.ledger.book("integrator", "integrator", 0.0)
 
@@ -320,8 +350,10 @@ class Dynamics:
         ----------
         steps : int
         callback : callable, optional
-            Called with the dynamics after every ``every`` steps, counted from step 0; returning
-            True stops.
+            Called with the dynamics after every ``every`` steps, counted from step 0, with the
+            model or atoms where the run is; returning True stops. Loads that it gives the model
+            (``model.loads``) act from there on, and the ledger books the change of their energy
+            as work of "loads".
         every : int
 
         Raises
@@ -335,28 +367,36 @@ class Dynamics:
         whole("every", every, 1)
         done = 0
         with Progress("dynamics") as progress, threads_for(len(self._masses), FEW):
-            while done < steps:
-                self._advance()
-                done += 1
-                if progress.active and done % 10 == 0:
-                    progress.update(
-                        f"step {self.step}, {self.temperature():.1f} K, energy "
-                        f"{self.ledger.total:.6f} eV, books {self.ledger.closure:+.1e}"
-                    )
-                if callback is not None and self.step % every == 0 and callback(self):
-                    break
-        self.system.coordinates = self.x.copy()
+            try:
+                while done < steps:
+                    self._advance()
+                    done += 1
+                    if progress.active and done % 10 == 0:
+                        progress.update(
+                            f"step {self.step}, {self.temperature():.1f} K, energy "
+                            f"{self.ledger.total:.6f} eV, books {self.ledger.closure:+.1e}"
+                        )
+                    if callback is not None and self.step % every == 0:
+                        self.system.coordinates = self.x.copy()
+                        if callback(self):
+                            break
+            finally:
+                # Behind a failure too: that is the last good step.
+                self.system.coordinates = self.x.copy()
         return done
 
     def _advance(self) -> None:
         """Do one step; what fails leaves the state as it was."""
+        loads = self._loads_now()
+        if len(loads) != len(self._loads) or any(map(operator.is_not, loads, self._loads)):
+            self._take_loads()
         h, x, v = self.timestep, self._spare_x, self._spare_v
         created = kernels.kick(self.v, self.forces, self._inverse, self._masses, 0.5 * h, v)
         middle = np.nan
         booked: list[tuple[str, str, float]] = []
         field_before = None if self.field is None else self.field.state()
         try:
-            work = self._drive(self.x, self.time + 0.5 * h, booked)
+            work = self._drive(self.x, (self.step + 0.5) * h, booked)
             if self._exchanges:
                 kernels.drift(self.x, v, 0.5 * h, x)
                 for bath, exchange in zip(self.baths, self._exchanges, strict=True):
@@ -365,7 +405,7 @@ class Dynamics:
                 kernels.drift(x, v, 0.5 * h, x)
             else:
                 kernels.drift(self.x, v, h, x)
-            work += self._drive(x, self.time + h, booked)
+            work += self._drive(x, (self.step + 1) * h, booked)
             potential, forces = self._evaluate(x)
             created += kernels.kick(v, forces, self._inverse, self._masses, 0.5 * h, v)
             created += potential - self.potential - work
@@ -376,6 +416,7 @@ class Dynamics:
                 self.field.set_state(field_before)
             for drive in self.drives:
                 drive.advance(self.system, self.x, self.time)
+            self._loads = self._loads_now()
             raise
         self._spare_x, self._spare_v = self.x, self.v
         self.x, self.v, self.forces, self.potential = x, v, forces, potential
@@ -383,6 +424,13 @@ class Dynamics:
         self.step += 1
         for entry in booked:
             self.ledger.book(*entry)
+        self.ledger.set_state(self.kinetic, potential, self._field_energy())
+
+    def _take_loads(self) -> None:
+        """Go on under other loads of the model, and book what they changed."""
+        potential, forces = self._evaluate(self.x)
+        self.ledger.book("work", "loads", potential - self.potential)
+        self.potential, self.forces = potential, forces
         self.ledger.set_state(self.kinetic, potential, self._field_energy())
 
     def _drive(self, x: Array, time: float, booked: list[tuple[str, str, float]]) -> float:
@@ -456,5 +504,6 @@ class Dynamics:
         self.system.coordinates = self.x.copy()
         for drive in self.drives:
             drive.advance(self.system, self.x, self.time)
+        self._loads = self._loads_now()
         self.system.remember({k: v for k, v in snapshot.extra.items() if k != "field"})
         self.ledger = EnergyLedger.load(snapshot.ledger)

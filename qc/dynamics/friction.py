@@ -71,4 +71,6 @@ def stadium(
         blend = layout.blend
         inside = blend.centres.distance(at) <= blend.core
         width = float(distance[inside].min()) if inside.any() else float(distance.max())
+        if not width > 0.0:
+            raise InputError("the core reaches the outer boundary: give the stadium a width")
     return rate * np.clip(1.0 - distance / width, 0.0, 1.0) ** power

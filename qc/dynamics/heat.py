@@ -1,10 +1,10 @@
 """The heat field of a continuum: nodal temperatures, coupled to the nodes that move.
 
 A heat node k has a capacity ``C_k``, the energy ``E_k = C_k T_k`` and the entropy ``C_k ln T_k``. A
-displacement node I feels ``T_I = sum_k N_Ik T_k``, and what friction and noise give to its kinetic
-energy the field loses: ``dE_k = -N_Ik dK_I``. The rows of N sum to one, so mechanical and field
-energy together are constant to round-off. Between heat nodes heat is conducted, see
-`qc.dynamics.conduction`.
+displacement node I feels ``1 / T_I = sum_k N_Ik / T_k``, and what friction and noise give to it
+the field loses: ``dE_k = -N_Ik dK_I``. The rows of N sum to one, so mechanical and field energy
+together are constant to round-off, and the field's entropy changes by ``-dK_I / T_I``. Between heat
+nodes heat is conducted, see `qc.dynamics.conduction`.
 
 Source: J. Bonet Avalos & A. D. Mackie, Europhys. Lett. 40 (1997) 141, and P. Espanol, Europhys.
 Lett. 40 (1997) 631 (dissipative particle dynamics with energy); M. Lisal, J. K. Brennan & J. Bonet
@@ -59,6 +59,8 @@ class HeatField:
 
     Attributes
     ----------
+    density : float or None, eV/(K Angstrom^3)
+        Capacity of the crystal where it is all the field's; known for the field of a model.
     capacity : (n_k,) float64, eV/K
     energy : (n_k,) float64, eV
     positions : (n_k, 3) float64, Angstrom
@@ -86,6 +88,7 @@ class HeatField:
         temperature: Values = 300.0,
         owner: ArrayLike | None = None,
     ) -> None:
+        self.density: float | None = None
         self.mesh = mesh = HeatMesh.of(mesh)
         n_v, n_e = len(mesh.positions), len(mesh.elements)
         self.capacity: Array = numbers("capacity", capacity)
@@ -176,9 +179,11 @@ class HeatField:
             A parameter out of its range, or no heat node holds enough.
         """
         parts = field_parts(model, conductivity, capacity, size, where, couple_core)
-        return cls(
+        field = cls(
             parts.mesh, parts.capacity, parts.weights, parts.conductivity, temperature, parts.owner
         )
+        field.density = parts.density
+        return field
 
     # -- state ------------------------------------------------------------------------------------
 
@@ -234,11 +239,12 @@ class HeatField:
         self.energy = values
 
     def fingerprint(self) -> str:
-        """Hash of everything that a state belongs to: mesh, capacities, coupling, conductivity."""
+        """Hash of all that a state belongs to: mesh, capacities, coupling, conduction, boundary."""
         digest = hashlib.sha256(b"heat field")
         for array in (
             self.mesh.positions, self.mesh.elements, self.mesh.volumes, self.nodes, self.capacity,
             self._kappa, self._start, self._column, self._weight,
+            self._held, np.where(self._held, self._target, 0.0), self._power,
         ):  # fmt: skip
             digest.update(str(array.shape).encode())
             digest.update(np.ascontiguousarray(array).tobytes())

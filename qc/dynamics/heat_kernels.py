@@ -12,12 +12,16 @@ WORK_ROWS = 8
 
 @kernel()
 def interpolate(start, column, weight, energy, capacity, out):
-    """Set ``out`` to the temperature that every node feels; NaN where it is not coupled."""
+    """Set ``out`` to the temperature that every node feels; NaN where it is not coupled.
+
+    ``1 / T_I = sum_k N_Ik / T_k``: then heat that leaves the heat nodes by the shares N_Ik takes
+    the entropy ``heat / T_I`` with it.
+    """
     for i in range(out.shape[0]):
         total = 0.0
         for p in range(start[i], start[i + 1]):
-            total += weight[p] * energy[column[p]] / capacity[column[p]]
-        out[i] = total if start[i + 1] > start[i] else float("nan")
+            total += weight[p] * capacity[column[p]] / energy[column[p]]
+        out[i] = 1.0 / total if start[i + 1] > start[i] else float("nan")
 
 
 @kernel()

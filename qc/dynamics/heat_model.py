@@ -34,6 +34,7 @@ class FieldParts(NamedTuple):
     weights: sp.csr_matrix
     conductivity: Array
     owner: IntArray
+    density: float
 
 
 def site_shares(model: QuasiContinuum) -> tuple[Array, Array]:
@@ -85,7 +86,7 @@ def field_parts(
     sites, carried = site_shares(model)
     share = np.ones(len(laid.mesh.elements))
     if where == "continuum":
-        held = np.asarray(weights.T @ (sites - carried)) * float(per_site)
+        held = np.asarray(weights.T @ (sites - carried)) * per_site
         # Per element: sites, and the part of each vertex's motion that belongs to the element.
         around = np.bincount(
             mesh.elements.ravel(), np.repeat(mesh.volumes, mesh.dim + 1), mesh.n_vertices
@@ -101,7 +102,7 @@ def field_parts(
         explicit = np.bincount(laid.element, own, n_coarse)
         share = np.clip(1.0 - explicit / np.maximum(total, 1e-300), 0.0, 1.0)
     else:
-        held = np.asarray(weights.T @ sites) * float(per_site)
+        held = np.asarray(weights.T @ sites) * per_site
     owner = _merged(laid.mesh, held, size)
     active, node = np.unique(owner, return_inverse=True)
     n_v, n_k = len(owner), len(active)
@@ -112,7 +113,8 @@ def field_parts(
         core[model.scheme.weighting(layout.beta_nodes) > 0.0] = 1.0
         weights = (sp.diags(core) @ weights).tocsr()
         weights.eliminate_zeros()
-    return FieldParts(laid.mesh, np.asarray(merge.T @ held), weights, float(kappa) * share, owner)
+    density = per_site * crystal.n_sublattices / crystal.volume
+    return FieldParts(laid.mesh, np.asarray(merge.T @ held), weights, kappa * share, owner, density)
 
 
 def _merged(mesh: HeatMesh, capacity: Array, size: float) -> IntArray:

@@ -14,6 +14,10 @@ continuum in their place. The difference is given to the nodes around the new on
 them) as relative motion, which has no momentum. Where the mesh is coarsened, kinetic and potential
 energy of the motion that it cannot carry are gone: they enter the heat field, if there is one, and
 the ledger under ``remeshing`` if there is none.
+
+A heat field keeps its temperatures. Sites that become nodes leave it with their share of its
+energy, which the new nodes get as motion; sites that cease to be nodes pay for theirs. Where the
+outer rim runs otherwise, the heat of the sites between is booked under ``remeshing``.
 """
 
 from __future__ import annotations
@@ -26,6 +30,7 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from qc.coupling import QuasiContinuum
+from qc.coupling.layout import site_key
 from qc.coupling.transfer import interpolation, matching_nodes
 from qc.dynamics.dynamics import Dynamics
 from qc.dynamics.heat import HeatField
@@ -34,6 +39,7 @@ from qc.dynamics.ledger import EnergyLedger
 from qc.dynamics.noise import NoiseStream
 from qc.dynamics.system import ModelSystem
 from qc.errors import InputError
+from qc.loads import DeadLoad
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -48,6 +54,7 @@ def remeshed(
     *,
     baths: Sequence[Langevin | FieldBath] | None = None,
     field: HeatField | None = None,
+    masses: Array | None = None,
     check_timestep: bool = False,
 ) -> Dynamics:
     """Return a run that goes on with another model of the same crystal.
@@ -62,8 +69,11 @@ def remeshed(
         Baths over the new nodes; needed where the old ones have a friction or temperature for each
         node, or a field.
     field : HeatField, optional
-        Over the new model, with any temperature: it takes over energy and temperatures of the old
-        one. Needed where the run has one.
+        Over the new model, with any temperature: it takes over the temperatures of the old one.
+        Needed where the run has one.
+    masses : (n_nodes,) float64, u, optional
+        Of the new nodes. The model's lumped masses by default; needed where the old ones are
+        others, `scaled_masses` for instance.
     check_timestep : bool
 
     Returns
@@ -74,7 +84,8 @@ def remeshed(
     Raises
     ------
     InputError
-        No run of a model, a model of another crystal or far field, or baths or a field missing.
+        No run of a model, a model that differs in more than its regions, or baths, masses or a
+        field missing.
     """
     old = getattr(dynamics.system, "model", None)
     if old is None:
@@ -85,11 +96,16 @@ def remeshed(
         raise InputError("give a heat field over the new model, if and only if the run has one")
     old_u, old_v = dynamics.x, dynamics.v
     model.U = old.carried(model, old_u)
-    system = ModelSystem(model, allow_nonconservative=not dynamics.system.conservative)
+    if masses is None and not np.array_equal(dynamics.system.masses, old.node_masses()):
+        raise InputError("the run has masses of its own: give those of the new nodes")
+    system = ModelSystem(
+        model, allow_nonconservative=not dynamics.system.conservative, masses=masses
+    )
     change = _Change(old, model, dynamics.system.masses, system.masses)
     v = change.velocities(old_v)
     if field is not None and dynamics.field is not None:
         _take_over(dynamics.field, field)
+        change.fields = (dynamics.field, field)
     new = Dynamics(
         system,
         dynamics.timestep,
@@ -100,15 +116,15 @@ def remeshed(
         conduct_every=dynamics.conduct_every,
         close_field=dynamics.close_field,
         check_timestep=check_timestep,
+        step=dynamics.step,
     )
-    new.step = dynamics.step
     refined, coarsened = change.missing(old_u, old_v, model.U, v)
     noise = NoiseStream(dynamics.seed, FRESH).normal(dynamics.step, v.shape)
     new.v = change.stirred(v, refined, noise)
     # The books: everything that is not accounted for by now has been removed, or was found.
     total = dynamics.ledger.total
     new.ledger = EnergyLedger.load(dynamics.ledger.dump())
-    if field is not None:
+    if field is not None and coarsened != 0.0:
         field.receive(change.shares(field.coupled) * -coarsened)
     stored = 0.0 if field is None else field.total_energy()
     new.ledger.set_state(new.kinetic, new.potential, stored)
@@ -128,6 +144,29 @@ def _same(old: QuasiContinuum, new: QuasiContinuum) -> None:
             raise InputError(f"the new model has another {name.replace('_', ' ')}")
     if old.layout.n_extra != new.layout.n_extra:
         raise InputError("the new model has another number of extra atoms")
+    pairs: list[tuple[str, object, object]] = [
+        ("scheme", old.scheme.name, new.scheme.name),
+        ("temperature", _heat(old), _heat(new)),
+        ("set of point defects", _defects(old), _defects(new)),
+        ("set of loads", [type(one) for one in old.loads], [type(one) for one in new.loads]),
+    ]
+    for name, here, there in pairs:
+        if here != there:
+            raise InputError(f"the new model has another {name}")
+
+
+def _heat(model: QuasiContinuum) -> tuple[float, str | None] | None:
+    thermal = model.thermal
+    return None if thermal is None else (thermal.temperature, thermal.vibrations)
+
+
+def _defects(model: QuasiContinuum) -> tuple[set[tuple[int, ...]], dict[tuple[int, ...], str]]:
+    """Empty sites, and foreign atoms on sites."""
+    foreign = dict(model.defects.substitutions or {})
+    return (
+        {site_key(site) for site in model.defects.vacant},
+        {site_key(site): symbol for site, symbol in foreign.items()},
+    )
 
 
 def _baths(
@@ -146,10 +185,9 @@ def _baths(
 
 
 def _take_over(old: HeatField, new: HeatField) -> None:
-    """Temperatures of the nearest old heat node, then the same energy."""
+    """Temperatures of the nearest old heat node."""
     nearest = cKDTree(old.positions).query(new.positions)[1]
     new.set_temperature(old.temperature[nearest])
-    new.set_temperature(new.temperature * (old.total_energy() / new.total_energy()))
 
 
 class _Parts(NamedTuple):
@@ -186,6 +224,8 @@ class _Change:
         self.refined: Mask = (refined | (lighter & ~coarsened)) & self.free.any(axis=1)
         self.coarsened: Mask = coarsened & ~self.refined
         self.gone = gone
+        #: Heat fields before and behind, if there are any.
+        self.fields: tuple[HeatField, HeatField] | None = None
 
     def velocities(self, v: Array) -> Array:
         """Velocities of the new nodes with the momentum of the old ones, (n, 3)."""
@@ -224,7 +264,9 @@ class _Change:
         places = self.new.layout.node_positions
         changed = np.nonzero(self.refined | self.coarsened)[0]
         if not len(changed):
-            return 0.0, 0.0
+            # All that can differ is what a field lost by another mesh of its own.
+            heat = [] if self.fields is None else _heat_lost(*self.fields)
+            return 0.0, float(sum(part.energies.sum() for part in heat))
         tree, kind = cKDTree(places[changed]), self.refined[changed]
 
         def split(parts: _Parts) -> Array:
@@ -238,6 +280,8 @@ class _Change:
         ):
             for parts in _pieces(model, masses, x, speeds):
                 out += sign * split(parts)
+        for part in [] if self.fields is None else _heat_lost(*self.fields):
+            out += split(part)
         return float(out[0]), float(out[1])
 
     def stirred(self, v: Array, energy: float, noise: Array) -> Array:
@@ -270,6 +314,20 @@ class _Change:
         return np.asarray(weight / weight.sum())
 
 
+def _heat_lost(old: HeatField, new: HeatField) -> list[_Parts]:
+    """Heat that the old field has and the new one has not, besides that of sites at the rim.
+
+    With other elements the rim runs otherwise, and sites outside are gone with all they have.
+    """
+    rim = (old.density or 0.0) * (old.mesh.volumes.sum() - new.mesh.volumes.sum())
+    edge = old.boundary
+    return [
+        _Parts(old.positions, old.energy),
+        _Parts(new.positions, -new.energy),
+        _Parts(old.positions[edge], -rim * old.temperature[edge] / edge.sum()),
+    ]
+
+
 def _pieces(model: QuasiContinuum, masses: Array, u: Array, v: Array) -> list[_Parts]:
     """Kinetic and potential energy of a model in pieces with their reference positions."""
     layout, terms = model.layout, model.coupling.blended
@@ -286,4 +344,15 @@ def _pieces(model: QuasiContinuum, masses: Array, u: Array, v: Array) -> list[_P
     parts.append(_Parts(middles, continuum.point_energies(u)))
     dead = np.einsum("ni,ni->n", model.coupling.ghost, u)
     parts.append(_Parts(nodes, dead))
+    external = model.coupling.external
+    if external is None:
+        return parts
+    for load in external.loads:
+        # A dead load is carried with its energy; that of another is where it pushes.
+        if isinstance(load, DeadLoad):
+            continue
+        energy, forces = load.energy_forces(external.positions + u, external.weights)
+        pushed = np.linalg.norm(forces, axis=1)
+        if pushed.any():
+            parts.append(_Parts(nodes, energy * pushed / pushed.sum()))
     return parts

@@ -186,6 +186,9 @@ class AtomsSystem:
                 )
         self.free = free
         self.masses = check_masses(atoms.get_masses(), free)
+        # With a smeared occupation forces are those of the free energy.
+        known = getattr(atoms.calc, "implemented_properties", ())
+        self._consistent = "free_energy" in known and "energy" in known
 
     @property
     def coordinates(self) -> Array:
@@ -207,7 +210,7 @@ class AtomsSystem:
             The calculator returned forces of another shape.
         """
         self.coordinates = x
-        energy = float(self.atoms.get_potential_energy())
+        energy = float(self.atoms.get_potential_energy(force_consistent=self._consistent))
         forces = np.array(self.atoms.get_forces(apply_constraint=False), dtype=np.float64)
         if forces.shape != x.shape:
             raise InputError(f"the calculator gave forces of shape {forces.shape} for {x.shape}")
@@ -219,17 +222,30 @@ class AtomsSystem:
         return energy, forces
 
     def hessian_product(self, x: Array, dx: Array) -> Array:
-        """Minus the derivative of the forces along ``dx``, by a central difference."""
-        return difference_product(self, x, np.where(self.free, dx, 0.0))
+        """Minus the derivative of the forces along ``dx``, by a central difference.
+
+        The atoms stay where they are.
+        """
+        here = self.atoms.positions.copy()
+        try:
+            return difference_product(self, x, np.where(self.free, dx, 0.0))
+        finally:
+            self.coordinates = here
 
     def memory(self) -> dict[str, Array]:
-        """Return nothing: what a calculator remembers is its own."""
-        return {}
+        """Return where the neighbour list of our own calculator was made.
+
+        What another calculator remembers is its own.
+        """
+        made = getattr(self.atoms.calc, "list_positions", None)
+        return {} if made is None else {"list": made}
 
     def remember(self, memory: dict[str, Array]) -> None:
-        """Make the calculator forget its last results."""
+        """Make the calculator forget its last results, and a list where it was made."""
         if hasattr(self.atoms.calc, "reset"):
             self.atoms.calc.reset()
+        if hasattr(self.atoms.calc, "make_list"):
+            self.atoms.calc.make_list(self.atoms, memory.get("list"))
 
 
 def as_system(subject: System | QuasiContinuum | Atoms) -> System:

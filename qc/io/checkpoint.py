@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from qc.coupling import QuasiContinuum
+from qc.coupling.thermal import slaved_fractions
 from qc.errors import CheckpointError
 from qc.io.archive import pack, unpack
 from qc.io.files import write_atomically
@@ -88,8 +89,10 @@ def fingerprints(model: QuasiContinuum) -> dict[str, str]:
     # A dead load is found anew with new samples; what it is made for is the temperature.
     thermal = model.thermal
     if thermal is not None:
-        scheme.update(f"temperature {thermal.temperature!r}".encode())
+        scheme.update(f"temperature {thermal.temperature!r} {thermal.vibrations}".encode())
         scheme.update(np.ascontiguousarray(thermal.deformation).tobytes())
+        if thermal.quasi_static is not None:
+            scheme.update(slaved_fractions(layout, thermal.quasi_static).tobytes())
     unloaded = getattr(model.far_field, "with_mean_deformation", None)
     far_field = model.far_field if unloaded is None else unloaded(np.eye(3))
     return {

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
 import json
 import os
 import platform
@@ -89,7 +90,8 @@ def run_dynamics(
 ) -> Outcome:
     """Run dynamics up to a step, writing as it goes; stop in good order when asked to.
 
-    SIGTERM and Ctrl-C save the state and return; a force that is not finite saves the last good
+    A run that has come some way goes on; its history does where the folder is its own. SIGTERM
+    and Ctrl-C save the state and return; a force that is not finite saves the last good
     state and raises. After any end, kill -9 included, the same call with ``resume=True`` goes on
     from the last checkpoint, and ends where an uninterrupted run ends, to the last bit.
 
@@ -122,12 +124,13 @@ def run_dynamics(
     Raises
     ------
     InputError
-        An interval below 1.
+        An interval below 1, or a negative number of steps.
     CheckpointError
         The checkpoint is damaged or belongs to another run.
     OutputError
         Something cannot be written.
     """
+    whole("steps", steps, 0)
     for name, value in (("every", every), ("checkpoint_every", checkpoint_every)):
         whole(name, value, 1)
     home = Path(folder)
@@ -137,8 +140,11 @@ def run_dynamics(
     if resume and checkpoint.exists():
         restore_dynamics(checkpoint, dynamics, force=force)
         rows = _kept_rows(home / "history.csv", dynamics.step)
-    elif dynamics.step == 0:
-        rows = [_row(dynamics, extra)]
+    else:
+        if _goes_on(checkpoint, dynamics):
+            rows = _kept_rows(home / "history.csv", dynamics.step)
+        if not rows or rows[-1]["step"] < dynamics.step:
+            rows.append(_row(dynamics, extra))
         write_dynamics(checkpoint, dynamics)
     history = _History(home / "history.csv", rows)
     status, reason = "complete", f"all {steps} steps done"
@@ -195,7 +201,7 @@ class _History:
     def __init__(self, path: Path, rows: list[dict[str, float]]) -> None:
         self.path, self.rows = path, list(rows)
         self._columns = list(rows[0]) if rows else []
-        head = ",".join(self._columns) + "\n" if rows else ""
+        head = self._head() if rows else ""
         write_atomically(path, head + "".join(self._line(row) for row in rows))
 
     def __enter__(self) -> _History:
@@ -208,13 +214,19 @@ class _History:
     def __exit__(self, *exc: object) -> None:
         self._file.close()
 
+    def _head(self) -> str:
+        """Names of the columns, quoted where a bath's name needs it."""
+        line = io.StringIO()
+        csv.writer(line, lineterminator="\n").writerow(self._columns)
+        return line.getvalue()
+
     def _line(self, row: Mapping[str, float]) -> str:
         return ",".join(f"{row.get(name, np.nan):.17g}" for name in self._columns) + "\n"
 
     def add(self, row: dict[str, float]) -> None:
         if not self.rows:
             self._columns = list(row)
-            self._write(",".join(self._columns) + "\n")
+            self._write(self._head())
         self.rows.append(row)
         self._write(self._line(row))
 
@@ -262,6 +274,16 @@ def read_history(path: str | os.PathLike[str]) -> list[dict[str, float]]:
     return rows
 
 
+def _goes_on(checkpoint: Path, dynamics: Dynamics) -> bool:
+    """Whether a run in memory is the one whose checkpoint is there, at the same step."""
+    try:
+        state = read_dynamics(checkpoint)[0]
+    except CheckpointError:
+        return False
+    same = state.step == dynamics.step and np.array_equal(state.x, dynamics.x)
+    return same and np.array_equal(state.v, dynamics.v)
+
+
 def _kept_rows(path: Path, step: int) -> list[dict[str, float]]:
     """Return the rows up to a step: what came after the checkpoint comes again."""
     if not path.exists():
@@ -286,6 +308,7 @@ def dynamics_fingerprints(dynamics: Dynamics) -> dict[str, str]:
         digest.update(str(array.shape).encode() + np.ascontiguousarray(array).tobytes())
     atoms = getattr(system, "atoms", None)
     if atoms is not None:
+        out["calculator"] = hashlib.sha256(_describe_calculator(atoms.calc)).hexdigest()
         for array in (atoms.numbers, np.array(atoms.cell), atoms.pbc):
             digest.update(np.ascontiguousarray(array).tobytes())
     out["masses"] = digest.hexdigest()
@@ -312,8 +335,26 @@ def dynamics_fingerprints(dynamics: Dynamics) -> dict[str, str]:
     out["settings"] = settings.hexdigest()
     if model is not None and driven is not None:
         still = [load for k, load in enumerate(model.loads) if k not in driven]
-        out["load"] = hashlib.sha256(b"".join(map(_describe_load, still))).hexdigest()
+        loads = hashlib.sha256(b"".join(map(_describe_load, still)))
+        # That of a mean force is made anew for every run, and may then differ by its samples.
+        loads.update(b"thermal" if np.any(model.coupling.load) else b"")
+        out["load"] = loads.hexdigest()
+        mean = np.ascontiguousarray(model.far_field.mean_deformation, dtype=np.float64)
+        out["deformation"] = hashlib.sha256(mean.tobytes()).hexdigest()
     return out
+
+
+def _describe_calculator(calculator: object) -> bytes:
+    """Return what kind of calculator it is, and those of its parameters that are plain values."""
+    parts = [type(calculator).__qualname__]
+    fingerprint = getattr(getattr(calculator, "potential", None), "fingerprint", None)
+    if callable(fingerprint):
+        parts.append(str(fingerprint()))
+    given = getattr(calculator, "parameters", None)
+    if isinstance(given, Mapping):
+        plain = {k: v for k, v in given.items() if isinstance(v, str | bool | int | float)}
+        parts += [f"{k}={plain[k]!r}" for k in sorted(plain, key=str)]
+    return "; ".join(parts).encode()
 
 
 def _describe_load(load: Load) -> bytes:
@@ -431,10 +472,32 @@ def restore_dynamics(
             f"the checkpoint belongs to another {' and '.join(differing)}; force it to go on "
             "all the same"
         )
+    before = dynamics.snapshot()
     try:
         dynamics.restore(state)
+        if not force:
+            _require_energy(dynamics)
+            # The evaluation has made a list, and moved shifts: once more.
+            dynamics.restore(state)
     except InputError as error:
         raise CheckpointError(f"checkpoint {path}: {error}") from error
+    except CheckpointError:
+        dynamics.restore(before)
+        raise
+
+
+def _require_energy(dynamics: Dynamics) -> None:
+    """Refuse a state that has another energy here, whatever it is that differs."""
+    if not dynamics.system.conservative:
+        return
+    energy = dynamics.system.energy_forces(dynamics.x)[0]
+    known = dynamics.potential
+    allowed = max(1e-3 * dynamics.kinetic, 1e-6 * abs(known), 1e-9)
+    if not abs(energy - known) <= allowed:
+        raise CheckpointError(
+            f"the checkpoint's state had {known:.9g} eV of potential energy, here it has "
+            f"{energy:.9g} eV: it belongs to another model; force it to go on all the same"
+        )
 
 
 def _write_summary(home: Path, dynamics: Dynamics, status: str, reason: str) -> None:

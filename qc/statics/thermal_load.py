@@ -93,9 +93,10 @@ def thermal_dead_load(
     """Return the dead load that takes the mean force of a model's vibrations away.
 
     Found on the model without its point defects and dislocations, at the mean deformation of its
-    predictor. Every sample is a pair of opposite displacements, so that odd orders cancel; or the
-    leading order is summed exactly, one pair of small displacements for each unknown. Within two
-    cutoffs of a free surface there is no load, for there the mean force is physical.
+    predictor. Quasi-static nodes do not vibrate: elements hold their free energy. Every sample is a
+    pair of opposite displacements, so that odd orders cancel; or the leading order is summed
+    exactly, one pair of small displacements for each unknown. Within two cutoffs of a free surface
+    there is no load, for there the mean force is physical.
 
     Parameters
     ----------
@@ -130,8 +131,8 @@ def thermal_dead_load(
     forces = _Forces(defect_free(model))
     n = int(forces.free.sum())
     if method == "auto":
-        method = "exact" if 4 * n <= EVALUATIONS * samples else "sampling"
-    if t == 0.0 or n == 0:
+        method = "exact" if 4 * int(forces.explicit.sum()) <= EVALUATIONS * samples else "sampling"
+    if t == 0.0 or not forces.explicit.any():
         zero = np.zeros(model.layout.free.shape)
         still = forces(np.zeros(n)) if n else np.zeros(0)
         load = np.where(model.layout.free, forces.spread(still), 0.0)
@@ -209,6 +210,12 @@ class _Forces:
     def __init__(self, model: QuasiContinuum) -> None:
         self.model, self.free = model, model.layout.free
         self.evaluations = 0
+        moving = self.free.copy()
+        still = None if model.thermal is None else model.thermal.quasi_static
+        if still is not None:
+            moving[np.asarray(still(model.layout.node_positions), dtype=bool)] = False
+        #: Which of the unknowns vibrate, (n,) bool.
+        self.explicit: NDArray[np.bool_] = moving[self.free]
 
     def spread(self, v: Array) -> Array:
         """Return unknowns as displacements or forces of all nodes, (n_nodes, 3)."""
@@ -230,6 +237,16 @@ class _Forces:
             return np.zeros_like(v)
         step = v * (STEP / size)
         return (self(-step) - self(step)) * (0.5 * size / STEP)
+
+    def vibration(self, v: Array) -> Array:
+        """Return a displacement of the unknowns that vibrate as one of all unknowns, (n,)."""
+        out = np.zeros(len(self.explicit))
+        out[self.explicit] = v
+        return out
+
+    def vibrating_product(self, v: Array) -> Array:
+        """Hessian of the unknowns that vibrate times a vector."""
+        return self.product(self.vibration(v))[self.explicit]
 
     def solve(self, b: Array, precondition: Preconditioner) -> Array:
         """Solve ``K x = b`` by conjugate gradients to one part in a thousand."""
@@ -258,25 +275,27 @@ def _sampled(
     forces: _Forces, precondition: Preconditioner, t: float, samples: int, seed: int
 ) -> Array:
     """Mean forces of pairs of opposite displacements, (samples, n)."""
-    sampler = GaussianSampler(forces.product, precondition.matrix)
+    part = forces.explicit
+    matrix = precondition.matrix.tocsr()[part][:, part]
+    sampler = GaussianSampler(forces.vibrating_product, matrix)
     rng = np.random.default_rng(seed)
     scale = np.sqrt(units.kB * t)
     out = np.empty((samples, int(forces.free.sum())))
     for row in out:
-        xi = scale * sampler.draw(rng)
+        xi = forces.vibration(scale * sampler.draw(rng))
         row[:] = 0.5 * (forces(xi) + forces(-xi))
     return out
 
 
 def _exact(forces: _Forces, t: float) -> Array:
     """Leading order of the mean force, ``F(0) + k_B T F'' : K^-1 / 2``, (n,)."""
-    n = int(forces.free.sum())
+    n = int(forces.explicit.sum())
     if n > LARGEST_EXACT:
         raise CapabilityError(
             f"the exact thermal load is for {LARGEST_EXACT} unknowns at most, not {n}; take "
             "method='sampling'"
         )
-    k = np.array([forces.product(unit) for unit in np.eye(n)])
+    k = np.array([forces.vibrating_product(unit) for unit in np.eye(n)])
     try:
         root = np.linalg.cholesky(0.5 * (k + k.T))
     except np.linalg.LinAlgError:
@@ -284,9 +303,10 @@ def _exact(forces: _Forces, t: float) -> Array:
             "the model is unstable at its predictor: its Hessian is not positive definite"
         ) from None
     columns = np.sqrt(units.kB * t) * np.linalg.inv(root)
-    still = forces(np.zeros(n))
+    still = forces(np.zeros(len(forces.explicit)))
     out = still.copy()
-    for column in columns:
+    for inner in columns:
+        column = forces.vibration(inner)
         pair = forces(FRACTION * column) + forces(-FRACTION * column)
         out += (pair - 2.0 * still) / (2.0 * FRACTION**2)
     return out

@@ -95,14 +95,14 @@ def check_dynamics(
         positive("timestep", timestep)
     whole("steps", steps, 200)
     system = as_system(subject)
-    start = np.array(system.coordinates)
+    start, memory = np.array(system.coordinates), system.memory()
     with Progress("check dynamics") as progress:
         try:
             kit = _Kit(system, start, timestep, temperature, steps, seed, progress)
             checks = tuple(kit.checks())
         finally:
             system.coordinates = start
-            system.remember({})
+            system.remember(memory)
     return Report(f"dynamics of {_name(system)}", checks)
 
 

@@ -602,3 +602,93 @@ def test_numbers_that_are_text_or_floats_are_input_errors():
         Dynamics(chain, "2 fs")
     with pytest.raises(InputError, match="steps must be a whole number"):
         Dynamics(chain, 0.01).run(1e3)
+
+
+def test_the_bound_is_asked_for_without_moving_the_atoms():
+    atoms = bulk("Cu", cubic=True) * 2
+    atoms.calc = EMT()
+    start = atoms.positions.copy()
+    run = Dynamics(atoms, 2.0 * fs)
+    assert np.array_equal(run.x, start)
+    assert np.array_equal(atoms.positions, start)
+    assert np.abs(run.forces).max() < 1e-10
+    largest_frequency(AtomsSystem(atoms))
+    assert np.array_equal(atoms.positions, start)
+
+
+def test_forces_that_are_not_finite_stop_the_run():
+    springs = Springs([1.0], [1.0])
+    run = Dynamics(springs, 0.1, velocities=[[1.0, 0.0, 0.0]])
+    run.run(3)
+    good = springs.energy_forces
+    springs.energy_forces = lambda x: (good(x)[0], np.full((1, 3), np.nan))
+    with pytest.raises(NonFiniteError, match="force on node 0 is not finite after 3 steps"):
+        run.run(1)
+    assert run.step == 3
+    assert np.array_equal(springs.coordinates, run.x)
+    for state in ({"v": [[np.nan, 0, 0]]}, {"x": [[0, 0]]}, {"x": "there"}):
+        with pytest.raises(InputError, match=r"velocities must|positions must"):
+            run.set_state(**state)
+
+
+def test_callbacks_see_the_model_where_the_run_is(model):
+    run = Dynamics(model, 0.02, check_timestep=False)
+    run.set_temperature(10.0)
+    seen = []
+    run.run(4, lambda d: seen.append(np.abs(model.U - d.x).max()), every=2)
+    assert seen == [0.0, 0.0]
+    model.U = np.zeros_like(model.U)
+
+
+def test_loads_that_are_set_between_steps_have_done_work(model):
+    push = CylindricalIndenter(3.0, (0.0, 1.0, 0.0), 0.5)
+    loaded = model.with_loads(push)
+    run = Dynamics(loaded, 0.02, check_timestep=False)
+    run.set_temperature(10.0)
+    columns = list(run.ledger.row())
+
+    def press(d):
+        if d.step == 5:
+            loaded.loads = [push.moved((0.0, -0.2, 0.0))]
+
+    run.run(10, press)
+    work = run.ledger.account("work", "loads")
+    assert abs(work) > 1e-3
+    assert abs(run.ledger.account("integrator")) < 0.1 * abs(work)
+    assert abs(run.ledger.closure) < 1e-12
+    assert list(run.ledger.row()) == columns
+
+
+def test_two_drives_of_one_load_are_refused(model):
+    push = CylindricalIndenter(3.0, (0.0, 1.0, 0.0), 0.5)
+    drives = [MovingLoad(lambda t: push, name) for name in "ab"]
+    with pytest.raises(InputError, match="two drives move one load"):
+        Dynamics(model.with_loads(push), 0.02, drives=drives, check_timestep=False)
+    with pytest.raises(InputError, match="index must be a whole number"):
+        MovingLoad(lambda t: push, "a", 0.7)
+    with pytest.raises(InputError, match="seed must be a whole number"):
+        Dynamics(model, 0.02, seed=1.9, check_timestep=False)
+
+
+def test_a_stadium_without_room_is_refused(model):
+    full = QuasiContinuum(model.crystal, model.potential, scheme="atomistic", outer=8.0)
+    with pytest.raises(InputError, match="give the stadium a width"):
+        stadium(full, 1.0)
+    assert np.isfinite(stadium(full, 1.0, width=3.0)).all()
+
+
+class Smeared(Calculator):
+    """Forces of the free energy, beside an energy that is another."""
+
+    implemented_properties = ["energy", "free_energy", "forces"]  # noqa: RUF012
+
+    def calculate(self, *args, **kwargs):
+        super().calculate(*args, **kwargs)
+        x = self.atoms.positions
+        free = 0.5 * float((x**2).sum())
+        self.results = {"energy": 2.0 * free, "free_energy": free, "forces": -x}
+
+
+def test_the_energy_of_atoms_is_that_of_their_forces():
+    atoms = Atoms("Ar2", [[0, 0, 0.1], [0.2, 0, 0]], calculator=Smeared())
+    assert AtomsSystem(atoms).energy_forces(atoms.positions)[0] == pytest.approx(0.025)

@@ -158,11 +158,17 @@ def test_nodes_feel_the_field_where_they_are(kind):
     m = model(kind)
     size = (8 if kind == "columns" else 4) * m.crystal.nearest_neighbour
     x = m.layout.node_positions
+
+    def inverse(x):
+        return 900.0 + x[:, 0] - 2.0 * x[:, 1]
+
     for where in ("continuum", "everywhere"):
+        # What is interpolated is 1 / T: a heat node's share of what a node takes costs the entropy
+        # of its own temperature.
         field = HeatField.of_model(
-            m, where=where, couple_core=True, temperature=lambda x: 900.0 + x[:, 0] - 2.0 * x[:, 1]
+            m, where=where, couple_core=True, temperature=lambda x: 1e6 / inverse(x)
         )
-        gap = field.node_temperatures() - (900.0 + x[:, 0] - 2.0 * x[:, 1])
+        gap = 1e6 / field.node_temperatures() - inverse(x)
         if where == "everywhere" and len(field.positions) == len(field.mesh.positions):
             np.testing.assert_allclose(gap, 0.0, atol=1e-9)
         # Heat of the core goes to the nearest heat nodes around it.
@@ -239,7 +245,7 @@ def test_heat_goes_where_the_weights_say():
     np.testing.assert_array_equal(field.coupled, [True, True, False, True])
     field.set_temperature([100.0, 200.0, 300.0, 400.0])
     felt = field.node_temperatures()
-    np.testing.assert_allclose(felt[[0, 1, 3]], [100.0, 175.0, 270.0])
+    np.testing.assert_allclose(felt[[0, 1, 3]], [100.0, 160.0, 1e3 / (29.0 / 6.0)])
     assert np.isnan(felt[2])
     # In proportion to capacity: the same rise everywhere.
     field.deposit(1.0)
@@ -409,3 +415,13 @@ def test_conductivity_of_copper():
     per_second = 401.0 * 1e10 * 1e-20 / 1.602176634e-19
     unit = 1e-10 * np.sqrt(1.66053907e-27 / 1.602176634e-19)  # Angstrom sqrt(u / eV), s
     assert conductivity_from_SI(401.0) == pytest.approx(per_second * unit, rel=1e-6)
+
+
+def test_what_leaves_the_field_takes_the_entropy_of_the_temperature_that_nodes_feel():
+    """Between heat nodes of unequal temperature too: dS = -heat / T_I."""
+    field = two_triangles(temperature=[100.0, 300.0, 200.0, 50.0])
+    for node in (0, 1, 3):
+        feels = field.node_temperatures()[node]
+        heat = np.zeros(4)
+        heat[node] = 1e-9
+        assert field.receive(heat) == pytest.approx(-1e-9 / feels, rel=1e-6)

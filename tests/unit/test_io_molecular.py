@@ -10,14 +10,23 @@ from pathlib import Path
 import numba
 import numpy as np
 import pytest
+from ase.build import bulk
+from ase.calculators.emt import EMT
 from ase.units import fs
 
+from qc import PotentialCalculator
 from qc.continuum import equilibrium_crystal
 from qc.coupling import PointDefects, QuasiContinuum
 from qc.crystal import diamond, fcc
-from qc.dynamics import Dynamics, Langevin, MovingLoad
+from qc.dynamics import Dynamics, HeatField, Langevin, MovingLoad
 from qc.errors import CheckpointError, InputError, NonFiniteError, OutputError
-from qc.io import read_dynamics, read_history, run_dynamics, write_dynamics
+from qc.io import (
+    read_dynamics,
+    read_history,
+    restore_dynamics,
+    run_dynamics,
+    write_dynamics,
+)
 from qc.loads import CylindricalIndenter
 from qc.potentials import LennardJones, stillinger1985, zhou2004
 
@@ -181,8 +190,6 @@ def test_what_is_not_finite_stops_the_run_with_the_last_good_state(tmp_path):
 
 def test_a_checkpoint_of_something_else_is_refused(tmp_path):
     path = write_dynamics(tmp_path / "state.npz", begin("eam columns"))
-    from qc.io import restore_dynamics
-
     for other, message in (
         (begin("eam columns", bath=False), "another settings"),
         (begin("eam columns", seed=2), "another settings"),
@@ -195,8 +202,6 @@ def test_a_checkpoint_of_something_else_is_refused(tmp_path):
 
 
 def test_a_checkpoint_under_another_load_is_refused(tmp_path):
-    from qc.io import restore_dynamics
-
     def pressed(radius, speed=None):
         model = eam()
         start = CylindricalIndenter(radius=radius, centre=(0.0, 60.0, 0.0), stiffness=1.0)
@@ -277,9 +282,115 @@ def test_a_checkpoint_of_another_temperature_is_refused(tmp_path):
     crystal = diamond("Si", a, **LOMER).as_columns()
     model = QuasiContinuum(crystal, potential, core=5.0, blend=5.0, outer=18.0, temperature=300.0)
     path = write_dynamics(tmp_path / "s.npz", Dynamics(model, 2 * fs, check_timestep=False))
-    from qc.io import restore_dynamics
-
     restore_dynamics(path, Dynamics(model, 2 * fs, check_timestep=False))
     hotter = Dynamics(model.with_temperature(310.0), 2 * fs, check_timestep=False)
     with pytest.raises(CheckpointError, match="another scheme"):
         restore_dynamics(path, hotter)
+
+
+def copper(calculator):
+    atoms = bulk("Cu", cubic=True) * 3
+    atoms.calc = calculator
+    dynamics = Dynamics(
+        atoms, 3 * fs, baths=[Langevin(900.0, 0.02 / fs)], seed=1, check_timestep=False
+    )
+    dynamics.set_temperature(1800.0)
+    return dynamics
+
+
+def test_atoms_of_our_own_calculator_come_back_to_the_last_bit(tmp_path):
+    def fresh():
+        return copper(PotentialCalculator(zhou2004("Cu")))
+
+    whole = fresh()
+    run_dynamics(whole, 120, tmp_path / "whole", picture=False)
+    rebuilds = whole.system.atoms.calc._field.rebuilds
+    assert rebuilds > 2
+    run_dynamics(fresh(), 97, tmp_path / "parts", picture=False)
+    again = fresh()
+    run_dynamics(again, 120, tmp_path / "parts", resume=True, picture=False)
+    same(whole, again)
+
+
+def test_a_checkpoint_of_another_calculator_is_refused(tmp_path):
+    path = tmp_path / "checkpoint.npz"
+    write_dynamics(path, copper(PotentialCalculator(zhou2004("Cu"))))
+    for other in (EMT(), PotentialCalculator(zhou2004("Cu"), skin=0.2)):
+        with pytest.raises(CheckpointError, match="another calculator"):
+            restore_dynamics(path, copper(other))
+
+
+def test_a_checkpoint_of_another_boundary_strain_or_load_is_refused(tmp_path):
+    model, path = eam(), tmp_path / "checkpoint.npz"
+
+    def fielded(prescribed):
+        field = HeatField.of_model(model, temperature=300.0)
+        if prescribed:
+            field.prescribe_temperature(field.boundary, prescribed)
+        return Dynamics(model, 2 * fs, field=field, check_timestep=False)
+
+    write_dynamics(path, fielded(300.0))
+    for other in (None, 600.0):
+        with pytest.raises(CheckpointError, match="another settings"):
+            restore_dynamics(path, fielded(other))
+    write_dynamics(path, Dynamics(model, 2 * fs, check_timestep=False))
+    strained = Dynamics(model.with_strain(np.diag([1.02, 1.0, 1.0])), 2 * fs, check_timestep=False)
+    with pytest.raises(CheckpointError, match="another deformation"):
+        restore_dynamics(path, strained)
+    loaded = Dynamics(
+        model.with_dead_load(np.ones_like(model.U)), 2 * fs, check_timestep=False
+    )
+    with pytest.raises(CheckpointError, match="another load"):
+        restore_dynamics(path, loaded)
+
+
+def test_a_state_of_another_energy_is_refused_whatever_differs(tmp_path):
+    """What no fingerprint tells apart: here a user's calculator with hidden settings."""
+
+    class Hidden(EMT):
+        factor = 1.0
+
+        def get_property(self, name, atoms=None, allow_calculation=True):
+            value = super().get_property(name, atoms, allow_calculation)
+            return value if value is None else self.factor * value
+
+    path, run = tmp_path / "checkpoint.npz", copper(Hidden())
+    run.run(20)
+    write_dynamics(path, run)
+    other = copper(Hidden())
+    before = other.x.copy()
+    other.system.atoms.calc.factor = 1.1
+    with pytest.raises(CheckpointError, match="potential energy, here it has"):
+        restore_dynamics(path, other)
+    assert np.array_equal(other.x, before)
+    assert other.step == 0
+    restore_dynamics(path, other, force=True)
+    assert other.step == 20
+
+
+def test_a_run_in_memory_goes_on_in_its_folder_and_no_other(tmp_path):
+    run = begin("eam columns")
+    run_dynamics(run, 20, tmp_path / "a", every=10, picture=False)
+    more = run_dynamics(run, 40, tmp_path / "a", every=10, picture=False)
+    assert more.column("step").tolist() == [0, 10, 20, 30, 40]
+    assert [row["step"] for row in read_history(tmp_path / "a" / "history.csv")] == [
+        0, 10, 20, 30, 40,
+    ]  # fmt: skip
+    other = begin("eam columns", seed=2)
+    other.run(5)
+    begun = run_dynamics(other, 20, tmp_path / "a", every=10, picture=False)
+    assert begun.column("step").tolist() == [5, 10, 20]
+    assert read_dynamics(tmp_path / "a" / "checkpoint.npz")[0].step == 20
+    with pytest.raises(InputError, match="steps must be at least 0"):
+        run_dynamics(run, -5, tmp_path / "a")
+
+
+def test_names_of_baths_may_hold_commas(tmp_path):
+    model = eam()
+    run = Dynamics(
+        model, 2 * fs, baths=[Langevin(300.0, 0.01 / fs, name='hot, "left"')], check_timestep=False
+    )
+    run_dynamics(run, 4, tmp_path, every=2, picture=False)
+    rows = read_history(tmp_path / "history.csv")
+    assert any('hot, "left"' in name for name in rows[0])
+    assert [row["step"] for row in rows] == [0, 2, 4]

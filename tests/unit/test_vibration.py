@@ -600,6 +600,32 @@ class TestThermalLoad:
         off = np.sqrt(((found.drift - exact.drift)[free] ** 2).mean())
         assert 0.2 < off / found.drift_error < 3.0
 
+    def test_quasi_static_nodes_do_not_vibrate(self):
+        """Elements hold their free energy already: where nothing is explicit there is no load."""
+        crystal, potential = setting("plane")
+        options = {"core": 2.3, "blend": 2.2, "outer": 6.5, "temperature": 4.0}
+        still = QuasiContinuum(
+            crystal, potential, scheme="cauchy-born",
+            quasi_static=lambda x: np.ones(len(x), bool), **options,
+        )  # fmt: skip
+        assert np.abs(thermal_dead_load(still).load).max() < 1e-12
+        part = QuasiContinuum(
+            crystal, potential, quasi_static=lambda x: np.hypot(*x.T[:2]) > 3.5, **options
+        )
+        exact = thermal_dead_load(part, method="exact")
+        found = thermal_dead_load(part, samples=40, seed=5, method="sampling")
+        free = part.layout.free
+        # Beyond the reach of what vibrates no sample pulls.
+        pulled = free & (found.error > 0.0)
+        score = (found.load - exact.load)[pulled] / found.error[pulled]
+        assert 0.4 < (score**2).mean() < 2.0
+        assert np.abs((found.load - exact.load)[~pulled]).max() < 1e-12
+        every = thermal_dead_load(QuasiContinuum(crystal, potential, **options), method="exact")
+        assert exact.evaluations < 0.8 * every.evaluations
+        # Far outside nothing pulls, where all nodes vibrating would have a mean force.
+        far = np.hypot(*part.layout.node_positions.T[:2]) > 5.4
+        assert np.abs(exact.load[far]).max() < 0.2 * np.abs(exact.load).max()
+
     def test_bad_input(self):
         warm = model("plane small")
         with pytest.raises(InputError, match="no temperature; give one"):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from ase.units import fs, kB
 
-from qc.coupling import QuasiContinuum
+from qc.coupling import PointDefects, QuasiContinuum
 from qc.crystal import fcc
 from qc.dynamics import (
     Dynamics,
@@ -14,11 +14,13 @@ from qc.dynamics import (
     HeatField,
     Langevin,
     ModelSystem,
+    MovingLoad,
     continuum_only,
     remeshed,
+    scaled_masses,
 )
 from qc.errors import InputError
-from qc.loads import DeadLoad
+from qc.loads import CylindricalIndenter, DeadLoad
 from qc.mesh import LatticeBlock
 from tests.physics.energy_conservation.models import build, material
 
@@ -192,6 +194,12 @@ def test_crystals_with_a_basis(silicon):
         assert abs(run.ledger.closure) < 1e-10
 
 
+def rim_heat(field, old, new):
+    """Heat of the sites by which coarse elements stick out of the round rim."""
+    sites = [m.mesh.volumes.sum() / m.crystal.volume for m in (old, new)]
+    return 3.0 * kB * field.temperature[field.boundary].mean() * (sites[1] - sites[0])
+
+
 def test_heat_enters_the_field(wide):
     model = wide.system.model
 
@@ -211,12 +219,80 @@ def test_heat_enters_the_field(wide):
         baths=[FieldBath(other, continuum_only(coarse, 0.01 / fs))],
     )  # fmt: skip
     scale = run.field.total_energy()
-    assert abs(new.ledger.total - run.ledger.total) < 1e-12 * scale
-    assert other.total_energy() > run.field.total_energy() + 1.0
+    rim = rim_heat(run.field, model, coarse)
+    assert new.ledger.total - run.ledger.total == pytest.approx(rim, rel=1e-9, abs=1e-12 * scale)
+    assert new.ledger.account("remeshing") == pytest.approx(rim, rel=1e-9)
+    assert other.total_energy() > run.field.total_energy() + max(rim, 0.0) + 1.0
     new.run(20)
     assert abs(new.ledger.closure) < 1e-12 * scale
     with pytest.raises(InputError, match="give a heat field"):
         remeshed(run, coarse, baths=new.baths)
+
+
+def test_sites_that_become_nodes_take_their_heat_with_them():
+    """Neither does the field get hotter nor are the new nodes cold."""
+    model = build("eam", "columns", outer=16.0)
+
+    def parts(of):
+        field = HeatField.of_model(of, temperature=300.0, size=12.0)
+        return field, [FieldBath(field, continuum_only(of, 0.02 / fs))]
+
+    field, baths = parts(model)
+    run = Dynamics(ModelSystem(model), STEP, baths=baths, check_timestep=False)
+    run.set_temperature(600.0)
+    run.run(400)
+    fine = model.rebuilt(core=25.0)
+    other, more = parts(fine)
+    assert other.capacity.sum() < 0.7 * field.capacity.sum()
+    new = remeshed(run, fine, field=other, baths=more)
+    rim = rim_heat(field, model, fine)
+    assert new.ledger.account("remeshing") == pytest.approx(rim, rel=1e-9)
+    assert new.ledger.total - run.ledger.total == pytest.approx(rim, rel=1e-9)
+    temperatures = []
+    new.run(100)
+    new.run(200, lambda d: temperatures.append(d.temperature()))
+    assert np.mean(temperatures) == pytest.approx(300.0, rel=0.06)
+    assert abs(new.ledger.closure) < 1e-11 * abs(new.ledger.total)
+
+
+def test_an_indenter_goes_on_from_where_it_is():
+    model = build("eam", "columns")
+    start = CylindricalIndenter(4.0, (0.0, 8.0, 0.0), 1.0)
+    drive = MovingLoad(lambda t: start.moved((0.0, -0.05 * t, 0.0)), "tip")
+    run = Dynamics(
+        ModelSystem(model.with_loads(start)), STEP, drives=[drive], check_timestep=False
+    )
+    run.run(50)
+    new = kept(run, {"core": 9.0})
+    tips = [d.system.model.loads[0].centre[1] for d in (run, new)]
+    assert tips[0] == tips[1] == pytest.approx(8.0 - 0.05 * run.time)
+    assert abs(new.ledger.total - run.ledger.total) < 1e-9
+    assert new.ledger.account("work", "tip") == run.ledger.account("work", "tip")
+
+
+def test_masses_of_its_own_are_asked_for(copper):
+    model = copper.system.model
+    run = Dynamics(
+        ModelSystem(model, masses=scaled_masses(model)), STEP, check_timestep=False
+    )
+    fine = model.rebuilt(core=9.0)
+    with pytest.raises(InputError, match="masses of its own"):
+        remeshed(run, fine)
+    masses = scaled_masses(fine)
+    assert np.array_equal(remeshed(run, fine, masses=masses).system.masses, masses)
+
+
+def test_only_regions_may_differ(copper):
+    model = copper.system.model
+    regions = {"core": 9.0, "blend": 6.0, "outer": 22.0}
+    for options, name in (
+        ({"defects": PointDefects(vacant=[(0, 0, 0)])}, "set of point defects"),
+        ({"scheme": "bqce"}, "scheme"),
+        ({"loads": [CylindricalIndenter(4.0, (0.0, 8.0, 0.0), 1.0)]}, "set of loads"),
+    ):
+        other = QuasiContinuum(model.crystal, model.potential, **regions, **options)
+        with pytest.raises(InputError, match=f"another {name}"):
+            remeshed(copper, other)
 
 
 def test_bad_input(copper):
