@@ -50,9 +50,8 @@ def series(system: System, x, v, step: float, steps: int, every: int = 1):
 def fluctuation_order(system: System, x, v, length: float) -> float:
     """Return the exponent with which the fluctuation of the energy falls with the time step.
 
-    Over a short time (fs) only where the model is small: then few vibrations make the fluctuation,
-    and their phases stay together. Of the many of silicon in 3D, windows of 400 fs have standard
-    deviations that differ by a quarter.
+    The time (fs) must hold many beats: of silicon in 3D, windows of 400 fs have standard deviations
+    that differ by a quarter.
     """
     steps = np.array([4.0, 2.0, 1.0]) * fs
     spreads = [series(system, x, v, h, round(length * fs / h))[1].std() for h in steps]
