@@ -9,6 +9,8 @@ from qc.coupling.transfer import interpolation, matching_nodes
 from qc.loads import DeadLoad
 from tests.physics.energy_conservation.models import build
 
+pytestmark = pytest.mark.physics
+
 REGIONS = {"fine": {"grading": 1.1, "largest": 0.3}, "coarse": {"core": 6.5, "blend": 6.0}}
 
 
