@@ -34,7 +34,7 @@ from qc.mesh import (
     SimplexMesh,
     graded_mesh,
 )
-from qc.numerics.checks import positive
+from qc.numerics.checks import numbers, positive
 from qc.potentials import Potential
 
 if TYPE_CHECKING:
@@ -648,7 +648,7 @@ class QuasiContinuum:
         InputError
             Another shape, or a value that is not finite.
         """
-        values = np.array(load, dtype=np.float64)
+        values = numbers("load", load)
         if values.shape != (self.layout.n_nodes, 3) or not np.isfinite(values).all():
             raise InputError(
                 f"the load must be finite and of shape {(self.layout.n_nodes, 3)}, got "

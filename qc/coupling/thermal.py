@@ -29,7 +29,7 @@ from qc.coupling.layout import Layout
 from qc.crystal import Crystal
 from qc.errors import InputError, suggest
 from qc.loads import HomogeneousStrain
-from qc.numerics.checks import not_negative
+from qc.numerics.checks import not_negative, numbers
 from qc.potentials import Potential
 
 Array = NDArray[np.float64]
@@ -116,7 +116,7 @@ def make_thermal(
 
 
 def _deformation(crystal: Crystal, given: ArrayLike) -> Array:
-    values = np.asarray(given, dtype=np.float64)
+    values = numbers("thermal deformation", given)
     if values.ndim == 0:
         d = crystal.dim_lattice
         values = np.diag([float(values)] * d + [1.0] * (3 - d))

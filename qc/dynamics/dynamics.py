@@ -20,7 +20,7 @@ from qc.dynamics.noise import NoiseStream
 from qc.dynamics.system import System, as_system
 from qc.dynamics.timestep import timestep_bound
 from qc.errors import InputError, NonFiniteError
-from qc.numerics.checks import positive, whole
+from qc.numerics.checks import numbers, positive, whole
 from qc.numerics.progress import Progress
 from qc.numerics.threads import threads_for
 
@@ -163,6 +163,7 @@ class Dynamics:
         self._spare_x, self._spare_v = np.empty((n, 3)), np.empty((n, 3))
         if velocities is not None:
             self.v = np.where(system.free, self._rows("velocities", velocities), 0.0)
+        self._require_parts(baths, field, drives)
         self.field = field
         for bath in baths:
             if isinstance(bath, FieldBath):
@@ -184,6 +185,17 @@ class Dynamics:
         self.ledger = EnergyLedger()
         self.potential, self.forces = self._evaluate(self.x)
         self.open_ledger()
+
+    @staticmethod
+    def _require_parts(baths: object, field: object, drives: object) -> None:
+        for name, parts, needed in (("baths", baths, "friction"), ("drives", drives, "advance")):
+            if not isinstance(parts, Sequence) or isinstance(parts, str):
+                raise InputError(f"{name} must be a sequence, not a {type(parts).__name__}")
+            for one in parts:
+                if not (hasattr(one, "name") and hasattr(one, needed)):
+                    raise InputError(f"{one!r} is none of the {name} that can be given")
+        if field is not None and not hasattr(field, "total_energy"):
+            raise InputError(f"field must be a HeatField, not a {type(field).__name__}")
 
     def _refuse_beyond(self, bound: float) -> None:
         if self.timestep > bound:
@@ -237,10 +249,7 @@ class Dynamics:
 
     def _rows(self, name: str, values: ArrayLike) -> Array:
         n = len(self.system.masses)
-        try:
-            out = np.array(values, dtype=np.float64)
-        except (TypeError, ValueError) as error:
-            raise InputError(f"{name} must be numbers of shape ({n}, 3): {error}") from error
+        out = numbers(name, values)
         if out.shape != (n, 3) or not np.isfinite(out).all():
             raise InputError(f"{name} must be finite and of shape ({n}, 3)")
         return out

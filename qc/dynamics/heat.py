@@ -280,7 +280,7 @@ class HeatField:
         NonFiniteError
             Heat that is not finite, or more than a heat node has. The field stays as it was.
         """
-        given = np.ascontiguousarray(heat, dtype=np.float64)
+        given = np.ascontiguousarray(numbers("heat", heat))
         if given.shape != self.coupled.shape:
             raise InputError(f"heat of shape {given.shape} for {len(self.coupled)} nodes")
         bad = kernels.share(self._start, self._column, self._weight, given, self._gain)

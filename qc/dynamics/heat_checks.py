@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from qc.errors import InputError
 from qc.mesh import Region
+from qc.numerics import checks
 
 Array = NDArray[np.float64]
 #: A function of positions (n, 3) that gives a mask, a region, a mask, or indices.
@@ -24,10 +25,7 @@ def numbers(name: str, values: object) -> Array:
     InputError
         They are no numbers.
     """
-    try:
-        return np.array(values, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise InputError(f"{name} of the heat field: {error}") from error
+    return checks.numbers(f"{name} of the heat field", values)
 
 
 def checked_weights(weights: ArrayLike | sp.spmatrix, n_k: int) -> sp.csr_matrix:

@@ -23,6 +23,7 @@ from qc.dynamics import kernels
 from qc.dynamics.noise import NoiseStream
 from qc.dynamics.system import System
 from qc.errors import InputError
+from qc.numerics.checks import numbers
 
 if TYPE_CHECKING:
     from qc.dynamics.heat import HeatField
@@ -160,16 +161,13 @@ def per_node(name: str, value: float | ArrayLike, n: int) -> Array:
     InputError
         An array of another length.
     """
-    values = np.asarray(value, dtype=np.float64)
+    values = numbers(name, value)
     if values.ndim not in (0, 1) or (values.ndim == 1 and values.shape != (n,)):
         raise InputError(f"{name} of shape {values.shape} for {n} nodes")
     return np.array(np.broadcast_to(values, (n,)))
 
 
 def _check_field(name: str, value: float | ArrayLike) -> None:
-    try:
-        values = np.asarray(value, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise InputError(f"{name} must be a number or one for each node: {error}") from error
+    values = numbers(name, value)
     if not (np.isfinite(values).all() and (values >= 0.0).all()):
         raise InputError(f"{name} must be zero or positive and finite")

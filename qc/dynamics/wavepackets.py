@@ -20,7 +20,7 @@ from qc.crystal import Crystal
 from qc.dynamics.dynamics import Dynamics
 from qc.dynamics.langevin import Langevin
 from qc.errors import InputError
-from qc.numerics.checks import positive
+from qc.numerics.checks import numbers, positive
 from qc.potentials import Potential
 
 Array = NDArray[np.float64]
@@ -83,7 +83,7 @@ class WavePacket:
         lateral: float | None = None,
         amplitude: float = 1e-3,
     ) -> None:
-        wave = np.asarray(q, dtype=np.float64)
+        wave = numbers("q", q)
         if wave.shape != (3,) or not np.isfinite(wave).all() or not wave.any():
             raise InputError(f"q must be three finite numbers, not all zero, got {q!r}")
         if not crystal.is_bravais:

@@ -130,6 +130,10 @@ def run_dynamics(
     OutputError
         Something cannot be written.
     """
+    if not isinstance(dynamics, Dynamics):
+        raise InputError(f"expected a run of qc.dynamics, not a {type(dynamics).__name__}")
+    if not isinstance(folder, str | os.PathLike):
+        raise InputError(f"folder must be a path, not {folder!r}")
     whole("steps", steps, 0)
     for name, value in (("every", every), ("checkpoint_every", checkpoint_every)):
         whole(name, value, 1)

@@ -1,4 +1,4 @@
-"""Checks of single numbers handed in, in the same words everywhere."""
+"""Checks of numbers handed in, in the same words everywhere."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import math
 import operator
 
 import numpy as np
+from numpy.typing import NDArray
 
 from qc.errors import InputError
 
@@ -94,3 +95,19 @@ def whole(name: str, value: object, least: int, error: type[InputError] = InputE
     if number < least:
         raise error(f"{name} must be at least {least}, got {value}")
     return number
+
+
+def numbers(
+    name: str, values: object, error: type[InputError] = InputError
+) -> NDArray[np.float64]:
+    """Return numbers as a new float64 array of whatever shape; NaN and infinities pass.
+
+    Raises
+    ------
+    InputError
+        Or the class given: text, None or nested lists of unequal lengths.
+    """
+    try:
+        return np.array(values, dtype=np.float64)
+    except (TypeError, ValueError) as reason:
+        raise error(f"{name} must be numbers: {reason}") from reason

@@ -692,3 +692,18 @@ class Smeared(Calculator):
 def test_the_energy_of_atoms_is_that_of_their_forces():
     atoms = Atoms("Ar2", [[0, 0, 0.1], [0.2, 0, 0]], calculator=Smeared())
     assert AtomsSystem(atoms).energy_forces(atoms.positions)[0] == pytest.approx(0.025)
+
+
+def test_parts_of_another_kind_are_refused():
+    chain = Chain(8, 1.0, 1.0)
+    for options, match in (
+        ({"baths": Langevin(1.0, 1.0)}, "baths must be a sequence, not a Langevin"),
+        ({"baths": ["a"]}, "'a' is none of the baths"),
+        ({"drives": ["a"]}, "'a' is none of the drives"),
+        ({"field": "hot"}, "field must be a HeatField, not a str"),
+        ({"velocities": "fast"}, "velocities must be numbers"),
+    ):
+        with pytest.raises(InputError, match=match):
+            Dynamics(chain, 0.01, **options)
+    with pytest.raises(InputError, match="temperature must be numbers"):
+        Dynamics(chain, 0.01).set_temperature("hot")
