@@ -23,6 +23,7 @@ from qc.atomistic.energy import energy_forces, virial
 from qc.atomistic.field import ForceField
 from qc.atomistic.neighbours import NeighbourList, VerletList, check_positions
 from qc.errors import InputError, suggest
+from qc.numerics.checks import not_negative
 from qc.potentials import Potential
 
 Array = NDArray[np.float64]
@@ -70,8 +71,6 @@ class PotentialCalculator(Calculator):
     ignored_changes: set[str] = {"initial_magmoms", "initial_charges"}
 
     def __init__(self, potential: Potential, *, skin: float = 0.5, **kwargs: Any) -> None:
-        self._made_at: Array | None = None
-        self._seen = 0
         self._verlet: VerletList | None = None
         self._field: ForceField | None = None
         self._types: IntArray = np.empty(0, dtype=np.int64)
@@ -90,7 +89,7 @@ class PotentialCalculator(Calculator):
                 f"expected a potential of qc.potentials, got {type(potential).__name__}"
             )
         self._potential = potential
-        self._verlet = self._field = self._made_at = None
+        self._verlet = self._field = None
         self.reset()
 
     def set(self, **kwargs: Any) -> dict[str, Any]:
@@ -108,10 +107,10 @@ class PotentialCalculator(Calculator):
                     f"{suggest(key, self.default_parameters)}"
                 )
         if "skin" in kwargs:
-            VerletList(self.potential.cutoff, kwargs["skin"])
+            not_negative("skin", kwargs["skin"])
         changed = super().set(**kwargs)
         if changed:
-            self._verlet = self._field = self._made_at = None
+            self._verlet = self._field = None
         return changed
 
     def calculate(
@@ -134,7 +133,7 @@ class PotentialCalculator(Calculator):
             types = _types(self.potential, atoms.numbers)
             # After a reset everything counts as changed; a list need not be made anew for that.
             if not np.array_equal(types, self._types):
-                self._types, self._field, self._made_at = types, None, None
+                self._types, self._field = types, None
 
         if "energy" not in results:
             energies, forces = self._energy_forces(atoms, y)
@@ -155,22 +154,19 @@ class PotentialCalculator(Calculator):
     @property
     def list_positions(self) -> Array | None:
         """Where the atoms were when the neighbour list was made, (n, 3) Angstrom; None before."""
-        return None if self._made_at is None else self._made_at.copy()
+        lists = self._verlet if self._field is None else self._field.list
+        return None if lists is None else lists.made_at
 
     def make_list(self, atoms: Atoms, positions: Array | None) -> None:
         """Make the neighbour list of some atoms anew: at positions (n, 3), or when it is needed.
 
         Sums follow the order of a list, so forces agree to the last bit only with equal lists.
         """
-        self._verlet = self._field = self._made_at = None
+        self._verlet = self._field = None
         self.reset()
         if positions is not None:
             self._types = _types(self.potential, atoms.numbers)
             self._energy_forces(atoms, check_positions(positions))
-
-    def _note_list(self, rebuilds: int, y: Array) -> None:
-        if self._made_at is None or rebuilds != self._seen:
-            self._seen, self._made_at = rebuilds, y.copy()
 
     def _energy_forces(self, atoms: Atoms, y: Array) -> tuple[Array, Array]:
         """Return site energies and forces: by the fused kernel where the potential has one."""
@@ -178,16 +174,12 @@ class PotentialCalculator(Calculator):
             return energy_forces(self.potential, y, self._types, self._neighbours(atoms, y))
         if self._field is None:
             self._field = ForceField(self.potential, self._types, skin=self.parameters["skin"])
-        out = self._field.energy_forces(y, atoms.cell[:], atoms.pbc)
-        self._note_list(self._field.rebuilds, y)
-        return out
+        return self._field.energy_forces(y, atoms.cell[:], atoms.pbc)
 
     def _neighbours(self, atoms: Atoms, y: Array) -> NeighbourList:
         if self._verlet is None:
             self._verlet = VerletList(self.potential.cutoff, self.parameters["skin"])
         self._verlet.update(y, atoms.cell[:], atoms.pbc)
-        if self.potential.pair_list == "none":
-            self._note_list(self._verlet.rebuilds, y)
         return self._verlet.list
 
 

@@ -252,6 +252,8 @@ class VerletList:
         The list now, out to ``cutoff + skin``; set by the first `update`.
     rebuilds : int
         Number of times the list was made.
+    made_at : (n, 3) float64 or None, Angstrom
+        Positions at which it was made; None if the next `update` makes it.
     """
 
     list: NeighbourList
@@ -270,7 +272,7 @@ class VerletList:
         self._pbc = np.array(np.broadcast_to(np.asarray(pbc, dtype=bool), (3,)))
         self._cell = check_cell(cell, self._pbc)
         self._rows = None if rows is None else np.array(rows, dtype=bool)
-        self._reference: Array | None = None
+        self.made_at: Array | None = None
 
     def update(
         self,
@@ -288,7 +290,7 @@ class VerletList:
             As `neighbour_list`.
         """
         y = check_positions(positions)
-        old = self._reference
+        old = self.made_at
         new_pbc = self._pbc if pbc is None else np.array(np.broadcast_to(pbc, (3,)), dtype=bool)
         new_cell = check_cell(self._cell if cell is None else cell, new_pbc)
         if (
@@ -300,12 +302,12 @@ class VerletList:
             moved = float(((y - old) ** 2).sum(axis=1).max(initial=0.0))
             if moved <= (0.5 * self.skin) ** 2:
                 return False
-        self._reference = None
+        self.made_at = None
         self.list = neighbour_list(y, self.cutoff + self.skin, new_cell, new_pbc, self._rows)
-        self._cell, self._pbc, self._reference = new_cell, new_pbc, y.copy()
+        self._cell, self._pbc, self.made_at = new_cell, new_pbc, y.copy()
         self.rebuilds += 1
         return True
 
     def reset(self) -> None:
         """Make the list anew at the next `update`, whatever has moved."""
-        self._reference = None
+        self.made_at = None

@@ -64,6 +64,8 @@ class PairList:
         Of the sorted atoms and their images; owned by the list.
     rebuilds : int
         Number of times the list was made.
+    made_at : (n, 3) float64 or None, Angstrom
+        Positions at which it was made; None if the next `update` makes it.
 
     Raises
     ------
@@ -93,7 +95,7 @@ class PairList:
         self._cell = check_cell(cell, self._pbc)
         self._weighted = None if weighted is None else np.array(weighted, dtype=bool)
         self._buffer = np.empty(0, dtype=np.int32)
-        self._n = -1
+        self.made_at: Array | None = None
 
     def update(
         self,
@@ -117,21 +119,22 @@ class PairList:
             new_pbc = self._pbc if pbc is None else np.array(np.broadcast_to(pbc, (3,)), dtype=bool)
             new_cell = check_cell(self._cell if cell is None else cell, new_pbc)
             if not (np.array_equal(new_cell, self._cell) and np.array_equal(new_pbc, self._pbc)):
-                self._cell, self._pbc, self._n = new_cell, new_pbc, -1
-        if y.shape == (self._n, 3) and not self._gather(y):
+                self._cell, self._pbc, self.made_at = new_cell, new_pbc, None
+        made = self.made_at
+        if made is not None and y.shape == made.shape and not self._gather(y):
             return False
-        self._n = -1
+        self.made_at = None
         y = check_positions(y)
         if self._weighted is not None and len(self._weighted) != len(y):
             raise InputError(f"{len(y)} positions for {len(self._weighted)} weights")
         self._build(y)
-        self._n = len(y)
+        self.made_at = y.copy()
         self.rebuilds += 1
         return True
 
     def reset(self) -> None:
         """Make the list anew at the next `update`, whatever has moved."""
-        self._n = -1
+        self.made_at = None
 
     def check_distinct(self) -> None:
         """Raise `InputError` naming the pair if two atoms of a pair are at one place now."""

@@ -72,8 +72,6 @@ class AtomisticTerm:
         self._kept: tuple[Array, Array, Array] | None = None
         if potential.pair_list != "none" and not self.empty:
             self._field = ForceField(potential, types, weights, cell, pbc, skin)
-        self._seen = 0
-        self._made_at: Array | None = None
         # The list of the generic path: bonds of the active sites. It is made when first needed.
         self._list = VerletList(potential.cutoff, skin, cell=cell, pbc=pbc, rows=weights > 0)
 
@@ -83,21 +81,19 @@ class AtomisticTerm:
 
         Sums follow the order of a list, so states agree to the last bit only with equal lists.
         """
-        return None if self._made_at is None else self._made_at.copy()
+        return self._lists.made_at
+
+    @property
+    def _lists(self) -> VerletList | PairList:
+        """The list that energy and forces use."""
+        return self._list if self._field is None else self._field.list
 
     def make_list(self, positions: Array | None) -> None:
         """Make the neighbour list anew: at positions (n, 3) now, or for None when it is needed."""
-        self._kept = self._made_at = None
-        lists: VerletList | PairList = self._list if self._field is None else self._field.list
-        lists.reset()
+        self._kept = None
+        self._lists.reset()
         if positions is not None and not self.empty:
-            y = np.ascontiguousarray(positions, dtype=np.float64)
-            lists.update(y)
-            self._seen, self._made_at = lists.rebuilds, y.copy()
-
-    def _note_list(self, lists: VerletList | PairList, y: Array) -> None:
-        if lists.rebuilds != self._seen:
-            self._seen, self._made_at = lists.rebuilds, y.copy()
+            self._lists.update(np.ascontiguousarray(positions, dtype=np.float64))
 
     def positions(self, u: Array) -> Array:
         """Return the current positions of the patch, (n, 3) Angstrom."""
@@ -123,14 +119,11 @@ class AtomisticTerm:
             except NonFiniteError as error:
                 raise NonFiniteError(f"patch {error}") from error
             self._kept = y, energies[self.active], forces
-            self._note_list(self._field.list, y)
         return self._kept[1].copy(), self._kept[2].copy()
 
     def _bonds(self, y: Array) -> tuple[Bonds, IntArray, IntArray]:
         """Bonds of the active sites only, with the sites at both ends."""
         self._list.update(y)
-        if self._field is None:
-            self._note_list(self._list, y)
         found = self._list.list
         # The other rows are empty.
         start = found.start[np.append(self.active, len(y))]

@@ -20,7 +20,7 @@ from qc.coupling.regions import core_centres, cuts, outer_region, require_inside
 from qc.coupling.scheme import Scheme
 from qc.coupling.schemes import get_scheme
 from qc.coupling.thermal import QuasiStatic, Thermal, make_thermal
-from qc.coupling.transfer import carried_load
+from qc.coupling.transfer import carried_load, interpolation
 from qc.crystal import Crystal
 from qc.errors import InputError, RegionError, suggest
 from qc.loads import DeadLoad, FarField, HomogeneousStrain, Load
@@ -608,10 +608,14 @@ class QuasiContinuum:
                 other.layout, other.rule, other.far_field, other.scheme, self.thermal
             )
         other.found, other.offset = self.found, self.offset
-        ends = (self.layout, other.layout, self.predictor(), other.predictor())
-        other.loads = [
-            carried_load(one, *ends) if isinstance(one, DeadLoad) else one for one in self.loads
-        ]
+        other.loads = self.loads
+        if any(isinstance(one, DeadLoad) for one in self.loads):
+            weights = interpolation(self.layout, other.layout)
+            ends = self.predictor(), other.predictor()
+            other.loads = [
+                carried_load(one, weights, *ends) if isinstance(one, DeadLoad) else one
+                for one in self.loads
+            ]
         other.U = self.carried(other, self.U)
         return other
 

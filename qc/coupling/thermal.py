@@ -123,6 +123,25 @@ def _deformation(crystal: Crystal, given: ArrayLike) -> Array:
     return np.array(HomogeneousStrain(values).mean_deformation)
 
 
+def vibrating(layout: Layout, quasi_static: QuasiStatic | None = None) -> NDArray[np.bool_]:
+    """Return which components of the nodes vibrate, (n_nodes, 3): free ones, not quasi-static.
+
+    Raises
+    ------
+    InputError
+        ``quasi_static`` does not return one boolean for each node.
+    """
+    moving = layout.free.copy()
+    if quasi_static is not None:
+        still = np.asarray(quasi_static(layout.node_positions))
+        if still.shape != (layout.n_nodes,) or still.dtype != bool:
+            raise InputError(
+                f"quasi_static must return {layout.n_nodes} booleans, one for each node"
+            )
+        moving[still] = False
+    return moving
+
+
 def slaved_fractions(layout: Layout, quasi_static: QuasiStatic | None = None) -> Array:
     """Return the part s_e of each element's atoms whose vibration is not explicit, (n_e,).
 
@@ -145,14 +164,7 @@ def slaved_fractions(layout: Layout, quasi_static: QuasiStatic | None = None) ->
     """
     mesh = layout.mesh
     crystal = mesh.crystal
-    moving = layout.free.copy()
-    if quasi_static is not None:
-        still = np.asarray(quasi_static(layout.node_positions))
-        if still.shape != (layout.n_nodes,) or still.dtype != bool:
-            raise InputError(
-                f"quasi_static must return {layout.n_nodes} booleans, one for each node"
-            )
-        moving[still] = False
+    moving = vibrating(layout, quasi_static)
     components = 2 if crystal.mode == "monolayer" else 3
     explicit = np.zeros(mesh.n_vertices)
     for nodes in layout.sublattice_nodes.T:

@@ -46,15 +46,15 @@ def interpolation(one: Layout, other: Layout) -> sp.csr_matrix:
 
 
 def carried_load(
-    load: DeadLoad, old: Layout, new: Layout, at_old: Array, at_new: Array
+    load: DeadLoad, weights: sp.csr_matrix, at_old: Array, at_new: Array
 ) -> DeadLoad:
     """Return a dead load on the nodes of another layout.
 
     Parameters
     ----------
     load : DeadLoad
-    old, new : Layout
-        Of one crystal; the new mesh covers the old one.
+    weights : (n_old, n_new) sparse
+        `interpolation` of the new nodes at the old ones; the new mesh covers the old one.
     at_old, at_new : (n, 3) float64, Angstrom
         Predictors of the two.
 
@@ -66,7 +66,7 @@ def carried_load(
         energy too is the same at displacements that both meshes have.
     """
     f = np.asarray(load.forces)
-    forces = np.asarray(interpolation(old, new).T @ f)
+    forces = np.asarray(weights.T @ f)
     level = float(np.einsum("ni,ni->", f, at_old - np.asarray(load.reference)))
     size = float(np.einsum("ni,ni->", forces, forces))
     shift = forces * (level / size) if size > 0.0 else np.zeros_like(forces)

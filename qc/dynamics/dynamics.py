@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from qc.coupling import QuasiContinuum
 from qc.dynamics import kernels
-from qc.dynamics.langevin import Exchange, FieldBath, Langevin, per_node
+from qc.dynamics.langevin import Exchange, FieldBath, Langevin, check_field, per_node
 from qc.dynamics.ledger import EnergyLedger
 from qc.dynamics.noise import NoiseStream
 from qc.dynamics.system import System, as_system
@@ -293,9 +293,8 @@ class Dynamics:
             A temperature that is negative or not finite.
         """
         n = len(self._masses)
+        check_field("temperature", temperature)
         kelvin = per_node("temperature", temperature, n)
-        if not (np.isfinite(kelvin).all() and (kelvin >= 0.0).all()):
-            raise InputError("temperature must be zero or positive and finite")
         xi = NoiseStream(self.seed, VELOCITIES).normal(self.step, (n, 3))
         self.v = np.sqrt(units.kB * kelvin)[:, None] * np.sqrt(self._inverse) * xi
         if at_rest:

@@ -56,11 +56,11 @@ class HeatField:
     owner : (n_v,) int64, optional
         Vertex whose temperature every vertex has. Heat nodes are the owners in ascending order;
         by default every vertex is its own.
+    density : float, eV/(K Angstrom^3), optional
+        Capacity of the crystal where it is all the field's.
 
     Attributes
     ----------
-    density : float or None, eV/(K Angstrom^3)
-        Capacity of the crystal where it is all the field's; known for the field of a model.
     capacity : (n_k,) float64, eV/K
     energy : (n_k,) float64, eV
     positions : (n_k, 3) float64, Angstrom
@@ -87,8 +87,9 @@ class HeatField:
         conductivity: float | ArrayLike = 0.0,
         temperature: Values = 300.0,
         owner: ArrayLike | None = None,
+        density: float | None = None,
     ) -> None:
-        self.density: float | None = None
+        self.density = density
         self.mesh = mesh = HeatMesh.of(mesh)
         n_v, n_e = len(mesh.positions), len(mesh.elements)
         self.capacity: Array = numbers("capacity", capacity)
@@ -179,11 +180,10 @@ class HeatField:
             A parameter out of its range, or no heat node holds enough.
         """
         parts = field_parts(model, conductivity, capacity, size, where, couple_core)
-        field = cls(
-            parts.mesh, parts.capacity, parts.weights, parts.conductivity, temperature, parts.owner
-        )
-        field.density = parts.density
-        return field
+        return cls(
+            parts.mesh, parts.capacity, parts.weights, parts.conductivity, temperature,
+            parts.owner, parts.density,
+        )  # fmt: skip
 
     # -- state ------------------------------------------------------------------------------------
 
@@ -399,9 +399,9 @@ class HeatField:
         ConvergenceError
             Prescribed fluxes take more than there is.
         """
-        positive("time of a conduction step", dt)
+        dt = positive("time of a conduction step", dt)
         self.energy, done = self._conductor.step(
-            self.energy, self._held, self._target, self._power, float(dt)
+            self.energy, self._held, self._target, self._power, dt
         )
         return done
 

@@ -59,8 +59,8 @@ class Langevin:
     noise: bool = True
 
     def __post_init__(self) -> None:
-        _check_field("temperature", self.temperature)
-        _check_field("friction", self.friction)
+        check_field("temperature", self.temperature)
+        check_field("friction", self.friction)
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,7 +89,7 @@ class FieldBath:
     noise: bool = True
 
     def __post_init__(self) -> None:
-        _check_field("friction", self.friction)
+        check_field("friction", self.friction)
 
 
 class Exchange:
@@ -167,7 +167,8 @@ def per_node(name: str, value: float | ArrayLike, n: int) -> Array:
     return np.array(np.broadcast_to(values, (n,)))
 
 
-def _check_field(name: str, value: float | ArrayLike) -> None:
+def check_field(name: str, value: float | ArrayLike) -> None:
+    """Refuse a friction or temperature that is no number, negative or not finite anywhere."""
     values = numbers(name, value)
     if not (np.isfinite(values).all() and (values >= 0.0).all()):
         raise InputError(f"{name} must be zero or positive and finite")

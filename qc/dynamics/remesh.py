@@ -105,7 +105,7 @@ def remeshed(
     v = change.velocities(old_v)
     if field is not None and dynamics.field is not None:
         _take_over(dynamics.field, field)
-        change.fields = (dynamics.field, field)
+        change.heat = _heat_lost(dynamics.field, field)
     new = Dynamics(
         system,
         dynamics.timestep,
@@ -224,8 +224,8 @@ class _Change:
         self.refined: Mask = (refined | (lighter & ~coarsened)) & self.free.any(axis=1)
         self.coarsened: Mask = coarsened & ~self.refined
         self.gone = gone
-        #: Heat fields before and behind, if there are any.
-        self.fields: tuple[HeatField, HeatField] | None = None
+        #: What a heat field lost or found by the change, if there is one.
+        self.heat: list[_Parts] = []
 
     def velocities(self, v: Array) -> Array:
         """Velocities of the new nodes with the momentum of the old ones, (n, 3)."""
@@ -265,8 +265,7 @@ class _Change:
         changed = np.nonzero(self.refined | self.coarsened)[0]
         if not len(changed):
             # All that can differ is what a field lost by another mesh of its own.
-            heat = [] if self.fields is None else _heat_lost(*self.fields)
-            return 0.0, float(sum(part.energies.sum() for part in heat))
+            return 0.0, float(sum(part.energies.sum() for part in self.heat))
         tree, kind = cKDTree(places[changed]), self.refined[changed]
 
         def split(parts: _Parts) -> Array:
@@ -280,7 +279,7 @@ class _Change:
         ):
             for parts in _pieces(model, masses, x, speeds):
                 out += sign * split(parts)
-        for part in [] if self.fields is None else _heat_lost(*self.fields):
+        for part in self.heat:
             out += split(part)
         return float(out[0]), float(out[1])
 

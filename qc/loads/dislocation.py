@@ -355,7 +355,7 @@ class DislocationSum(DislocationField):
 
 
 def _vector(numbers: ArrayLike, size: int, name: str) -> Array:
-    values = check_finite(numbers, name).copy()
+    values = check_finite(numbers, name)
     if values.shape != (size,):
         raise InputError(f"{name} must have shape ({size},), not {values.shape}")
     return values

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from qc.errors import InputError
+from qc.numerics.checks import numbers
 
 Array = NDArray[np.float64]
 
@@ -58,21 +59,15 @@ def check_points(points: ArrayLike, name: str) -> Array:
     return values
 
 
-def check_finite(numbers: ArrayLike, name: str) -> Array:
-    """Return ``numbers`` as float64.
+def check_finite(given: ArrayLike, name: str) -> Array:
+    """Return numbers as a new float64 array.
 
     Raises
     ------
     InputError
         They are not real numbers, or one is NaN or infinite; the message gives its index.
     """
-    try:
-        raw = np.asarray(numbers)
-        if np.iscomplexobj(raw):
-            raise TypeError("complex numbers")
-        values = np.asarray(raw, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise InputError(f"{name} must be real numbers: {error}") from error
+    values = numbers(name, given)
     finite = np.isfinite(values)
     if not finite.all():
         index = tuple(int(i) for i in np.argwhere(~finite)[0])
@@ -88,7 +83,7 @@ def check_deformation(deformation: ArrayLike, name: str) -> Array:
     InputError
         The shape is not (3, 3), an entry is not finite or the determinant is not positive.
     """
-    matrix = check_finite(deformation, name).copy()
+    matrix = check_finite(deformation, name)
     if matrix.shape != (3, 3):
         raise InputError(f"{name} must have shape (3, 3), not {matrix.shape}")
     determinant = float(np.linalg.det(matrix))

@@ -62,12 +62,12 @@ class DeadLoad:
     reference: ArrayLike | None = None
 
     def __post_init__(self) -> None:
-        f = check_finite(self.forces, "forces of a dead load").copy()
+        f = check_finite(self.forces, "forces of a dead load")
         if f.ndim != 2 or f.shape[1] != 3:
             raise InputError(f"forces of a dead load must have shape (n, 3), not {f.shape}")
         r = np.zeros_like(f)
         if self.reference is not None:
-            r = check_finite(self.reference, "reference of a dead load").copy()
+            r = check_finite(self.reference, "reference of a dead load")
             if r.shape != f.shape:
                 raise InputError(
                     f"reference of a dead load must have shape {f.shape}, not {r.shape}"

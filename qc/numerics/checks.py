@@ -100,14 +100,17 @@ def whole(name: str, value: object, least: int, error: type[InputError] = InputE
 def numbers(
     name: str, values: object, error: type[InputError] = InputError
 ) -> NDArray[np.float64]:
-    """Return numbers as a new float64 array of whatever shape; NaN and infinities pass.
+    """Return real numbers as a new float64 array of whatever shape; NaN and infinities pass.
 
     Raises
     ------
     InputError
-        Or the class given: text, None or nested lists of unequal lengths.
+        Or the class given: text, None, complex numbers or nested lists of unequal lengths.
     """
     try:
-        return np.array(values, dtype=np.float64)
+        raw = np.asarray(values)
+        if np.iscomplexobj(raw):
+            raise TypeError("complex numbers")
+        return np.array(raw, dtype=np.float64)
     except (TypeError, ValueError) as reason:
-        raise error(f"{name} must be numbers: {reason}") from reason
+        raise error(f"{name} must be real numbers: {reason}") from reason

@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 
 from qc.coupling import Coupling, Layout, QuasiContinuum
 from qc.coupling.coupling import _perfect
+from qc.coupling.thermal import vibrating
 from qc.errors import CapabilityError, ConvergenceError, InputError
 from qc.loads import HomogeneousStrain
 from qc.numerics.checks import not_negative, whole
@@ -210,12 +211,9 @@ class _Forces:
     def __init__(self, model: QuasiContinuum) -> None:
         self.model, self.free = model, model.layout.free
         self.evaluations = 0
-        moving = self.free.copy()
         still = None if model.thermal is None else model.thermal.quasi_static
-        if still is not None:
-            moving[np.asarray(still(model.layout.node_positions), dtype=bool)] = False
         #: Which of the unknowns vibrate, (n,) bool.
-        self.explicit: NDArray[np.bool_] = moving[self.free]
+        self.explicit: NDArray[np.bool_] = vibrating(model.layout, still)[self.free]
 
     def spread(self, v: Array) -> Array:
         """Return unknowns as displacements or forces of all nodes, (n_nodes, 3)."""
