@@ -114,10 +114,6 @@ class Dynamics:
         State: Angstrom, Angstrom/time, eV/Angstrom.
     potential : float, eV
     ledger : EnergyLedger
-    middle_kinetic : float
-        Kinetic energy (eV) in the middle of the last step, behind friction and noise. For harmonic
-        motion under a bath its distribution is exact at any time step, where that at the ends of
-        steps is low by ``(omega dt)^2 / 4``.
 
     Raises
     ------
@@ -181,7 +177,6 @@ class Dynamics:
             drive.advance(system, self.x, self.time)
         self._exchanges = [self._exchange(k, bath) for k, bath in enumerate(self.baths)]
         self.close_field = bool(close_field)
-        self.middle_kinetic = np.nan
         self.ledger = EnergyLedger()
         self.potential, self.forces = self._evaluate(self.x)
         self.open_ledger()
@@ -265,6 +260,28 @@ class Dynamics:
     def kinetic(self) -> float:
         """Kinetic energy, eV."""
         return float(kernels.kinetic(self.v, self._masses))
+
+    def middle_velocities(self) -> Array:
+        """Return the velocities in the middle of the last step, behind friction and noise.
+
+        For harmonic motion under a bath their distribution is exact at any time step, where kinetic
+        energies at the ends of steps are low by ``(omega dt)^2 / 4``: what is averaged or compared
+        with the Maxwell-Boltzmann distribution is best taken here. Before the first step they are
+        those of half a step ago.
+
+        Returns
+        -------
+        (n, 3) float64, Angstrom/time
+        """
+        out = np.empty_like(self.v)
+        back = -0.5 * self.timestep
+        kernels.kick(self.v, self.forces, self._inverse, self._masses, back, out)
+        return out
+
+    @property
+    def middle_kinetic(self) -> float:
+        """Kinetic energy in the middle of the last step, eV; see `middle_velocities`."""
+        return float(kernels.kinetic(self.middle_velocities(), self._masses))
 
     def temperature(self, nodes: ArrayLike | None = None) -> float:
         """Kinetic temperature of all moving nodes or of some (indices or mask), K."""
@@ -400,7 +417,6 @@ class Dynamics:
             self._take_loads()
         h, x, v = self.timestep, self._spare_x, self._spare_v
         created = kernels.kick(self.v, self.forces, self._inverse, self._masses, 0.5 * h, v)
-        middle = np.nan
         booked: list[tuple[str, str, float]] = []
         field_before = None if self.field is None else self.field.state()
         try:
@@ -409,7 +425,6 @@ class Dynamics:
                 kernels.drift(self.x, v, 0.5 * h, x)
                 for bath, exchange in zip(self.baths, self._exchanges, strict=True):
                     booked += self._exchange_heat(bath, exchange, v)
-                middle = float(kernels.kinetic(v, self._masses))
                 kernels.drift(x, v, 0.5 * h, x)
             else:
                 kernels.drift(self.x, v, h, x)
@@ -428,7 +443,6 @@ class Dynamics:
             raise
         self._spare_x, self._spare_v = self.x, self.v
         self.x, self.v, self.forces, self.potential = x, v, forces, potential
-        self.middle_kinetic = middle
         self.step += 1
         for entry in booked:
             self.ledger.book(*entry)

@@ -206,6 +206,7 @@ def test_baoab_samples_positions_of_an_oscillator_exactly_at_any_step():
     """Its marginal in x is exact for quadratic energies; its kinetic one falls short by a known
 
     factor, 1 - (omega dt)^2 / 4, at the end of a step. Leimkuhler & Matthews (2015), section 7.4.
+    In the middle it is exact. Z. Zhang et al., J. Phys. Chem. A 123 (2019) 6056.
     """
     n, k, m, temperature = 4000, 2.0, 1.5, 700.0
     omega = np.sqrt(k / m)
@@ -215,11 +216,12 @@ def test_baoab_samples_positions_of_an_oscillator_exactly_at_any_step():
         seed=3,
     )  # fmt: skip
     dynamics.run(60)
-    squares, speeds = [], []
+    squares, speeds, middle = [], [], []
 
     def measure(d):
         squares.append((d.x**2).mean())
         speeds.append((d.v**2).mean())
+        middle.append((d.middle_velocities() ** 2).mean())
 
     dynamics.run(2000, measure, every=4)
     expected = kB * temperature / k
@@ -228,6 +230,19 @@ def test_baoab_samples_positions_of_an_oscillator_exactly_at_any_step():
     assert error < 2e-3 * expected
     kinetic = kB * temperature / m * (1.0 - (omega * step) ** 2 / 4.0)
     assert np.mean(speeds) == pytest.approx(kinetic, rel=4e-3)
+    assert np.mean(middle) == pytest.approx(kB * temperature / m, rel=4e-3)
+    assert dynamics.middle_kinetic == pytest.approx(0.5 * m * 3 * n * middle[-1], rel=1e-12)
+
+
+def test_velocities_in_the_middle_of_a_verlet_step_are_what_it_moved_by():
+    dynamics = Dynamics(Springs([2.0, 5.0], [1.0, 3.0]), 0.3, seed=1)
+    dynamics.set_temperature(300.0)
+    for _ in range(3):
+        before = dynamics.x
+        dynamics.run(1)
+        np.testing.assert_allclose(
+            dynamics.middle_velocities(), (dynamics.x - before) / 0.3, rtol=1e-12, atol=1e-14
+        )
 
 
 def test_several_temperatures_and_friction_fields():
