@@ -23,7 +23,7 @@ from qc.atomistic.energy import energy_forces, virial
 from qc.atomistic.field import ForceField
 from qc.atomistic.neighbours import NeighbourList, VerletList, check_positions
 from qc.errors import InputError, suggest
-from qc.numerics.checks import not_negative
+from qc.numerics.checks import kind, not_negative
 from qc.potentials import Potential
 
 Array = NDArray[np.float64]
@@ -84,10 +84,7 @@ class PotentialCalculator(Calculator):
 
     @potential.setter
     def potential(self, potential: Potential) -> None:
-        if not isinstance(potential, Potential):
-            raise InputError(
-                f"expected a potential of qc.potentials, got {type(potential).__name__}"
-            )
+        kind("potential", potential, Potential)
         self._potential = potential
         self._verlet = self._field = None
         self.reset()

@@ -18,6 +18,7 @@ from ase.calculators.calculator import (
 from qc.atomistic.neighbours import check_positions
 from qc.coupling import QuasiContinuum
 from qc.errors import InputError, NonFiniteError
+from qc.numerics.checks import kind
 
 
 class QCCalculator(Calculator):
@@ -51,8 +52,7 @@ class QCCalculator(Calculator):
     ignored_changes: set[str] = {"initial_magmoms", "initial_charges", "cell", "pbc"}
 
     def __init__(self, model: QuasiContinuum, **kwargs: Any) -> None:
-        if not isinstance(model, QuasiContinuum):
-            raise InputError(f"expected a QuasiContinuum model, got {type(model).__name__}")
+        kind("model", model, QuasiContinuum)
         self.model = model
         super().__init__(**kwargs)
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from qc.continuum.cell import FEW, CellResponse, Order, SiteSum, WholeCell, smallest_stretch
 from qc.crystal import Crystal
 from qc.errors import InputError, NonFiniteError
+from qc.numerics.checks import kind
 from qc.numerics.threads import threads_for
 from qc.potentials import Bonds, Potential
 
@@ -47,11 +48,15 @@ class CauchyBorn:
 
     Raises
     ------
+    InputError
+        No crystal, or no potential.
     UnknownSpeciesError
         The potential does not know one of the crystal's elements.
     """
 
     def __init__(self, crystal: Crystal, potential: Potential) -> None:
+        kind("crystal", crystal, Crystal)
+        kind("potential", potential, Potential)
         self.crystal = crystal
         self.potential = potential
         self.types: IntArray = potential.types_of(crystal.symbols)

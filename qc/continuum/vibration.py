@@ -31,7 +31,7 @@ from qc.continuum.cauchy_born import CauchyBorn
 from qc.crystal import Crystal
 from qc.crystal.symmetry import point_group
 from qc.errors import CapabilityError, InputError, NonFiniteError, suggest
-from qc.numerics.checks import not_negative
+from qc.numerics.checks import kind, not_negative
 from qc.potentials import Potential
 
 Array = NDArray[np.float64]
@@ -90,6 +90,8 @@ class LatticeVibrations:
         grid: int | None = None,
         masses: ArrayLike | None = None,
     ) -> None:
+        kind("crystal", crystal, Crystal)
+        kind("potential", potential, Potential)
         if not potential.has_site_energies:
             raise CapabilityError(
                 f"{type(potential).__name__} has no site energies, which vibrations are made of"

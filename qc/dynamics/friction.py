@@ -8,18 +8,20 @@ from scipy.spatial import cKDTree
 
 from qc.coupling import QuasiContinuum
 from qc.errors import InputError
-from qc.numerics.checks import not_negative, positive
+from qc.numerics.checks import kind, not_negative, positive
 
 Array = NDArray[np.float64]
 
 
 def atoms_only(model: QuasiContinuum, friction: float) -> Array:
     """Friction on what is atom: ``friction (1 - beta)``, (n_nodes,) 1/time."""
+    kind("model", model, QuasiContinuum)
     return not_negative("friction", friction) * (1.0 - model.coupling.beta_nodes)
 
 
 def continuum_only(model: QuasiContinuum, friction: float) -> Array:
     """Friction on what is continuum: ``friction beta``, (n_nodes,) 1/time."""
+    kind("model", model, QuasiContinuum)
     return not_negative("friction", friction) * model.coupling.beta_nodes
 
 
@@ -50,12 +52,13 @@ def stadium(
     Raises
     ------
     InputError
-        A friction that is negative or not finite, a width or power that is not positive, or a
-        model that nothing holds.
+        A friction that is negative or not finite, a width or power that is not positive, or no
+        model or one that nothing holds.
 
     Source: S. Qu, V. Shastry, W. A. Curtin & R. E. Miller, Modelling Simul. Mater. Sci. Eng. 13
     (2005) 1101, whose ramp is linear.
     """
+    kind("model", model, QuasiContinuum)
     rate = not_negative("friction", friction)
     for name, value in (("width", width), ("power", power)):
         if value is not None:

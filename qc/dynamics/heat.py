@@ -177,7 +177,7 @@ class HeatField:
         Raises
         ------
         InputError
-            A parameter out of its range, or no heat node holds enough.
+            No model, a parameter out of its range, or no heat node holds enough.
         """
         parts = field_parts(model, conductivity, capacity, size, where, couple_core)
         return cls(

@@ -13,7 +13,7 @@ from scipy.spatial import cKDTree
 from qc.coupling import QuasiContinuum
 from qc.dynamics.heat_mesh import HeatMesh, cover
 from qc.errors import InputError
-from qc.numerics.checks import not_negative, positive
+from qc.numerics.checks import kind, not_negative, positive
 
 Array = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -71,6 +71,7 @@ def field_parts(
     couple_core: bool,
 ) -> FieldParts:
     """Make the parts of a heat field for a model; see `HeatField.of_model`."""
+    kind("model", model, QuasiContinuum)
     if where not in ("continuum", "everywhere"):
         raise InputError(f"where must be 'continuum' or 'everywhere', got {where!r}")
     per_site = positive("capacity", _components(model) * units.kB if capacity is None else capacity)

@@ -32,7 +32,7 @@ from qc.dynamics.langevin import Langevin
 from qc.dynamics.system import difference_product
 from qc.dynamics.timestep import timestep_bound
 from qc.errors import CapabilityError, ConvergenceError, InputError
-from qc.numerics.checks import positive, whole
+from qc.numerics.checks import kind, positive, whole
 from qc.numerics.progress import Progress
 from qc.potentials import Potential
 
@@ -190,8 +190,8 @@ def sampled_lattice(
     ConvergenceError
         The crystal melts.
     """
-    if not isinstance(potential, Potential):
-        raise InputError(f"expected a potential of qc.potentials, got {type(potential).__name__}")
+    kind("crystal", crystal, Crystal)
+    kind("potential", potential, Potential)
     if not potential.has_site_energies:
         raise CapabilityError(f"{type(potential).__name__} has no site energies, nor a stress")
     if crystal.mode in ("columns", "monolayer"):

@@ -40,6 +40,7 @@ from qc.dynamics.noise import NoiseStream
 from qc.dynamics.system import ModelSystem
 from qc.errors import InputError
 from qc.loads import DeadLoad
+from qc.numerics.checks import kind
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -87,6 +88,8 @@ def remeshed(
         No run of a model, a model that differs in more than its regions, or baths, masses or a
         field missing.
     """
+    kind("dynamics", dynamics, Dynamics)
+    kind("model", model, QuasiContinuum)
     old = getattr(dynamics.system, "model", None)
     if old is None:
         raise InputError("only runs of a QuasiContinuum model can be remeshed")

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from qc.coupling import QuasiContinuum
 from qc.errors import CapabilityError, InputError, NonFiniteError
+from qc.numerics.checks import kind
 
 Array = NDArray[np.float64]
 
@@ -87,8 +88,7 @@ class ModelSystem:
         allow_nonconservative: bool = False,
         masses: Array | None = None,
     ) -> None:
-        if not isinstance(model, QuasiContinuum):
-            raise InputError(f"expected a QuasiContinuum model, got {type(model).__name__}")
+        kind("model", model, QuasiContinuum)
         self.model = model
         self.conservative = model.coupling.conservative
         if model.scheme.ghost == "self-consistent":
@@ -164,8 +164,7 @@ class AtomsSystem:
     conservative = True
 
     def __init__(self, atoms: Atoms) -> None:
-        if not isinstance(atoms, Atoms):
-            raise InputError(f"expected ASE Atoms, got {type(atoms).__name__}")
+        kind("atoms", atoms, Atoms)
         if atoms.calc is None:
             raise InputError("the atoms have no calculator")
         if not np.isfinite(atoms.positions).all():
@@ -293,11 +292,17 @@ def scaled_masses(model: QuasiContinuum) -> Array:
     with these, all of them equilibrate as fast as the atoms and the time step stays what it is.
     For averages, not for waves.
 
+    Raises
+    ------
+    InputError
+        No model.
+
     Source: the mass-scaled dynamics of hot-QC, E. B. Tadmor, F. Legoll, W. K. Kim, L. M. Dupuy &
     R. E. Miller, Appl. Mech. Rev. 65 (2013) 010803.
     """
     from qc.continuum import crystal_stiffness
 
+    kind("model", model, QuasiContinuum)
     layout, rule = model.layout, model.rule
     mean = np.asarray(model.far_field.mean_deformation)
     matrix = crystal_stiffness(layout.mesh, rule, mean, layout.sublattice_nodes, layout.n_nodes)

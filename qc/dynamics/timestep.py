@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
+from ase import Atoms
 from numpy.typing import NDArray
 from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
 
-from qc.dynamics.system import System
+from qc.coupling import QuasiContinuum
+from qc.dynamics.system import System, as_system
+from qc.errors import InputError
+from qc.numerics.checks import numbers
 
 Array = NDArray[np.float64]
 
@@ -14,7 +18,7 @@ Array = NDArray[np.float64]
 TOLERANCE = 1e-3
 
 
-def largest_frequency(system: System, x: Array | None = None) -> float:
+def largest_frequency(system: System | QuasiContinuum | Atoms, x: Array | None = None) -> float:
     """Return the largest angular frequency of small vibrations, in 1/(ASE time).
 
     The largest eigenvalue of ``M^-1/2 H M^-1/2`` by the Lanczos method, with Hessian products at
@@ -22,10 +26,20 @@ def largest_frequency(system: System, x: Array | None = None) -> float:
 
     Parameters
     ----------
-    system : System
+    system : System, QuasiContinuum, or ase.Atoms with a calculator
     x : (n, 3) float64, Angstrom, optional
+
+    Raises
+    ------
+    InputError
+        None of these, or positions of another shape.
+    CapabilityError
+        A model whose scheme has no energy; see `ModelSystem`.
     """
-    at = np.array(system.coordinates if x is None else x, dtype=np.float64)
+    system = as_system(system)
+    at = numbers("x", system.coordinates if x is None else x)
+    if at.shape != system.free.shape:
+        raise InputError(f"x of shape {at.shape} for {len(system.free)} nodes")
     moving = system.free & (system.masses > 0.0)[:, None]
     size = int(moving.sum())
     if size == 0:
@@ -59,11 +73,11 @@ def largest_frequency(system: System, x: Array | None = None) -> float:
     return float(np.sqrt(max(top, 0.0)))
 
 
-def timestep_bound(system: System, x: Array | None = None) -> float:
+def timestep_bound(system: System | QuasiContinuum | Atoms, x: Array | None = None) -> float:
     """Return the largest stable time step of velocity Verlet and BAOAB, in ASE time.
 
     ``2 / omega_max``; infinite where nothing vibrates. Anharmonic motion asks for less: about a
-    third of it keeps the energy well.
+    third of it keeps the energy well. Takes and raises what `largest_frequency` does.
 
     Source: L. Verlet, Phys. Rev. 159 (1967) 98; B. Leimkuhler & C. Matthews, Molecular Dynamics
     (2015), section 4.

@@ -20,7 +20,7 @@ from qc.crystal import Crystal
 from qc.dynamics.dynamics import Dynamics
 from qc.dynamics.langevin import Langevin
 from qc.errors import InputError
-from qc.numerics.checks import numbers, positive
+from qc.numerics.checks import kind, numbers, positive
 from qc.potentials import Potential
 
 Array = NDArray[np.float64]
@@ -83,6 +83,8 @@ class WavePacket:
         lateral: float | None = None,
         amplitude: float = 1e-3,
     ) -> None:
+        kind("crystal", crystal, Crystal)
+        kind("potential", potential, Potential)
         wave = numbers("q", q)
         if wave.shape != (3,) or not np.isfinite(wave).all() or not wave.any():
             raise InputError(f"q must be three finite numbers, not all zero, got {q!r}")
@@ -296,6 +298,8 @@ def reflection(
     InputError
         A packet that does not move, no positive depth, or no packet in the core.
     """
+    kind("model", model, QuasiContinuum)
+    kind("packet", packet, WavePacket)
     speed = float(np.linalg.norm(packet.group_velocity))
     if speed * packet.width < 1e-6 * packet.frequency * packet.wavelength**2:
         raise InputError("the packet does not move: its group velocity vanishes")

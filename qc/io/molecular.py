@@ -33,7 +33,7 @@ from qc.io.checkpoint import fingerprints
 from qc.io.files import write_atomically
 from qc.io.signals import signals
 from qc.loads import Load
-from qc.numerics.checks import whole
+from qc.numerics.checks import kind, whole
 
 Array = NDArray[np.float64]
 
@@ -130,10 +130,8 @@ def run_dynamics(
     OutputError
         Something cannot be written.
     """
-    if not isinstance(dynamics, Dynamics):
-        raise InputError(f"expected a run of qc.dynamics, not a {type(dynamics).__name__}")
-    if not isinstance(folder, str | os.PathLike):
-        raise InputError(f"folder must be a path, not {folder!r}")
+    kind("dynamics", dynamics, Dynamics)
+    kind("folder", folder, (str, os.PathLike))
     whole("steps", steps, 0)
     for name, value in (("every", every), ("checkpoint_every", checkpoint_every)):
         whole(name, value, 1)
@@ -255,8 +253,9 @@ def read_history(path: str | os.PathLike[str]) -> list[dict[str, float]]:
     Raises
     ------
     InputError
-        There is no such file, or it is no history.
+        There is no such file, it is no history, or the path is none.
     """
+    kind("path", path, (str, os.PathLike))
     try:
         with open(path, encoding="utf-8", newline="") as file:
             lines = list(csv.reader(file))
@@ -411,9 +410,12 @@ def read_dynamics(
 
     Raises
     ------
+    InputError
+        The path is none.
     CheckpointError
         The file is missing, truncated, altered, no checkpoint of dynamics, or of another schema.
     """
+    kind("path", path, (str, os.PathLike))
     name = str(path)
     try:
         raw = Path(path).read_bytes()

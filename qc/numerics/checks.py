@@ -1,4 +1,4 @@
-"""Checks of numbers handed in, in the same words everywhere."""
+"""Checks of what is handed in, numbers above all, in the same words everywhere."""
 
 from __future__ import annotations
 
@@ -114,3 +114,32 @@ def numbers(
         return np.array(raw, dtype=np.float64)
     except (TypeError, ValueError) as reason:
         raise error(f"{name} must be real numbers: {reason}") from reason
+
+
+def kind(
+    name: str,
+    value: object,
+    wanted: type | tuple[type, ...],
+    error: type[InputError] = InputError,
+) -> None:
+    """Refuse an object that is of another kind than the one wanted.
+
+    Parameters
+    ----------
+    name : str
+        What the object is, for the message.
+    value : object
+    wanted : type or tuple of types
+    error : type, optional
+        Class of the exception.
+
+    Raises
+    ------
+    InputError
+        Or the class given.
+    """
+    if not isinstance(value, wanted):
+        types = wanted if isinstance(wanted, tuple) else (wanted,)
+        names = " or ".join(one.__name__ for one in types)
+        article = "an" if names[0] in "AEIOUaeio" else "a"
+        raise error(f"{name} must be {article} {names}, got {type(value).__name__}")

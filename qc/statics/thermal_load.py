@@ -29,7 +29,7 @@ from qc.coupling.coupling import _perfect
 from qc.coupling.thermal import vibrating
 from qc.errors import CapabilityError, ConvergenceError, InputError
 from qc.loads import HomogeneousStrain
-from qc.numerics.checks import not_negative, whole
+from qc.numerics.checks import kind, not_negative, whole
 from qc.statics.gaussian import GaussianSampler, dot
 from qc.statics.precondition import Preconditioner
 
@@ -119,8 +119,9 @@ def thermal_dead_load(
     ConvergenceError
         The model is unstable at its predictor.
     InputError
-        No temperature, another one than the model's, or a parameter that makes no sense.
+        No model, no temperature, another one than the model's, or a parameter that makes no sense.
     """
+    kind("model", model, QuasiContinuum)
     t = _temperature(model, temperature)
     if method not in ("auto", "sampling", "exact"):
         raise InputError(f"method must be 'auto', 'sampling' or 'exact', not {method!r}")

@@ -68,7 +68,7 @@ def test_what_cannot_be_sampled():
         given = {"temperature": 30.0, "steps": 2000} | {name: bad}
         with pytest.raises(InputError, match=name):
             sampled_lattice(crystal, potential, **given)
-    with pytest.raises(InputError, match="expected a potential"):
+    with pytest.raises(InputError, match="potential must be a Potential, got"):
         sampled_lattice(crystal, 3, 30.0)
     with pytest.raises(InputError, match="bound"):
         sampled_lattice(crystal, potential, 30.0, timestep=1000 * fs)

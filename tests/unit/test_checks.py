@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from fractions import Fraction
 
 import numpy as np
 import pytest
 
 from qc.errors import InputError, RegionError
-from qc.numerics.checks import not_negative, positive, real, whole
+from qc.numerics.checks import kind, not_negative, positive, real, whole
 
 NO_NUMBERS = ["1.0", b"1", None, [1.0], np.ones(1), 1j, {}, object, 10**400]
 NUMBERS = [2, 2.0, np.float32(2.0), np.int64(2), np.array(2.0), Fraction(2)]
@@ -49,3 +50,12 @@ def test_whole_numbers():
     for value in ("3", None, 3.0, [3]):
         with pytest.raises(InputError, match="steps must be a whole number"):
             whole("steps", value, 3)
+
+
+def test_objects_of_another_kind_are_refused():
+    kind("model", 1, int)
+    kind("model", True, (str, int))
+    with pytest.raises(InputError, match="model must be an int, got str"):
+        kind("model", "1", int)
+    with pytest.raises(RegionError, match="path must be a str or PathLike, got NoneType"):
+        kind("path", None, (str, os.PathLike), RegionError)

@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 from ase.units import kB
 
+from qc.continuum import thermal_lattice
 from qc.coupling import PointDefects, QuasiContinuum
 from qc.crystal import fcc, triangular
 from qc.dynamics import (
     Dynamics,
     EnergyLedger,
+    HeatField,
     Langevin,
     ModelSystem,
     MovingLoad,
@@ -19,6 +21,8 @@ from qc.dynamics import (
     atoms_only,
     continuum_only,
     largest_frequency,
+    remeshed,
+    sampled_lattice,
     scaled_masses,
     stadium,
     timestep_bound,
@@ -31,9 +35,10 @@ from qc.errors import (
     InvertedElementError,
     NonFiniteError,
 )
+from qc.io import read_dynamics, read_history
 from qc.loads import CylindricalIndenter
 from qc.potentials import ToyEAM
-from qc.statics import relax
+from qc.statics import relax, thermal_dead_load
 
 
 class Springs:
@@ -614,3 +619,29 @@ def test_parts_of_another_kind_are_refused():
             Dynamics(chain, 0.01, **options)
     with pytest.raises(InputError, match="temperature must be real numbers"):
         Dynamics(chain, 0.01).set_temperature("hot")
+
+
+def test_models_and_runs_of_another_kind_are_refused(model):
+    potential = model.potential
+    calls = (
+        (lambda: stadium(None, 1.0), "model must be a QuasiContinuum, got NoneType"),
+        (lambda: atoms_only("m", 1.0), "model must be a QuasiContinuum, got str"),
+        (lambda: continuum_only(None, 1.0), "model must be a QuasiContinuum"),
+        (lambda: scaled_masses(potential), "model must be a QuasiContinuum"),
+        (lambda: HeatField.of_model(None), "model must be a QuasiContinuum"),
+        (lambda: remeshed(model, model), "dynamics must be a Dynamics, got QuasiContinuum"),
+        (lambda: thermal_dead_load(None, 10.0), "model must be a QuasiContinuum"),
+        (lambda: thermal_lattice(None, potential, 10.0), "crystal must be a Crystal"),
+        (lambda: thermal_lattice(model.crystal, "EAM", 10.0), "potential must be a Potential"),
+        (lambda: sampled_lattice(None, potential, 10.0), "crystal must be a Crystal"),
+        (lambda: QuasiContinuum(None, potential), "crystal must be a Crystal"),
+        (lambda: timestep_bound("model"), "cannot integrate a str"),
+        (lambda: timestep_bound(model, np.zeros((2, 3))), r"x of shape \(2, 3\)"),
+        (lambda: read_history(None), "path must be a str or PathLike"),
+        (lambda: read_dynamics(3), "path must be a str or PathLike, got int"),
+    )
+    for call, message in calls:
+        with pytest.raises(InputError, match=message):
+            call()
+    # What can be integrated has a bound.
+    assert timestep_bound(model) == timestep_bound(ModelSystem(model))
