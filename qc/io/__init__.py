@@ -13,14 +13,8 @@ if TYPE_CHECKING:
     from qc.io.case import load_case
     from qc.io.checkpoint import Checkpoint, read_checkpoint, restore, write_checkpoint
     from qc.io.extxyz import write_extxyz
-    from qc.io.molecular import (
-        Outcome,
-        read_dynamics,
-        read_history,
-        restore_dynamics,
-        run_dynamics,
-        write_dynamics,
-    )
+    from qc.io.molecular import Outcome, read_history, run_dynamics
+    from qc.io.molecular_checkpoint import read_dynamics, restore_dynamics, write_dynamics
     from qc.io.plots import draw_ledger
     from qc.io.result import write_result
     from qc.io.setup import set_up
@@ -33,15 +27,15 @@ _HOME = {
     "draw_ledger": "plots",
     "load_case": "case",
     "read_checkpoint": "checkpoint",
-    "read_dynamics": "molecular",
+    "read_dynamics": "molecular_checkpoint",
     "read_history": "molecular",
     "read_structure": "structures",
     "restore": "checkpoint",
-    "restore_dynamics": "molecular",
+    "restore_dynamics": "molecular_checkpoint",
     "run_dynamics": "molecular",
     "set_up": "setup",
     "write_checkpoint": "checkpoint",
-    "write_dynamics": "molecular",
+    "write_dynamics": "molecular_checkpoint",
     "write_extxyz": "extxyz",
     "write_pvd": "vtk",
     "write_result": "result",

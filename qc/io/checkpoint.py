@@ -234,13 +234,18 @@ def restore(checkpoint: Checkpoint, model: QuasiContinuum, *, force: bool = Fals
             f"{len(model.U)}: it belongs to another mesh"
         )
     if differing and not force:
-        raise CheckpointError(
-            f"the checkpoint belongs to another {' and '.join(differing)}; force it to go on "
-            "all the same"
-        )
+        raise of_another(differing)
     model.U = checkpoint.displacements.copy()
     if checkpoint.shifts.shape == model.shifts.shape:
         model.shifts = checkpoint.shifts
+
+
+def of_another(parts: Sequence[str]) -> CheckpointError:
+    """Return the error for a checkpoint whose model or settings differ in some parts."""
+    return CheckpointError(
+        f"the checkpoint belongs to another {' and '.join(parts)}; force it to go on all the same "
+        "(force=True, or --force at the command line)"
+    )
 
 
 def check_path(checkpoint: Checkpoint, deformations: ArrayLike, *, force: bool = False) -> None:

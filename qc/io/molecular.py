@@ -2,7 +2,7 @@
 
 ::
 
-    history.csv      time, temperature and the whole ledger, a row every so many steps
+    history.csv      time (fs), temperature (K) and the whole ledger (eV), a row every so many steps
     checkpoint.npz   the last state saved, to go on from
     run.json         what was run, with which settings and versions, and how it ended
     ledger.png       the ledger against time
@@ -11,14 +11,14 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import io
 import json
+import logging
 import os
 import platform
 import sys
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,28 +26,21 @@ import numpy as np
 from ase import units
 from numpy.typing import NDArray
 
-from qc.dynamics import Dynamics, FieldBath, MovingLoad, Snapshot
-from qc.errors import CheckpointError, InputError, OutputError, QCError
-from qc.io.archive import pack, unpack
-from qc.io.checkpoint import fingerprints
+from qc.dynamics import Dynamics
+from qc.errors import CheckpointError, InputError, OutputError, suggest
 from qc.io.files import write_atomically
+from qc.io.molecular_checkpoint import (
+    dynamics_fingerprints,
+    read_dynamics,
+    restore_dynamics,
+    write_dynamics,
+)
 from qc.io.signals import signals
-from qc.loads import Load
-from qc.numerics.checks import kind, whole
+from qc.numerics.checks import kind, real, whole
 
 Array = NDArray[np.float64]
-
-#: What a checkpoint of dynamics holds; raised when its meaning changes.
-SCHEMA = 1
-
-_KINDS = {
-    "header": "|u1", "x": "<f8", "v": "<f8", "forces": "<f8", "field": "<f8", "shifts": "<f8",
-    "list": "<f8",
-}  # fmt: skip
-
-
-#: Members that may be empty.
-_OPTIONAL = ("field", "shifts", "list")
+Columns = Mapping[str, Callable[[Dynamics], float]]
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,8 +64,32 @@ class Outcome:
     history: list[dict[str, float]]
 
     def column(self, name: str) -> Array:
-        """Return a column of the history, (n,)."""
-        return np.array([row[name] for row in self.history])
+        """Return a column of the history, (n,); NaN in rows from before it was there.
+
+        Raises
+        ------
+        InputError
+            No row has it.
+        """
+        known = dict.fromkeys(key for row in self.history for key in row)
+        if name not in known:
+            raise InputError(f"the history has no column '{name}'{suggest(str(name), list(known))}")
+        return np.array([row.get(name, np.nan) for row in self.history])
+
+    def leave_if_stopped(self) -> None:
+        """Say how to go on and leave the program, where a signal has stopped the run.
+
+        Raises
+        ------
+        SystemExit
+            With 128 plus the number of the signal.
+        """
+        if self.signal is not None:
+            print(f"{self.reason}; go on with --resume")
+            raise SystemExit(128 + self.signal)
+
+    def __repr__(self) -> str:
+        return f"Outcome({self.reason}; {len(self.history)} rows)"
 
 
 def run_dynamics(
@@ -82,18 +99,21 @@ def run_dynamics(
     *,
     every: int = 10,
     checkpoint_every: int = 1000,
+    start: Callable[[Dynamics], object] | None = None,
     resume: bool = False,
     force: bool = False,
-    columns: Mapping[str, Callable[[Dynamics], float]] | None = None,
+    columns: Columns | None = None,
     callback: Callable[[Dynamics], bool | None] | None = None,
     picture: bool = True,
 ) -> Outcome:
     """Run dynamics up to a step, writing as it goes; stop in good order when asked to.
 
     A run that has come some way goes on; its history does where the folder is its own. SIGTERM
-    and Ctrl-C save the state and return; a force that is not finite saves the last good
-    state and raises. After any end, kill -9 included, the same call with ``resume=True`` goes on
-    from the last checkpoint, and ends where an uninterrupted run ends, to the last bit.
+    and Ctrl-C save the state and return; whatever fails saves the last good state and raises.
+    After any end, kill -9 included, the same call with ``resume=True`` goes on from the last
+    checkpoint, and ends where an uninterrupted run ends, to the last bit. Without it a run begins
+    anew; the history and the checkpoint of another that it finds are kept once, as
+    ``history.old.csv`` and ``checkpoint.old.npz``.
 
     Parameters
     ----------
@@ -106,14 +126,17 @@ def run_dynamics(
         Steps between rows of the history.
     checkpoint_every : int
         Steps between checkpoints.
+    start : callable, optional
+        What a run that begins anew does first, and one that goes on does not: drawing velocities,
+        coming to equilibrium. Called with the dynamics; steps that it takes count.
     resume : bool
         Go on from the checkpoint in the folder, if there is one.
     force : bool
         Take a checkpoint of another system, of other settings or of another schema.
     columns : mapping of str to callable, optional
-        Further columns of the history.
+        Further columns of the history, one number each: functions of the dynamics.
     callback : callable, optional
-        Called with the dynamics at every row; returning True stops.
+        Called with the dynamics at every row but the first; returning True stops.
     picture : bool
         Draw ``ledger.png`` at the end.
 
@@ -124,7 +147,8 @@ def run_dynamics(
     Raises
     ------
     InputError
-        An interval below 1, or a negative number of steps.
+        An interval below 1, a negative number of steps, a column that has the name of one of the
+        ledger or gives no number, or an argument of another kind.
     CheckpointError
         The checkpoint is damaged or belongs to another run.
     OutputError
@@ -135,21 +159,32 @@ def run_dynamics(
     whole("steps", steps, 0)
     for name, value in (("every", every), ("checkpoint_every", checkpoint_every)):
         whole(name, value, 1)
+    for name, function in (("start", start), ("callback", callback)):
+        if function is not None and not callable(function):
+            raise InputError(f"{name} must be a function of the dynamics, got {function!r}")
+    extra = _own_columns(dynamics, columns)
     home = Path(folder)
-    checkpoint = home / "checkpoint.npz"
-    extra = dict(columns or {})
+    checkpoint, table = home / "checkpoint.npz", home / "history.csv"
     rows: list[dict[str, float]] = []
     if resume and checkpoint.exists():
         restore_dynamics(checkpoint, dynamics, force=force)
-        rows = _kept_rows(home / "history.csv", dynamics.step)
+        rows = _kept_rows(table, dynamics.step)
+        now = _row(dynamics, extra)
     else:
         if _goes_on(checkpoint, dynamics):
-            rows = _kept_rows(home / "history.csv", dynamics.step)
+            rows = _kept_rows(table, dynamics.step)
+        else:
+            _put_aside(checkpoint, table)
+            if start is not None:
+                start(dynamics)
+        now = _row(dynamics, extra)
         if not rows or rows[-1]["step"] < dynamics.step:
-            rows.append(_row(dynamics, extra))
+            rows.append(now)
         write_dynamics(checkpoint, dynamics)
-    history = _History(home / "history.csv", rows)
+    history = _History(table, rows, list(now))
     status, reason = "complete", f"all {steps} steps done"
+    if dynamics.step > steps:
+        reason = f"at step {dynamics.step} already, beyond {steps}"
     with signals() as stop, history:
         last_saved = dynamics.step
 
@@ -167,10 +202,10 @@ def run_dynamics(
 
         try:
             dynamics.run(max(steps - dynamics.step, 0), after)
-        except QCError as error:
+        except Exception as error:
             history.flush()
             write_dynamics(checkpoint, dynamics)
-            _write_summary(home, dynamics, "failed", str(error))
+            _write_summary(home, dynamics, "failed", str(error) or type(error).__name__)
             raise
         if dynamics.step < steps:
             status = stop.word if stop else "stopped"
@@ -187,24 +222,51 @@ def run_dynamics(
     return Outcome(dynamics.step >= steps, reason, number, history.rows)
 
 
-def _row(dynamics: Dynamics, extra: Mapping[str, Callable[[Dynamics], float]]) -> dict[str, float]:
+def _row(dynamics: Dynamics, extra: Columns) -> dict[str, float]:
     row = {
         "step": float(dynamics.step),
         "time": dynamics.time / units.fs,
         "temperature": dynamics.temperature(),
     }
     row |= dynamics.ledger.row()
-    return row | {name: float(function(dynamics)) for name, function in extra.items()}
+    own = {name: real(f"column '{name}'", function(dynamics)) for name, function in extra.items()}
+    return row | own
+
+
+def _own_columns(dynamics: Dynamics, columns: Columns | None) -> Columns:
+    """Return the columns that a caller adds, checked."""
+    if columns is None:
+        return {}
+    kind("columns", columns, Mapping)
+    taken = _row(dynamics, {})
+    for name, function in columns.items():
+        if name in taken:
+            raise InputError(f"column '{name}' is one of the history's own")
+        if not isinstance(name, str) or not callable(function):
+            raise InputError(f"column {name!r} must be a name and a function of the dynamics")
+    return dict(columns)
+
+
+def _put_aside(*files: Path) -> None:
+    """Keep the files of a run that another one is about to begin over."""
+    for path in files:
+        if path.exists():
+            old = path.with_suffix(f".old{path.suffix}")
+            try:
+                os.replace(path, old)
+            except OSError as error:
+                raise OutputError(f"{path} cannot be moved: {error.strerror}") from error
+            log.warning("%s is of a run that this one does not go on from: now %s", path, old.name)
 
 
 class _History:
     """Rows in memory and, one line each as they come, in a file."""
 
-    def __init__(self, path: Path, rows: list[dict[str, float]]) -> None:
+    def __init__(self, path: Path, rows: list[dict[str, float]], names: Sequence[str]) -> None:
         self.path, self.rows = path, list(rows)
-        self._columns = list(rows[0]) if rows else []
-        head = self._head() if rows else ""
-        write_atomically(path, head + "".join(self._line(row) for row in rows))
+        before = list(rows[0]) if rows else []
+        self._columns = list(dict.fromkeys([*before, *names]))
+        write_atomically(path, self._head() + "".join(self._line(row) for row in rows))
 
     def __enter__(self) -> _History:
         try:
@@ -226,9 +288,6 @@ class _History:
         return ",".join(f"{row.get(name, np.nan):.17g}" for name in self._columns) + "\n"
 
     def add(self, row: dict[str, float]) -> None:
-        if not self.rows:
-            self._columns = list(row)
-            self._write(self._head())
         self.rows.append(row)
         self._write(self._line(row))
 
@@ -292,218 +351,6 @@ def _kept_rows(path: Path, step: int) -> list[dict[str, float]]:
     if not path.exists():
         return []
     return [row for row in read_history(path) if row["step"] <= step]
-
-
-#: A moving load is told from another by where it is after these numbers of steps; a path need not
-#: be defined beyond the run.
-PROBED = (0, 1)
-
-# -- checkpoints ----------------------------------------------------------------------------------
-
-
-def dynamics_fingerprints(dynamics: Dynamics) -> dict[str, str]:
-    """Return hashes of everything a run depends on: the model or atoms, and the settings."""
-    system = dynamics.system
-    model = getattr(system, "model", None)
-    out = {} if model is None else fingerprints(model)
-    digest = hashlib.sha256()
-    for array in (system.masses, system.free):
-        digest.update(str(array.shape).encode() + np.ascontiguousarray(array).tobytes())
-    atoms = getattr(system, "atoms", None)
-    if atoms is not None:
-        out["calculator"] = hashlib.sha256(_describe_calculator(atoms.calc)).hexdigest()
-        for array in (atoms.numbers, np.array(atoms.cell), atoms.pbc):
-            digest.update(np.ascontiguousarray(array).tobytes())
-    out["masses"] = digest.hexdigest()
-    settings = hashlib.sha256(
-        f"{dynamics.timestep!r} {dynamics.seed} {dynamics.conduct_every} "
-        f"{dynamics.close_field}".encode()
-    )
-    for bath in dynamics.baths:
-        settings.update(f"{type(bath).__name__} {bath.name} {bath.noise}".encode())
-        settings.update(np.asarray(bath.friction, dtype=np.float64).tobytes())
-        if not isinstance(bath, FieldBath):
-            settings.update(np.asarray(bath.temperature, dtype=np.float64).tobytes())
-    if dynamics.field is not None:
-        settings.update(dynamics.field.fingerprint().encode())
-    driven: set[int] | None = set()
-    for drive in dynamics.drives:
-        settings.update(f"{type(drive).__name__} {drive.name}".encode())
-        if not isinstance(drive, MovingLoad):
-            driven = None  # It may change any of them.
-        elif driven is not None:
-            driven.add(drive.index)
-            for step in PROBED:
-                settings.update(_describe_load(drive.path(step * dynamics.timestep)))
-    out["settings"] = settings.hexdigest()
-    if model is not None and driven is not None:
-        still = [load for k, load in enumerate(model.loads) if k not in driven]
-        loads = hashlib.sha256(b"".join(map(_describe_load, still)))
-        # That of a mean force is made anew for every run, and may then differ by its samples.
-        loads.update(b"thermal" if np.any(model.coupling.load) else b"")
-        out["load"] = loads.hexdigest()
-        mean = np.ascontiguousarray(model.far_field.mean_deformation, dtype=np.float64)
-        out["deformation"] = hashlib.sha256(mean.tobytes()).hexdigest()
-    return out
-
-
-def _describe_calculator(calculator: object) -> bytes:
-    """Return what kind of calculator it is, and those of its parameters that are plain values."""
-    parts = [type(calculator).__qualname__]
-    fingerprint = getattr(getattr(calculator, "potential", None), "fingerprint", None)
-    if callable(fingerprint):
-        parts.append(str(fingerprint()))
-    given = getattr(calculator, "parameters", None)
-    if isinstance(given, Mapping):
-        plain = {k: v for k, v in given.items() if isinstance(v, str | bool | int | float)}
-        parts += [f"{k}={plain[k]!r}" for k in sorted(plain, key=str)]
-    return "; ".join(parts).encode()
-
-
-def _describe_load(load: Load) -> bytes:
-    """Return what kind of load it is, and its few numbers where it is a dataclass of some.
-
-    Large arrays count by shape alone: those of a mean force are made anew before a run goes on, and
-    may then differ by round-off.
-    """
-    parts = [type(load).__qualname__]
-    if is_dataclass(load):
-        for name in (one.name for one in fields(load)):
-            value = getattr(load, name)
-            few = np.size(value) <= 16
-            parts.append(f"{name} {value!r}" if few else f"{name} {np.shape(value)}")
-    return "; ".join(parts).encode() + b"\n"
-
-
-def write_dynamics(path: str | os.PathLike[str], dynamics: Dynamics) -> Path:
-    """Save the state of a run.
-
-    Raises
-    ------
-    OutputError
-        The file cannot be written; one that was there before is left intact.
-    """
-    import qc
-
-    state = dynamics.snapshot()
-    header = {
-        "what": "qc dynamics",
-        "schema": SCHEMA,
-        "version": qc.__version__,
-        "step": state.step,
-        "potential": state.potential.hex(),
-        "ledger": state.ledger,
-        "fingerprints": dynamics_fingerprints(dynamics),
-    }
-    members = {"header": np.frombuffer(json.dumps(header).encode(), dtype=np.uint8)}
-    for name, array in (("x", state.x), ("v", state.v), ("forces", state.forces)):
-        members[name] = np.ascontiguousarray(array, dtype="<f8")
-    for name in _OPTIONAL:
-        members[name] = np.ascontiguousarray(state.extra.get(name, np.empty(0)), dtype="<f8")
-    return write_atomically(path, pack(members))
-
-
-def read_dynamics(
-    path: str | os.PathLike[str], *, force: bool = False
-) -> tuple[Snapshot, dict[str, str]]:
-    """Read a checkpoint of dynamics: the state, and the fingerprints of what it belongs to.
-
-    Raises
-    ------
-    InputError
-        The path is none.
-    CheckpointError
-        The file is missing, truncated, altered, no checkpoint of dynamics, or of another schema.
-    """
-    kind("path", path, (str, os.PathLike))
-    name = str(path)
-    try:
-        raw = Path(path).read_bytes()
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise CheckpointError(f"checkpoint {name}: {reason}") from error
-    members = unpack(raw, _KINDS, name)
-    try:
-        header = json.loads(members["header"].tobytes().decode("utf-8"))
-        if header["what"] != "qc dynamics":
-            raise ValueError("it is of something else")
-        schema = int(header["schema"])
-        if schema != SCHEMA and not force:
-            raise CheckpointError(
-                f"checkpoint {name} was written with schema {schema}, this version reads "
-                f"{SCHEMA}. Force it to try all the same"
-            )
-        extra = {k: members[k].copy() for k in _OPTIONAL if members[k].size}
-        state = Snapshot(
-            step=int(header["step"]),
-            x=members["x"].copy(),
-            v=members["v"].copy(),
-            forces=members["forces"].copy(),
-            potential=float.fromhex(header["potential"]),
-            extra=extra,
-            ledger=dict(header["ledger"]),
-        )
-        shapes = {a.shape for a in (state.x, state.v, state.forces)}
-        if len(shapes) != 1 or state.x.ndim != 2 or state.x.shape[1] != 3 or state.step < 0:
-            raise ValueError(f"arrays of shapes {shapes} at step {state.step}")
-        found = {str(k): str(v) for k, v in header["fingerprints"].items()}
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise CheckpointError(f"checkpoint {name} is not understood: {error}") from error
-    arrays = (state.x, state.v, state.forces, *extra.values())
-    if not (all(np.isfinite(a).all() for a in arrays) and np.isfinite(state.potential)):
-        raise CheckpointError(f"checkpoint {name} holds NaN or infinite numbers")
-    return state, found
-
-
-def restore_dynamics(
-    path: str | os.PathLike[str], dynamics: Dynamics, *, force: bool = False
-) -> None:
-    """Give a run the state of a checkpoint.
-
-    Raises
-    ------
-    CheckpointError
-        The state belongs to another system or to other settings; the message says in what it
-        differs. Another number of nodes is never accepted.
-    """
-    state, found = read_dynamics(path, force=force)
-    own = dynamics_fingerprints(dynamics)
-    differing = [k for k, v in own.items() if found.get(k) != v]
-    if state.x.shape != dynamics.x.shape:
-        raise CheckpointError(
-            f"the checkpoint holds {len(state.x)} nodes, the system has {len(dynamics.x)}"
-        )
-    if differing and not force:
-        raise CheckpointError(
-            f"the checkpoint belongs to another {' and '.join(differing)}; force it to go on "
-            "all the same"
-        )
-    before = dynamics.snapshot()
-    try:
-        dynamics.restore(state)
-        if not force:
-            _require_energy(dynamics)
-            # The evaluation has made a list, and moved shifts: once more.
-            dynamics.restore(state)
-    except InputError as error:
-        raise CheckpointError(f"checkpoint {path}: {error}") from error
-    except CheckpointError:
-        dynamics.restore(before)
-        raise
-
-
-def _require_energy(dynamics: Dynamics) -> None:
-    """Refuse a state that has another energy here, whatever it is that differs."""
-    if not dynamics.system.conservative:
-        return
-    energy = dynamics.system.energy_forces(dynamics.x)[0]
-    known = dynamics.potential
-    allowed = max(1e-3 * dynamics.kinetic, 1e-6 * abs(known), 1e-9)
-    if not abs(energy - known) <= allowed:
-        raise CheckpointError(
-            f"the checkpoint's state had {known:.9g} eV of potential energy, here it has "
-            f"{energy:.9g} eV: it belongs to another model; force it to go on all the same"
-        )
 
 
 def _write_summary(home: Path, dynamics: Dynamics, status: str, reason: str) -> None:

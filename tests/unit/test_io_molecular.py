@@ -1,5 +1,6 @@
 """Runs of dynamics in a folder: the same to the last bit through stops of every kind."""
 
+import json
 import os
 import signal
 import subprocess
@@ -21,6 +22,7 @@ from qc.crystal import diamond, fcc
 from qc.dynamics import Dynamics, HeatField, Langevin, MovingLoad
 from qc.errors import CheckpointError, InputError, NonFiniteError, OutputError
 from qc.io import (
+    Outcome,
     read_dynamics,
     read_history,
     restore_dynamics,
@@ -191,9 +193,9 @@ def test_what_is_not_finite_stops_the_run_with_the_last_good_state(tmp_path):
 def test_a_checkpoint_of_something_else_is_refused(tmp_path):
     path = write_dynamics(tmp_path / "state.npz", begin("eam columns"))
     for other, message in (
-        (begin("eam columns", bath=False), "another settings"),
-        (begin("eam columns", seed=2), "another settings"),
-        (begin("eam columns", temperature=301.0), "another settings"),
+        (begin("eam columns", bath=False), "another set of baths"),
+        (begin("eam columns", seed=2), "another seed; force it .*force=True"),
+        (begin("eam columns", temperature=301.0), "another bath 'bath'"),
         (begin("pair 3d"), "nodes"),
     ):
         with pytest.raises(CheckpointError, match=message):
@@ -215,11 +217,11 @@ def test_a_checkpoint_under_another_load_is_refused(tmp_path):
     moving = pressed(30.0, 0.1)
     moving.run(3)
     path = write_dynamics(tmp_path / "moving.npz", moving)
-    for other, match in ((pressed(31.0), "load"), (pressed(30.0, 0.1), "settings")):
+    for other, match in ((pressed(31.0), "load"), (pressed(30.0, 0.1), "moving load")):
         with pytest.raises(CheckpointError, match=match):
             restore_dynamics(still, other)
     for other in (pressed(30.0, 0.2), pressed(31.0, 0.1), pressed(30.0)):
-        with pytest.raises(CheckpointError, match="settings"):
+        with pytest.raises(CheckpointError, match="moving load"):
             restore_dynamics(path, other)
     restore_dynamics(still, pressed(30.0))
     again = pressed(30.0, 0.1)
@@ -331,7 +333,7 @@ def test_a_checkpoint_of_another_boundary_strain_or_load_is_refused(tmp_path):
 
     write_dynamics(path, fielded(300.0))
     for other in (None, 600.0):
-        with pytest.raises(CheckpointError, match="another settings"):
+        with pytest.raises(CheckpointError, match="another heat field"):
             restore_dynamics(path, fielded(other))
     write_dynamics(path, Dynamics(model, 2 * fs, check_timestep=False))
     strained = Dynamics(model.with_strain(np.diag([1.02, 1.0, 1.0])), 2 * fs, check_timestep=False)
@@ -394,3 +396,89 @@ def test_names_of_baths_may_hold_commas(tmp_path):
     rows = read_history(tmp_path / "history.csv")
     assert any('hot, "left"' in name for name in rows[0])
     assert [row["step"] for row in rows] == [0, 2, 4]
+
+
+def test_what_a_run_starts_with_is_done_once(tmp_path):
+    """A resumption that finds no checkpoint is a run that begins anew, and not one from 0 K."""
+
+    def warm(dynamics):
+        dynamics.set_temperature(600.0)
+        dynamics.run(10)
+
+    def go(folder, steps, resume):
+        run = begin("eam columns", temperature=300.0)
+        run.set_state(v=np.zeros_like(run.v))
+        run_dynamics(run, steps, folder, every=5, start=warm, resume=resume, picture=False)
+        return run
+
+    whole = go(tmp_path / "whole", 40, False)
+    assert read_history(tmp_path / "whole" / "history.csv")[0]["step"] == 10
+    assert whole.temperature() > 100.0
+    for steps in (20, 40):
+        parts = go(tmp_path / "parts", steps, True)
+    same(whole, parts)
+    for name in ("whole", "parts"):
+        assert len(read_history(tmp_path / name / "history.csv")) == 7
+
+
+def test_a_run_that_begins_anew_keeps_what_it_finds(tmp_path, caplog):
+    run_dynamics(begin("eam columns"), 20, tmp_path, every=5, picture=False)
+    old = (tmp_path / "history.csv").read_text()
+    assert not caplog.records
+    run_dynamics(begin("eam columns"), 5, tmp_path, every=5, picture=False)
+    assert "now history.old.csv" in caplog.text
+    assert (tmp_path / "history.old.csv").read_text() == old
+    assert read_dynamics(tmp_path / "checkpoint.old.npz")[0].step == 20
+    assert read_dynamics(tmp_path / "checkpoint.npz")[0].step == 5
+
+
+def test_columns_of_ones_own(tmp_path):
+    run = begin("eam columns")
+    for columns, match in (
+        ({"total": lambda d: 1.0}, "'total' is one of the history's own"),
+        ({"a": 5}, "must be a name and a function"),
+        (5, "columns must be a Mapping"),
+        ({"a": lambda d: "hot"}, "column 'a' must be a number, got 'hot'"),
+        ({"a": lambda d: None}, "column 'a' must be a number"),
+    ):
+        with pytest.raises(InputError, match=match):
+            run_dynamics(run, 5, tmp_path / "bad", columns=columns)
+    for name, value in (("callback", 5), ("start", "warm")):
+        with pytest.raises(InputError, match=f"{name} must be a function"):
+            run_dynamics(run, 5, tmp_path / "bad", **{name: value})
+    run_dynamics(run, 10, tmp_path, every=5, columns={"a": lambda d: d.step}, picture=False)
+    more = {"a": lambda d: d.step, "b": lambda d: 2.0 * d.step}
+    found = run_dynamics(
+        begin("eam columns"), 20, tmp_path, every=5, columns=more, resume=True, picture=False
+    )
+    rows = read_history(tmp_path / "history.csv")
+    np.testing.assert_array_equal([row["a"] for row in rows], [0, 5, 10, 15, 20])
+    np.testing.assert_array_equal([row["b"] for row in rows], [np.nan, np.nan, np.nan, 30, 40])
+    np.testing.assert_array_equal(found.column("b"), [row["b"] for row in rows])
+    with pytest.raises(InputError, match="no column 'kinetc'; did you mean"):
+        found.column("kinetc")
+    assert repr(found) == "Outcome(all 20 steps done; 5 rows)"
+    beyond = run_dynamics(begin("eam columns"), 3, tmp_path, resume=True, picture=False)
+    assert beyond.reason == "at step 20 already, beyond 3"
+
+
+def test_a_callback_that_fails_leaves_a_run_to_go_on_from(tmp_path):
+    def fail(dynamics):
+        if dynamics.step == 10:
+            raise ZeroDivisionError("mine")
+
+    with pytest.raises(ZeroDivisionError):
+        run_dynamics(begin("eam columns"), 20, tmp_path, every=5, callback=fail)
+    assert json.loads((tmp_path / "run.json").read_text())["reason"] == "mine"
+    whole, resumed = begin("eam columns"), begin("eam columns")
+    whole.run(20)
+    run_dynamics(resumed, 20, tmp_path, every=5, resume=True, picture=False)
+    same(whole, resumed)
+
+
+def test_leaving_after_a_signal(capsys):
+    Outcome(True, "all 3 steps done", None, []).leave_if_stopped()
+    with pytest.raises(SystemExit) as left:
+        Outcome(False, "terminated after 2 of 3 steps", 15, []).leave_if_stopped()
+    assert left.value.code == 143
+    assert "terminated after 2 of 3 steps; go on with --resume" in capsys.readouterr().out
