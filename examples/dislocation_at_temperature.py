@@ -90,6 +90,8 @@ def main(argv: Sequence[str] | None = None) -> Found:
     parser.add_argument("--output", type=Path, metavar="DIR", help="write pictures and files there")
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in DIR")
     args = parser.parse_args(argv)
+    if args.resume and args.output is None:
+        parser.error("--resume needs the --output of the run to go on with")
     core, outer, steps = (9.0, 40.0, 1200) if args.small else (14.0, 100.0, 15_000)
 
     model, place, burgers = screw(core, outer)
@@ -102,12 +104,13 @@ def main(argv: Sequence[str] | None = None) -> Found:
     }
     bath = Langevin(TEMPERATURE, stadium(model, 0.05 / fs), name="stadium")
     run = Dynamics(model, 2 * fs, baths=[bath], seed=1)
-    warm = max(steps // 3, 300)
-    if not args.resume:
+
+    def warm_up(run: Dynamics) -> None:
         everywhere = Dynamics(model, 2 * fs, baths=[Langevin(TEMPERATURE, 0.02 / fs)], seed=2)
         everywhere.set_temperature(2.0 * TEMPERATURE)
-        everywhere.run(warm)
+        everywhere.run(max(steps // 3, 300))
         run.set_state(x=everywhere.x, v=everywhere.v)
+
     columns = {
         **{f"T {k}": (lambda d, n=n: d.temperature(n)) for k, n in groups.items()},
         "x": lambda d: float(where(d.x)[0]),
@@ -118,8 +121,9 @@ def main(argv: Sequence[str] | None = None) -> Found:
     with tempfile.TemporaryDirectory() as scratch:
         outcome = run_dynamics(
             run, steps, args.output or scratch, every=10, checkpoint_every=1000,
-            resume=args.resume, columns=columns, picture=args.output is not None,
+            start=warm_up, resume=args.resume, columns=columns, picture=args.output is not None,
         )  # fmt: skip
+    outcome.leave_if_stopped()
     second = len(outcome.history) // 4
     path = np.column_stack([outcome.column("x"), outcome.column("y")])
     temperature = {k: float(outcome.column(f"T {k}")[second:].mean()) for k in groups}
@@ -127,7 +131,7 @@ def main(argv: Sequence[str] | None = None) -> Found:
     mean, spread = path.mean(axis=0), path.std(axis=0)
     for k, kelvin in temperature.items():
         print(f"  {k:<10} {int(groups[k].sum()):>6} nodes {kelvin:>7.1f} K")
-    print(f"place of the dislocation: ({mean[0]:+.2f}, {mean[1]:+.2f}) Å, moving by "
+    print(f"place of the dislocation: ({mean[0]:+.2f}, {mean[1]:+.2f}) Å, standard deviation "
           f"({spread[0]:.2f}, {spread[1]:.2f}) Å")  # fmt: skip
     print(f"heat from the stadium {run.ledger.account('heat'):+.3f} eV, books closed to "
           f"{closure:.0e} eV")  # fmt: skip

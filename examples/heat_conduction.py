@@ -276,9 +276,7 @@ def study(sizes: Sizes, home: Path, resume: bool, pictures: bool) -> Found:
             dynamics, sizes.steps, home / f"run_{seed}", every=EVERY, checkpoint_every=200,
             resume=resume, columns=columns,
         )  # fmt: skip
-        if outcome.signal is not None:
-            print(f"{outcome.reason}; go on with --resume")
-            raise SystemExit(128 + outcome.signal)
+        outcome.leave_if_stopped()
         runs.append([outcome.column(name) for name in columns])
         closure = max(closure, float(np.abs(outcome.column("closure")).max()))
         drift = max(drift, float(np.ptp(outcome.column("total"))))

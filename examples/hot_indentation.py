@@ -83,6 +83,8 @@ def main(argv: Sequence[str] | None = None) -> Found:
     parser.add_argument("--output", type=Path, metavar="DIR", help="write pictures and files there")
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in DIR")
     args = parser.parse_args(argv)
+    if args.resume and args.output is None:
+        parser.error("--resume needs the --output of the run to go on with")
     depth, core, outer = (1.2, 10.0, 45.0) if args.small else (3.0, 16.0, 90.0)
 
     model = surface_model(core, outer)
@@ -134,6 +136,7 @@ def main(argv: Sequence[str] | None = None) -> Found:
             },
         )  # fmt: skip
 
+    outcome.leave_if_stopped()
     deep, push = outcome.column("depth"), outcome.column("force")
     half = 0.12 * depth
     force = np.array([push[np.abs(deep - m) < half].mean() if (deep > m - half).any() else np.nan
@@ -173,7 +176,7 @@ def draw(path: Path, depth: np.ndarray, force: np.ndarray, marks: np.ndarray, co
     axes.plot(depth[width // 2 :][: len(smooth)], smooth, color="#c8443c", lw=1.4,
               label="300 K, mean over 0.5 ps")  # fmt: skip
     axes.plot(marks, cold, "o", color="#28323a", ms=5, label="0 K, static")
-    axes.set_xlabel("depth (Å)")
+    axes.set_xlabel("depth below the hot surface at rest (Å)")
     axes.set_ylabel("force per period (eV/Å)")
     axes.legend(frameon=False)
     axes.spines[["top", "right"]].set_visible(False)

@@ -67,12 +67,19 @@ def regions(model: qc.QuasiContinuum) -> dict[str, np.ndarray]:
     }
 
 
-def laplacian_terms(model: qc.QuasiContinuum, x: np.ndarray, nodes: np.ndarray, signs: np.ndarray):
-    """Return |grad E|^2 and an unbiased estimate of the Laplacian of E over some nodes."""
+def square(run: Dynamics, nodes: np.ndarray) -> float:
+    """Return |grad E|^2 over some nodes."""
+    return float((run.forces[nodes] ** 2).sum())
+
+
+def laplacian(run: Dynamics, nodes: np.ndarray) -> float:
+    """Return an unbiased estimate of the Laplacian of E over some nodes, by a random probe."""
+    # Seeded by the step: a run that was stopped and goes on finds the same.
+    signs = np.random.default_rng(run.step).choice([-1.0, 1.0], run.x.shape)
     probe = np.where(nodes[:, None], signs, 0.0)
-    ends = [model.energy_forces(x + s * 1e-4 * probe)[1] for s in (1.0, -1.0)]
-    forces = model.energy_forces(x)[1][nodes]
-    return float((forces**2).sum()), float((probe * (ends[1] - ends[0])).sum()) / 2e-4
+    energy_forces = run.system.energy_forces
+    ends = [energy_forces(run.x + s * 1e-4 * probe)[1] for s in (1.0, -1.0)]
+    return float((probe * (ends[1] - ends[0])).sum()) / 2e-4
 
 
 def with_error(values: np.ndarray, blocks: int = 8) -> tuple[float, float]:
@@ -86,30 +93,30 @@ def langevin(name, model, friction, steps, folder, resume=False) -> Run:
     """Run in a bath and measure temperatures."""
     groups = regions(model)
     run = Dynamics(model, 2 * fs, baths=[Langevin(TEMPERATURE, friction)], seed=1)
-    if not resume:
+    columns = {}
+    for k, nodes in groups.items():
+        columns[f"T {k}"] = lambda d, n=nodes: d.temperature(n)
+        columns[f"square {k}"] = lambda d, n=nodes: square(d, n)
+        columns[f"laplacian {k}"] = lambda d, n=nodes: laplacian(d, n)
+    warm = max(steps // 4, round(4.0 / (FRICTION * run.timestep)))
+
+    def warm_up(run: Dynamics) -> None:
         run.set_temperature(2.0 * TEMPERATURE)
-        run.run(max(steps // 4, round(4.0 / (FRICTION * run.timestep))))
-    columns = {k: (lambda d, nodes=n: d.temperature(nodes)) for k, n in groups.items()}
-    rng, terms = np.random.default_rng(0), {k: [] for k in groups}
+        run.run(warm)
 
-    def sample(d: Dynamics) -> None:
-        signs = rng.choice([-1.0, 1.0], d.x.shape)
-        for k, nodes in groups.items():
-            terms[k].append(laplacian_terms(model, d.x, nodes, signs))
-
-    begin = 0 if resume else run.step
     outcome = run_dynamics(
-        run, begin + steps, folder, every=20, checkpoint_every=1000, resume=resume,
-        columns=columns, callback=sample, picture=True,
+        run, warm + steps, folder, every=20, checkpoint_every=1000, start=warm_up, resume=resume,
+        columns=columns,
     )  # fmt: skip
-    kinetic = {k: with_error(outcome.column(k)[1:]) for k in groups}
+    outcome.leave_if_stopped()
+    kinetic = {k: with_error(outcome.column(f"T {k}")[1:]) for k in groups}
     configurational = {}
-    for k, rows in terms.items():
-        if len(rows) >= 16:
-            top, bottom = np.array(rows[: len(rows) // 8 * 8]).T
-            each = top.reshape(8, -1).mean(1) / bottom.reshape(8, -1).mean(1) / units.kB
-            mean = float(top.sum() / bottom.sum() / units.kB)
-            configurational[k] = mean, float(each.std(ddof=1) / np.sqrt(8))
+    for k in groups:
+        top, bottom = outcome.column(f"square {k}")[1:], outcome.column(f"laplacian {k}")[1:]
+        n = len(top) // 8 * 8
+        each = top[:n].reshape(8, -1).mean(1) / bottom[:n].reshape(8, -1).mean(1) / units.kB
+        mean = float(top.sum() / bottom.sum() / units.kB)
+        configurational[k] = mean, float(each.std(ddof=1) / np.sqrt(8))
     closure = float(np.abs(outcome.column("closure")).max())
     return Run(name, kinetic, configurational, closure)
 
@@ -150,6 +157,8 @@ def main(argv: Sequence[str] | None = None) -> list[Run]:
     parser.add_argument("--output", type=Path, metavar="DIR", help="write pictures and files there")
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoints in DIR")
     args = parser.parse_args(argv)
+    if args.resume and args.output is None:
+        parser.error("--resume needs the --output of the run to go on with")
     core, outer, steps = (6.4, 24.0, 1600) if args.small else (12.0, 60.0, 20_000)
 
     print(f"{'':<20} {'region':<10} {'kinetic (K)':>16} {'configurational (K)':>20}")

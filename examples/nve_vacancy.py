@@ -77,6 +77,8 @@ def main(argv: Sequence[str] | None = None) -> Found:
     parser.add_argument("--output", type=Path, metavar="DIR", help="write pictures and files there")
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in DIR")
     args = parser.parse_args(argv)
+    if args.resume and args.output is None:
+        parser.error("--resume needs the --output of the run to go on with")
     core, blend, outer, steps = (1.72, 1.5, 3.8, 400) if args.small else (2.0, 2.0, 6.0, 4000)
 
     model = vacancy(core, blend, outer)
@@ -115,6 +117,7 @@ def main(argv: Sequence[str] | None = None) -> Found:
             run, steps, args.output or scratch, every=5, checkpoint_every=500,
             resume=args.resume, picture=args.output is not None,
         )  # fmt: skip
+    outcome.leave_if_stopped()
     total, kinetic = outcome.column("total"), outcome.column("kinetic")
     rise = float(np.polyfit(outcome.column("step"), total, 1)[0])
     found = Found(

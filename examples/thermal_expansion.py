@@ -1,9 +1,9 @@
 """Thermal expansion: of the free energy of the continuum, and of atoms and continuum together.
 
-First the lattice constant at which W(F, T) has no stress, quasi-harmonic and local, against
-molecular dynamics of the same potentials. Then a model of copper at 300 K whose outer boundary is
-held at the expanded lattice: if atoms or coarse elements wanted another size than the other, the
-mean positions of the core would be strained.
+First the lattice constant at which W(F, T) has no stress, quasi-harmonic and local, against stored
+results of molecular dynamics with the same potentials (LAMMPS). Then a model of copper at 300 K
+whose outer boundary is held at the expanded lattice: if atoms or coarse elements wanted another
+size than the other, the mean positions of the core would be strained.
 
     python examples/thermal_expansion.py [--small] [--output DIR] [--resume]
 """
@@ -79,8 +79,8 @@ def material(element: str):
 def table(elements: Sequence[str], most: int) -> list[Row]:
     """Compare the lattices of free energies with molecular dynamics."""
     rows = []
-    print(f"{'':<4} {'T (K)':>6} {'dynamics':>10} {'quasi-harmonic':>15} {'local':>9}   (strain, "
-          "and over that of dynamics)")  # fmt: skip
+    print("thermal strain, and over that of LAMMPS (stored)")
+    print(f"{'':<4} {'T (K)':>6} {'LAMMPS':>10} {'quasi-harmonic':>15} {'local':>15}")
     for element in elements:
         crystal, potential = material(element)
         stored = MOLECULAR_DYNAMICS[element]
@@ -119,13 +119,16 @@ def core_strain(radii, steps: int, samples: int, folder: Path, resume: bool) -> 
     # Least squares for u = e x + c: the mean strain is the trace over three.
     weight = x / (x**2).sum()
     run = Dynamics(model, 2 * fs, baths=[Langevin(temperature, 0.01 / fs)], seed=1)
-    if not resume:
+
+    def warm_up(run: Dynamics) -> None:
         run.set_temperature(2.0 * temperature)
         run.run(steps // 5)
+
     outcome = run_dynamics(
-        run, steps // 5 + steps, folder, every=10, checkpoint_every=1000, resume=resume,
-        columns={"strain": lambda d: float((weight * d.x[nodes]).sum())}, picture=False,
+        run, steps // 5 + steps, folder, every=10, checkpoint_every=1000, start=warm_up,
+        resume=resume, columns={"strain": lambda d: float((weight * d.x[nodes]).sum())},
     )  # fmt: skip
+    outcome.leave_if_stopped()
     strain = outcome.column("strain")[1:] / (stretch - 1.0)
     n = len(strain) // 8 * 8
     means = strain[:n].reshape(8, -1).mean(axis=1)
@@ -139,6 +142,8 @@ def main(argv: Sequence[str] | None = None) -> Found:
     parser.add_argument("--output", type=Path, metavar="DIR", help="write pictures and files there")
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in DIR")
     args = parser.parse_args(argv)
+    if args.resume and args.output is None:
+        parser.error("--resume needs the --output of the run to go on with")
     elements, most = (("Si", "Ar"), 2) if args.small else (("Si", "Ar", "Cu"), 4)
     radii, steps, samples = (
         ((1.72, 1.5, 3.8), 1000, 6) if args.small else ((1.72, 1.5, 6.0), 20_000, 60)
@@ -166,13 +171,15 @@ def draw(path: Path, rows: Sequence[Row]) -> None:
     axes = figure.subplots()
     for element, colour in (("Si", "#4a6fa5"), ("Ar", "#5b8c5a"), ("Cu", "#c8443c")):
         own = [r for r in rows if r.element == element]
+        if not own:
+            continue
         for kind, line in (("quasi_harmonic", "o-"), ("local", "s--")):
             axes.plot([1e2 * r.measured for r in own],
                       [getattr(r, kind) / r.measured for r in own], line, ms=4, color=colour,
                       label=f"{element}, {kind.replace('_', '-')}")  # fmt: skip
     axes.axhline(1.0, color="#28323a", lw=0.8)
-    axes.set_xlabel("thermal strain in molecular dynamics (%)")
-    axes.set_ylabel("thermal strain of the free energy over it")
+    axes.set_xlabel("thermal strain in molecular dynamics, LAMMPS (%)")
+    axes.set_ylabel("thermal strain of the free energy\nover that of molecular dynamics")
     axes.legend(frameon=False, fontsize=8)
     axes.spines[["top", "right"]].set_visible(False)
     save_figure(path, figure)

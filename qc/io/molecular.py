@@ -169,7 +169,6 @@ def run_dynamics(
     if resume and checkpoint.exists():
         restore_dynamics(checkpoint, dynamics, force=force)
         rows = _kept_rows(table, dynamics.step)
-        now = _row(dynamics, extra)
     else:
         if _goes_on(checkpoint, dynamics):
             rows = _kept_rows(table, dynamics.step)
@@ -177,11 +176,10 @@ def run_dynamics(
             _put_aside(checkpoint, table)
             if start is not None:
                 start(dynamics)
-        now = _row(dynamics, extra)
         if not rows or rows[-1]["step"] < dynamics.step:
-            rows.append(now)
+            rows.append(_row(dynamics, extra))
         write_dynamics(checkpoint, dynamics)
-    history = _History(table, rows, list(now))
+    history = _History(table, rows, [*_row(dynamics, {}), *extra])
     status, reason = "complete", f"all {steps} steps done"
     if dynamics.step > steps:
         reason = f"at step {dynamics.step} already, beyond {steps}"

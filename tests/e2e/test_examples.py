@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 import json
+import signal
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -314,6 +315,41 @@ def test_langevin_equilibrium_has_one_temperature(tmp_path):
     assert ramp.kinetic["continuum"][0] == pytest.approx(300.0, rel=0.08)
     assert ramp.kinetic["core"][0] == pytest.approx(300.0, rel=0.2)
     assert max(everywhere.closure, ramp.closure) < 1e-11
+
+
+def test_a_stopped_example_says_so_and_goes_on_as_if_it_had_not(tmp_path, monkeypatch, capsys):
+    module = load("langevin_equilibrium")
+    at, steps = tmp_path / "run", 200
+
+    def go(folder, resume=False):
+        model = module.copper(6.4, 20.0)
+        return module.langevin("a bath", model, module.FRICTION, steps, folder, resume)
+
+    whole = go(tmp_path / "whole")
+    advance = module.Dynamics._advance
+
+    def stop_after(count):
+        def step(self):
+            advance(self)
+            if self.step == count:
+                signal.raise_signal(signal.SIGTERM)
+
+        return step
+
+    # In the middle of what is measured, and between two rows.
+    monkeypatch.setattr(module.Dynamics, "_advance", stop_after(171))
+    with pytest.raises(SystemExit) as left:
+        go(at)
+    assert left.value.code == 143
+    assert "terminated after 171 of" in capsys.readouterr().out
+    monkeypatch.undo()
+    assert go(at, resume=True) == whole
+    # A checkpoint that is not there is no reason to begin at 0 K.
+    assert go(tmp_path / "none", resume=True) == whole
+    for name in ("nve_vacancy", "langevin_equilibrium", "thermal_expansion",
+                 "dislocation_at_temperature", "hot_indentation"):  # fmt: skip
+        with pytest.raises(SystemExit):
+            load(name).main(["--small", "--resume"])
 
 
 def test_thermal_expansion_is_that_of_molecular_dynamics(tmp_path):

@@ -163,6 +163,48 @@ def test_the_integrator_converges_as_it_should(copper):
     assert pv.integrator.convergence(runs, verbose=False) < 0.1
 
 
+class Late(ModelSystem):
+    """A model a hundredth of whose forces come a step late."""
+
+    last: np.ndarray | float = 0.0
+
+    def energy_forces(self, x: np.ndarray) -> tuple[float, np.ndarray]:
+        energy, forces = super().energy_forces(x)
+        before, self.last = self.last, forces
+        return energy, 0.99 * forces + 0.01 * before
+
+
+def net_work(system: ModelSystem, steps: int) -> tuple[float, float]:
+    """Return by how much discrete steps keep a bath's motion off its temperature, and the scatter.
+
+    In a steady state the bath takes what the steps create: its heat ``(1 - c^2) (kT/2 - K)`` for
+    each degree of freedom, in the mean, is minus their shadow work. ``integrator`` in the ledger
+    knows that to round-off, while kinetic energies themselves scatter a thousand times as much.
+    """
+    step, friction, kelvin = 2.0 * fs, 0.03 / fs, 300.0
+    run = Dynamics(system, step, baths=[Langevin(kelvin, friction)], seed=4, check_timestep=False)
+    run.set_temperature(2.0 * kelvin)
+    run.run(1000)
+    work = []
+    run.run(steps, lambda d: work.append(d.ledger.account("integrator")), 10)
+    parts = np.array(work)[: len(work) // 8 * 8].reshape(8, -1).mean(axis=1)
+    rate = np.diff(parts) / (10 * (len(work) // 8))
+    taken = -np.expm1(-2.0 * friction * step) * 0.5 * kB * kelvin * system.free.sum()
+    # Of neighbouring differences every second is independent of the others.
+    return float(rate.mean() / taken), float(rate.std() / taken / np.sqrt(len(rate) / 2))
+
+
+def test_discrete_steps_do_no_net_work_in_a_bath(copper):
+    """So kinetic energies in the middle of steps have the bath's temperature, to 1e-6 of it."""
+    off, scatter = net_work(ModelSystem(copper), 4000)
+    assert scatter < 1e-5
+    assert abs(off) < 4.0 * scatter + 1e-6
+    # Forces that come late do, and every mean temperature with them is wrong.
+    off, scatter = net_work(Late(copper), 2000)
+    assert abs(off) > 20.0 * scatter
+    assert abs(off) > 1e-4
+
+
 @pytest.mark.long
 @pytest.mark.parametrize(("name", "mode"), [("eam", "3d"), ("sw", "columns"), ("pair", "columns")])
 def test_other_models_sample_the_canonical_distribution(name, mode, figures):
@@ -172,7 +214,9 @@ def test_other_models_sample_the_canonical_distribution(name, mode, figures):
     other = kelvin * (1.0 + np.sqrt(2.0 / (3 * number["kinetic"])))
     # Argon is slow: its energies are the same for long.
     step = 5.0 if name == "pair" else 1.0
-    runs = {t: sample(model, t, 40_000, step=step, seed=int(t)) for t in (kelvin, other)}
+    runs = {
+        t: sample(model, t, 40_000, step=step, seed=k) for k, t in enumerate((kelvin, other), 1)
+    }
     found = {}
     for t, run in runs.items():
         found |= {f"p {n} {t:.0f}": p_value(run[n], k, t) for n, k in number.items()}
