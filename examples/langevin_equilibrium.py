@@ -175,6 +175,8 @@ def main(argv: Sequence[str] | None = None) -> list[Run]:
         show(runs[-1])
         runs.append(ase_driven(copper(core, outer), steps // 2))
         show(runs[-1])
+    if args.small:
+        print("Short runs: where a stadium does not reach, means wander by more than these errors.")
     if args.output is not None:
         draw(args.output / "temperatures.png", runs)
         print(f"pictures and files are in {args.output}")

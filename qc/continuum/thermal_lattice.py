@@ -44,7 +44,7 @@ SETTLED = 1e-7
 LONGEST = 0.01
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class ThermalLattice:
     """A crystal without stress at a temperature; energies are per primitive cell.
 
@@ -86,6 +86,10 @@ class ThermalLattice:
     moduli: Array
     thermal_expansion: Array
     expansion: FreeEnergyExpansion
+
+    def __repr__(self) -> str:
+        stretches = ", ".join(f"{100.0 * (f - 1.0):+.4f} %" for f in np.diag(self.deformation))
+        return f"ThermalLattice({self.temperature:g} K, {self.vibrations.model}, {stretches})"
 
     @property
     def free_energy(self) -> float:

@@ -268,6 +268,12 @@ class QuasiContinuum:
         """The mesh of lattice sites."""
         return self.layout.mesh
 
+    def __repr__(self) -> str:
+        return (
+            f"QuasiContinuum({'-'.join(dict.fromkeys(self.crystal.symbols))}, {self.scheme.name}, "
+            f"{self.n_unknowns} unknowns for {self.n_sites:.0f} sites)"
+        )
+
     @property
     def n_unknowns(self) -> int:
         """Free displacement components."""

@@ -249,6 +249,13 @@ class Dynamics:
             raise InputError(f"{name} must be finite and of shape ({n}, 3)")
         return out
 
+    def __repr__(self) -> str:
+        parts = [f"step {self.step}", f"{self.timestep / units.fs:.4g} fs a step"]
+        parts.append(f"{int(self.system.free.sum())} unknowns at {self.temperature():.1f} K")
+        parts += [f"bath '{bath.name}'" for bath in self.baths]
+        parts += [f"drive '{drive.name}'" for drive in self.drives]
+        return f"Dynamics({', '.join(parts)})"
+
     # -- state ------------------------------------------------------------------------------------
 
     @property
@@ -284,9 +291,20 @@ class Dynamics:
         return float(kernels.kinetic(self.middle_velocities(), self._masses))
 
     def temperature(self, nodes: ArrayLike | None = None) -> float:
-        """Kinetic temperature of all moving nodes or of some (indices or mask), K."""
+        """Kinetic temperature of all moving nodes or of some (indices or mask), K.
+
+        Zero where none of them moves.
+
+        Raises
+        ------
+        InputError
+            Neither indices nor a mask of the nodes.
+        """
         part = slice(None) if nodes is None else np.asarray(nodes)
-        v, m, free = self.v[part], self._masses[part], self.system.free[part]
+        try:
+            v, m, free = self.v[part], self._masses[part], self.system.free[part]
+        except IndexError as error:
+            raise InputError(f"nodes must be indices or a mask of the nodes: {error}") from error
         count = int(free.sum())
         return float(np.einsum("n,ni,ni->", m, v, v)) / (count * units.kB) if count else 0.0
 
@@ -390,6 +408,8 @@ class Dynamics:
         """
         whole("steps", steps, 0)
         whole("every", every, 1)
+        if callback is not None and not callable(callback):
+            raise InputError(f"callback must be a function of the dynamics, got {callback!r}")
         done = 0
         with Progress("dynamics") as progress, threads_for(len(self._masses), FEW):
             try:

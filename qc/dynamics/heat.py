@@ -32,7 +32,7 @@ from qc.dynamics.heat_mesh import HeatMesh
 from qc.dynamics.heat_model import Where, field_parts
 from qc.errors import CheckpointError, InputError, NonFiniteError
 from qc.mesh import SimplexMesh
-from qc.numerics.checks import positive
+from qc.numerics.checks import not_negative, positive, real
 
 Array = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -368,7 +368,7 @@ class HeatField:
         InputError
             Nothing is selected, or the flux is not finite.
         """
-        if not np.isfinite(flux):
+        if not np.isfinite(real("flux", flux)):
             raise InputError(f"flux must be finite, got {flux}")
         middles = self.mesh.positions[self._facets].mean(axis=1)
         self._flux[select(where, middles, "surface facets")] = float(flux)
@@ -429,5 +429,11 @@ class HeatField:
 
 
 def conductivity_from_SI(value: float) -> float:
-    """Conductivity in W/(m K) to eV/(Angstrom K time), time in ASE's unit."""
-    return float(value) * units.J / (units.s * units.m)
+    """Conductivity in W/(m K) to eV/(Angstrom K time), time in ASE's unit.
+
+    Raises
+    ------
+    InputError
+        No number, or a negative one.
+    """
+    return not_negative("conductivity", value) * units.J / (units.s * units.m)

@@ -80,7 +80,7 @@ class FieldBath:
     Raises
     ------
     InputError
-        A friction that is negative or not finite.
+        No heat field, or a friction that is negative or not finite.
     """
 
     field: HeatField
@@ -89,6 +89,8 @@ class FieldBath:
     noise: bool = True
 
     def __post_init__(self) -> None:
+        if not hasattr(self.field, "total_energy"):
+            raise InputError(f"field must be a HeatField, got {type(self.field).__name__}")
         check_field("friction", self.friction)
 
 

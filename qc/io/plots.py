@@ -15,6 +15,9 @@ from qc.io.files import write_atomically
 
 _INK = "#28323a"
 DPI = 160
+#: Where legends hide no curve.
+_ABOVE: dict[str, Any] = {"loc": "lower right", "bbox_to_anchor": (1.0, 0.98), "borderaxespad": 0.0}
+
 _COLOURS = {
     "kinetic": "#c8443c",
     "potential": "#f0b441",
@@ -67,26 +70,29 @@ def draw_ledger(
             continue
         energies.plot(time, values - values[0], color=colour, lw=1.1, label=name)
     energies.set_ylabel("change of energy (eV)")
-    energies.legend(ncols=4, frameon=False, fontsize=8, loc="best")
     energies.set_title(title, loc="left", color=_INK)
+    energies.legend(ncols=4, frameon=False, fontsize=8, **_ABOVE)
 
     for k, name in enumerate(shown):
         values = column(name)
         colour = _CYCLE[k % len(_CYCLE)]
-        accounts.plot(time, values, color=colour, lw=1.1, label=name)
-    accounts.set_ylabel("received (eV)")
+        # Since the first row, as the energies are: the curves add up.
+        accounts.plot(time, values - values[0], color=colour, lw=1.1, label=name)
+    accounts.set_ylabel("received since (eV)")
     if shown:
-        accounts.legend(ncols=3, frameon=False, fontsize=8, loc="best")
+        accounts.legend(ncols=3, frameon=False, fontsize=8, **_ABOVE)
     else:
+        accounts.set_yticks([])
         accounts.text(0.5, 0.5, "nothing comes from outside", transform=accounts.transAxes,
                       ha="center", va="center", color=_INK)  # fmt: skip
 
-    books.plot(time, column("integrator"), color="#4a6fa5", lw=1.0, label="integrator")
-    books.set_ylabel("integrator (eV)")
+    made = column("integrator")
+    books.plot(time, made - made[0], color="#4a6fa5", lw=1.0, label="integrator")
+    books.set_ylabel("integrator (eV)", color="#4a6fa5")
     books.set_xlabel("time (ps)")
     right = books.twinx()
     right.plot(time, column("closure"), color="#c8443c", lw=0.9)
-    right.set_ylabel("books do not close by (eV)", color="#c8443c", fontsize=8)
+    right.set_ylabel("gap in the books, round-off (eV)", color="#c8443c", fontsize=8)
     right.ticklabel_format(axis="y", style="sci", scilimits=(0, 0))
     for axes in (energies, accounts, books):
         axes.spines[["top", "right"]].set_visible(False)

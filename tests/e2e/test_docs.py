@@ -111,15 +111,21 @@ def test_named_files_exist():
 
 
 @pytest.mark.parametrize("page", ["dynamics", "heat"])
-def test_pages_on_dynamics(page, capsys):
-    code = blocks(ROOT / "docs" / f"{page}.md", "python")[0]
+def test_pages_on_dynamics(page, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    first, *more = blocks(ROOT / "docs" / f"{page}.md", "python")
     made: dict = {}
-    exec(code, made)
+    exec(first, made)
     dynamics = made["dynamics"]
     assert dynamics.step == 100
     assert abs(dynamics.ledger.closure) < 1e-9
     assert 50.0 < dynamics.temperature() < 700.0
     assert "closure" in capsys.readouterr().out
+    for code in more:
+        exec(code, made)
+    if page == "dynamics":
+        assert made["outcome"].reason == "all 1000 steps done"
+        assert (tmp_path / "run" / "history.csv").exists()
 
 
 @pytest.mark.long

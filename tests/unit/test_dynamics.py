@@ -13,12 +13,14 @@ from qc.crystal import fcc, triangular
 from qc.dynamics import (
     Dynamics,
     EnergyLedger,
+    FieldBath,
     HeatField,
     Langevin,
     ModelSystem,
     MovingLoad,
     NoiseStream,
     atoms_only,
+    conductivity_from_SI,
     continuum_only,
     largest_frequency,
     remeshed,
@@ -637,11 +639,17 @@ def test_models_and_runs_of_another_kind_are_refused(model):
         (lambda: QuasiContinuum(None, potential), "crystal must be a Crystal"),
         (lambda: timestep_bound("model"), "cannot integrate a str"),
         (lambda: timestep_bound(model, np.zeros((2, 3))), r"x of shape \(2, 3\)"),
+        (lambda: FieldBath(None, 0.1), "field must be a HeatField, got NoneType"),
+        (lambda: conductivity_from_SI(-1.0), "conductivity must be finite and not negative"),
+        (lambda: Dynamics(model, 0.02).temperature("core"), "nodes must be indices or a mask"),
+        (lambda: Dynamics(model, 0.02).run(2, callback=5), "callback must be a function"),
         (lambda: read_history(None), "path must be a str or PathLike"),
         (lambda: read_dynamics(3), "path must be a str or PathLike, got int"),
     )
     for call, message in calls:
         with pytest.raises(InputError, match=message):
             call()
+    assert repr(Dynamics(model, 0.02, check_timestep=False)).startswith("Dynamics(step 0, 0.2036 fs")
+    assert f"{model.n_unknowns} unknowns for" in repr(model)
     # What can be integrated has a bound.
     assert timestep_bound(model) == timestep_bound(ModelSystem(model))
