@@ -649,7 +649,8 @@ def test_models_and_runs_of_another_kind_are_refused(model):
     for call, message in calls:
         with pytest.raises(InputError, match=message):
             call()
-    assert repr(Dynamics(model, 0.02, check_timestep=False)).startswith("Dynamics(step 0, 0.2036 fs")
+    run = Dynamics(model, 0.02, check_timestep=False)
+    assert repr(run).startswith("Dynamics(step 0, 0.2036 fs a step")
     assert f"{model.n_unknowns} unknowns for" in repr(model)
     # What can be integrated has a bound.
     assert timestep_bound(model) == timestep_bound(ModelSystem(model))
