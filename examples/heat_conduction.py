@@ -412,7 +412,10 @@ def draw(path: Path, found: Found) -> None:
                    label=f"{found.radii[k]:.0f} Å")  # fmt: skip
     right.set(xlabel="time (ps)")
     right.set_title("full: field; dashed: heat equation", loc="left", fontsize=9)
-    right.legend(frameon=False, fontsize=8)
+    # Room for the legend above the hottest curve.
+    low, high = right.get_ylim()
+    right.set_ylim(low, high + 0.12 * (high - low))
+    right.legend(frameon=False, fontsize=8, ncols=4, loc="upper right")
     for axes in (left, right):
         axes.spines[["top", "right"]].set_visible(False)
     save_figure(path, figure)

@@ -34,6 +34,10 @@ STEP = 8.0 * fs
 SURROUNDINGS = ("fine", "graded", "stadium")
 
 
+#: What is drawn for less.
+LEAST = 1e-5
+
+
 @dataclass(frozen=True)
 class Row:
     """Reflection coefficients of one packet.
@@ -125,13 +129,14 @@ def draw(path: Path, rows: Sequence[Row]) -> None:
     figure = Figure(figsize=(6.8, 4.4), layout="constrained")
     axes = figure.subplots()
     lines = {"fine": "-", "graded": ":", "stadium": "--"}
+    words = {"fine": "blend alone", "graded": "graded mesh", "stadium": "graded, stadium"}
     colours = dict(zip(BRANCHES, ("#c8443c", "#4a6fa5", "#5b8c5a"), strict=True))
     for branch in dict.fromkeys(r.branch for r in rows):
         own = [r for r in rows if r.branch == branch]
         for name in SURROUNDINGS:
-            back = [r.coefficient[name] for r in own]
+            back = [max(r.coefficient[name], LEAST) for r in own]
             axes.plot([r.wavelength for r in own], back, lines[name], marker="o", ms=3,
-                      color=colours[branch], label=f"{branch}, {name}")  # fmt: skip
+                      color=colours[branch], label=f"{branch}, {words[name]}")  # fmt: skip
     axes.axhline(0.02, color="#28323a", lw=0.6)
     axes.set_xscale("log")
     axes.set_yscale("log")
@@ -141,7 +146,7 @@ def draw(path: Path, rows: Sequence[Row]) -> None:
     axes.annotate("2 %", (1.0, 0.02), (4, 0), xycoords=("axes fraction", "data"),
                   textcoords="offset points", va="center", fontsize=8)  # fmt: skip
     axes.set_xlabel("wavelength (nearest-neighbour distances)")
-    axes.set_ylabel("energy sent back")
+    axes.set_ylabel("energy sent back, over that of the packet")
     figure.legend(loc="outside upper center", frameon=False, fontsize=8, ncols=3)
     axes.spines[["top", "right"]].set_visible(False)
     save_figure(path, figure)
