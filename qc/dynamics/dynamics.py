@@ -365,6 +365,9 @@ class Dynamics:
             for name in ("temperature", "flux"):
                 self.ledger.book("boundary", name, 0.0)
             self.ledger.book("entropy", "conduction", 0.0)
+            if self.close_field:
+                self.ledger.book("integrator", "field", 0.0)
+                self.ledger.book("entropy", "integrator", 0.0)
         for drive in self.drives:
             self.ledger.book("work", drive.name, 0.0)
         if len(self._loads) > len(self.drives):

@@ -179,7 +179,7 @@ def run_dynamics(
         if not rows or rows[-1]["step"] < dynamics.step:
             rows.append(_row(dynamics, extra))
         write_dynamics(checkpoint, dynamics)
-    history = _History(table, rows, [*_row(dynamics, {}), *extra])
+    history = _History(table, rows, [*(rows[0] if rows else _row(dynamics, {})), *extra])
     status, reason = "complete", f"all {steps} steps done"
     if dynamics.step > steps:
         reason = f"at step {dynamics.step} already, beyond {steps}"
@@ -262,8 +262,7 @@ class _History:
 
     def __init__(self, path: Path, rows: list[dict[str, float]], names: Sequence[str]) -> None:
         self.path, self.rows = path, list(rows)
-        before = list(rows[0]) if rows else []
-        self._columns = list(dict.fromkeys([*before, *names]))
+        self._columns = list(dict.fromkeys(names))
         write_atomically(path, self._head() + "".join(self._line(row) for row in rows))
 
     def __enter__(self) -> _History:
