@@ -18,6 +18,7 @@ from qc.coupling.thermal import slaved_fractions
 from qc.errors import CheckpointError
 from qc.io.archive import pack, unpack
 from qc.io.files import write_atomically
+from qc.numerics.checks import kind
 
 Array = NDArray[np.float64]
 
@@ -162,17 +163,31 @@ def read_checkpoint(path: str | os.PathLike[str], *, force: bool = False) -> Che
 
     Raises
     ------
+    InputError
+        The path is none.
     CheckpointError
         The file is missing, truncated, altered, no checkpoint, of another schema version, or
         holds anything but plain numbers.
     """
-    name = str(path)
+    return parse_checkpoint(read_raw(path), str(path), force=force)
+
+
+def read_raw(path: str | os.PathLike[str]) -> bytes:
+    """Return the bytes of a checkpoint.
+
+    Raises
+    ------
+    InputError
+        The path is none.
+    CheckpointError
+        The file is missing or cannot be read.
+    """
+    kind("path", path, (str, os.PathLike))
     try:
-        raw = Path(path).read_bytes()
+        return Path(path).read_bytes()
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise CheckpointError(f"checkpoint {name}: {reason}") from error
-    return parse_checkpoint(raw, name, force=force)
+        raise CheckpointError(f"checkpoint {path}: {reason}") from error
 
 
 def parse_checkpoint(raw: bytes, name: str = "checkpoint", *, force: bool = False) -> Checkpoint:

@@ -14,10 +14,9 @@ import numpy as np
 from qc.dynamics import Dynamics, FieldBath, MovingLoad, Snapshot
 from qc.errors import CheckpointError, InputError
 from qc.io.archive import pack, unpack
-from qc.io.checkpoint import fingerprints, of_another
+from qc.io.checkpoint import fingerprints, of_another, read_raw
 from qc.io.files import write_atomically
 from qc.loads import Load
-from qc.numerics.checks import kind
 
 #: What a checkpoint of dynamics holds; raised when its meaning changes.
 SCHEMA = 1
@@ -154,13 +153,8 @@ def read_dynamics(
     CheckpointError
         The file is missing, truncated, altered, no checkpoint of dynamics, or of another schema.
     """
-    kind("path", path, (str, os.PathLike))
     name = str(path)
-    try:
-        raw = Path(path).read_bytes()
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise CheckpointError(f"checkpoint {name}: {reason}") from error
+    raw = read_raw(path)
     members = unpack(raw, _KINDS, name)
     try:
         header = json.loads(members["header"].tobytes().decode("utf-8"))
