@@ -5,7 +5,6 @@ Index legend: ``_i`` site, ``_b`` bond, ``_c`` Cartesian component.
 
 from __future__ import annotations
 
-import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qc.errors import UnknownSpeciesError, suggest
+from qc.numerics.fingerprint import fingerprint
 
 Array = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -179,17 +179,20 @@ class Potential(ABC):
 
     @abstractmethod
     def parameters(self) -> tuple[Array | float | str, ...]:
-        """Return everything the energy depends on, in a fixed order, for `fingerprint`."""
+        """Return what defines the energy, in a fixed order, for `fingerprint`.
+
+        Parameters as they were published or given rather than what is computed from them, the
+        cutoff and species apart.
+        """
 
     def fingerprint(self) -> str:
-        """Return a hash of the potential's functional content, for checkpoints and results."""
-        digest = hashlib.sha256(type(self).__name__.encode())
-        for item in (self.cutoff, *self.species, *self.parameters()):
-            if isinstance(item, str):
-                digest.update(item.encode())
-            else:
-                digest.update(np.ascontiguousarray(item, dtype=np.float64).tobytes())
-        return digest.hexdigest()
+        """Return a hash of what defines the potential, for checkpoints and results.
+
+        The same on every processor; see `qc.numerics.fingerprint`.
+        """
+        return fingerprint(
+            type(self).__name__, (float(self.cutoff), *self.species, *self.parameters())
+        )
 
     def types_of(self, symbols: Sequence[str]) -> IntArray:
         """Return the type index of each chemical symbol, (n,) int64.

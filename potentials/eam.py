@@ -48,6 +48,9 @@ class EAM(Potential):
         with a file and enter no energy.
     source : str
         Where the tables come from.
+    definition : sequence of str, float or array, optional
+        What the tables were computed from, where that says all: it then stands for them in
+        `fingerprint`.
 
     Notes
     -----
@@ -85,6 +88,7 @@ class EAM(Potential):
         lattice_constants: Sequence[float] | None = None,
         structures: Sequence[str] | None = None,
         source: str = "",
+        definition: Sequence[Array | float | str] | None = None,
     ) -> None:
         self.species = tuple(str(s) for s in species)
         ns = len(self.species)
@@ -115,6 +119,7 @@ class EAM(Potential):
             if len(getattr(self, name)) != ns:
                 raise PotentialError(f"{name} must have one entry for each of {ns} species")
         self.source = source
+        self._definition = None if definition is None else tuple(definition)
         self._kernel_tables = self._build()
 
     @classmethod
@@ -306,7 +311,9 @@ class EAM(Potential):
         return eam_cell.deformed_cell(self, F, shifts, vectors, source, target, types, order)
 
     def parameters(self) -> tuple[Array | float | str, ...]:
-        """Return grids and tables, for `fingerprint`."""
+        """Return the definition, or grids and tables, for `fingerprint`."""
+        if self._definition is not None:
+            return self._definition
         return (self.dr, self.drho, self.rphi, self.density, self.embedding)
 
 

@@ -72,4 +72,4 @@ class ToyEAM(CentralPotential):
 
     def parameters(self) -> tuple[Array | float | str, ...]:
         """Return everything the energy depends on."""
-        return (self.a, self.b, self.c, self.s0, self.switch)
+        return (self.a, self.b, self.c, self.switch)

@@ -115,7 +115,11 @@ def zhou2004(*symbols: str, knots_per_length: int = 1500, knots_per_density: int
         lattice_constants=[np.sqrt(2.0) * e["r_e"] for e in elements],
         structures=[e["structure"] for e in elements],
         source="Zhou, Johnson & Wadley, Phys. Rev. B 69 (2004) 144113",
-    )
+        definition=(
+            "zhou2004", json.dumps(elements, sort_keys=True), *TAPER, *REPAIR_WIDTHS,
+            DENSITY_RANGE, knots_per_length, knots_per_density,
+        ),
+    )  # fmt: skip
 
 
 def _screened(r: Array, element: dict[str, Any], height: float, decay: float, at: float) -> Array:

@@ -15,7 +15,6 @@ temperatures).
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from typing import Any
 
@@ -33,6 +32,7 @@ from qc.dynamics.heat_model import Where, field_parts
 from qc.errors import CheckpointError, InputError, NonFiniteError
 from qc.mesh import SimplexMesh
 from qc.numerics.checks import not_negative, positive, real
+from qc.numerics.fingerprint import fingerprint
 
 Array = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -240,15 +240,11 @@ class HeatField:
 
     def fingerprint(self) -> str:
         """Hash of all that a state belongs to: mesh, capacities, coupling, conduction, boundary."""
-        digest = hashlib.sha256(b"heat field")
-        for array in (
+        return fingerprint("heat field", (
             self.mesh.positions, self.mesh.elements, self.mesh.volumes, self.nodes, self.capacity,
             self._kappa, self._start, self._column, self._weight,
             self._held, np.where(self._held, self._target, 0.0), self._power,
-        ):  # fmt: skip
-            digest.update(str(array.shape).encode())
-            digest.update(np.ascontiguousarray(array).tobytes())
-        return digest.hexdigest()
+        ))  # fmt: skip
 
     # -- exchange with the nodes ------------------------------------------------------------------
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,11 +19,14 @@ from qc.errors import CheckpointError
 from qc.io.archive import pack, unpack
 from qc.io.files import write_atomically
 from qc.numerics.checks import kind
+from qc.numerics.fingerprint import Fingerprint, processor
 
 Array = NDArray[np.float64]
 
+log = logging.getLogger(__name__)
+
 #: What a checkpoint holds; raised when its meaning changes.
-SCHEMA = 2
+SCHEMA = 3
 
 #: Members of the archive besides the checksum, with the types they may have.
 _MEMBERS = {"header": "|u1", "displacements": "<f8", "shifts": "<f8", "deformations": "<f8"}
@@ -50,6 +53,8 @@ class Checkpoint:
         What is known about the finished steps.
     version : str
         Version of the package that wrote it.
+    processor : str
+        Where; see `qc.numerics.fingerprint.processor`.
     schema : int
     """
 
@@ -60,6 +65,7 @@ class Checkpoint:
     fingerprints: Mapping[str, str] = field(default_factory=dict)
     records: Sequence[dict[str, Any]] = ()
     version: str = ""
+    processor: str = ""
     schema: int = SCHEMA
 
     @property
@@ -76,31 +82,26 @@ def fingerprints(model: QuasiContinuum) -> dict[str, str]:
     temperature, if there is one).
     """
     layout, mesh = model.layout, model.mesh
-    digest = hashlib.sha256(b"mesh")
-    for array in (
+    digest = Fingerprint("mesh").add(
         model.crystal.cell, model.crystal.basis, mesh.lattice, mesh.elements, layout.free,
         layout.lattice, layout.sublattice, layout.positions[layout.extra], layout.types,
         layout.vacant, layout.extra,
-    ):  # fmt: skip
-        digest.update(str(array.shape).encode())
-        digest.update(np.ascontiguousarray(array).tobytes())
+    )  # fmt: skip
     blend = layout.blend
-    scheme = hashlib.sha256(f"{model.scheme.name} {blend.core!r} {blend.width!r}".encode())
-    scheme.update(np.ascontiguousarray(layout.beta_nodes).tobytes())
+    scheme = Fingerprint(model.scheme.name).add(blend.core, blend.width, layout.beta_nodes)
     # A dead load is found anew with new samples; what it is made for is the temperature.
     thermal = model.thermal
     if thermal is not None:
-        scheme.update(f"temperature {thermal.temperature!r} {thermal.vibrations}".encode())
-        scheme.update(np.ascontiguousarray(thermal.deformation).tobytes())
+        scheme.add(thermal.temperature, str(thermal.vibrations), thermal.deformation)
         if thermal.quasi_static is not None:
-            scheme.update(slaved_fractions(layout, thermal.quasi_static).tobytes())
+            scheme.add(slaved_fractions(layout, thermal.quasi_static))
     unloaded = getattr(model.far_field, "with_mean_deformation", None)
     far_field = model.far_field if unloaded is None else unloaded(np.eye(3))
     return {
         "potential": model.potential.fingerprint(),
-        "mesh": digest.hexdigest(),
+        "mesh": digest.hex(),
         "far field": far_field.fingerprint(),
-        "scheme": scheme.hexdigest(),
+        "scheme": scheme.hex(),
     }
 
 
@@ -139,6 +140,7 @@ def write_checkpoint(
         "what": "qc checkpoint",
         "schema": SCHEMA,
         "version": qc.__version__,
+        "processor": processor(),
         "relaxing": bool(relaxing),
         "fingerprints": fingerprints(model),
         "records": [dict(r) for r in records],
@@ -203,6 +205,7 @@ def parse_checkpoint(raw: bytes, name: str = "checkpoint", *, force: bool = Fals
             fingerprints={str(k): str(v) for k, v in header["fingerprints"].items()},
             records=[dict(r) for r in header["records"]],
             version=str(header["version"]),
+            processor=str(header["processor"]),
             schema=int(header["schema"]),
         )
         arrays = found.displacements, found.deformations, found.shifts
@@ -240,6 +243,10 @@ def restore(checkpoint: Checkpoint, model: QuasiContinuum, *, force: bool = Fals
     ------
     CheckpointError
         The state belongs to another model; the message says in what it differs.
+
+    Notes
+    -----
+    A checkpoint made on another processor is taken, and a warning logged.
     """
     own = fingerprints(model)
     differing = [k for k, v in own.items() if checkpoint.fingerprints.get(k) != v]
@@ -250,6 +257,7 @@ def restore(checkpoint: Checkpoint, model: QuasiContinuum, *, force: bool = Fals
         )
     if differing and not force:
         raise of_another(differing)
+    say_where(checkpoint.processor)
     model.U = checkpoint.displacements.copy()
     if checkpoint.shifts.shape == model.shifts.shape:
         model.shifts = checkpoint.shifts
@@ -261,6 +269,18 @@ def of_another(parts: Sequence[str]) -> CheckpointError:
         f"the checkpoint belongs to another {' and '.join(parts)}; force it to go on all the same "
         "(force=True, or --force at the command line)"
     )
+
+
+def say_where(made_on: str) -> None:
+    """Log a warning if a checkpoint was made on another processor, with other last bits."""
+    here = processor()
+    if made_on != here:
+        log.warning(
+            "the checkpoint was made on another processor (%s; this is %s): the run goes on, and "
+            "agrees with an uninterrupted one to round-off instead of the last bit",
+            made_on,
+            here,
+        )
 
 
 def check_path(checkpoint: Checkpoint, deformations: ArrayLike, *, force: bool = False) -> None:
@@ -277,7 +297,8 @@ def check_path(checkpoint: Checkpoint, deformations: ArrayLike, *, force: bool =
         raise CheckpointError(
             f"the checkpoint has {len(behind)} load steps behind it, the path only {len(path)}"
         )
-    differ = np.flatnonzero(np.abs(path[: len(behind)] - behind).max(axis=(1, 2)) > 0.0)
+    # Steps may have been computed on another processor.
+    differ = np.flatnonzero(np.abs(path[: len(behind)] - behind).max(axis=(1, 2)) > 1e-12)
     if len(differ) and not force:
         raise CheckpointError(
             f"load step {differ[0]} differs from the one in the checkpoint; force it to go on "

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from qc.dynamics import Dynamics, FieldBath, MovingLoad, Snapshot
 from qc.errors import CheckpointError, InputError
 from qc.io.archive import pack, unpack
-from qc.io.checkpoint import fingerprints, of_another, read_raw
+from qc.io.checkpoint import fingerprints, of_another, read_raw, say_where
 from qc.io.files import write_atomically
 from qc.loads import Load
+from qc.numerics.fingerprint import Fingerprint, fingerprint, processor
 
 #: What a checkpoint of dynamics holds; raised when its meaning changes.
-SCHEMA = 1
+SCHEMA = 2
 
 _KINDS = {
     "header": "|u1", "x": "<f8", "v": "<f8", "forces": "<f8", "field": "<f8", "shifts": "<f8",
@@ -40,22 +41,19 @@ def dynamics_fingerprints(dynamics: Dynamics) -> dict[str, str]:
     system = dynamics.system
     model = getattr(system, "model", None)
     out = {} if model is None else fingerprints(model)
-    digest = hashlib.sha256()
-    for array in (system.masses, system.free):
-        digest.update(str(array.shape).encode() + np.ascontiguousarray(array).tobytes())
+    mass = Fingerprint("mass").add(system.masses, system.free)
     atoms = getattr(system, "atoms", None)
     if atoms is not None:
-        out["calculator"] = hashlib.sha256(_describe_calculator(atoms.calc)).hexdigest()
-        for array in (atoms.numbers, np.array(atoms.cell), atoms.pbc):
-            digest.update(np.ascontiguousarray(array).tobytes())
-    out["mass"] = digest.hexdigest()
-    out["time step"], out["seed"] = repr(dynamics.timestep), str(dynamics.seed)
+        out["calculator"] = fingerprint("calculator", _describe_calculator(atoms.calc))
+        mass.add(atoms.numbers, np.array(atoms.cell), atoms.pbc)
+    out["mass"] = mass.hex()
+    out["time step"] = fingerprint("time step", [dynamics.timestep])
+    out["seed"] = str(dynamics.seed)
     for bath in dynamics.baths:
-        one = hashlib.sha256(f"{type(bath).__name__} {bath.noise}".encode())
-        one.update(np.asarray(bath.friction, dtype=np.float64).tobytes())
+        one = Fingerprint(type(bath).__name__).add(str(bath.noise), bath.friction)
         if not isinstance(bath, FieldBath):
-            one.update(np.asarray(bath.temperature, dtype=np.float64).tobytes())
-        out[f"bath '{bath.name}'"] = one.hexdigest()
+            one.add(np.asarray(bath.temperature, dtype=np.float64))
+        out[f"bath '{bath.name}'"] = one.hex()
     # Noise goes by the order of the baths.
     out["set of baths"] = "; ".join(bath.name for bath in dynamics.baths)
     if dynamics.field is not None:
@@ -64,53 +62,54 @@ def dynamics_fingerprints(dynamics: Dynamics) -> dict[str, str]:
     else:
         out["heat field"] = "none"
     driven: set[int] | None = set()
-    drives = hashlib.sha256()
+    drives = Fingerprint("drives")
     for drive in dynamics.drives:
-        drives.update(f"{type(drive).__name__} {drive.name}".encode())
+        drives.add(type(drive).__name__, drive.name)
         if not isinstance(drive, MovingLoad):
             driven = None  # It may change any of them.
         elif driven is not None:
             driven.add(drive.index)
             for step in PROBED:
-                drives.update(_describe_load(drive.path(step * dynamics.timestep)))
-    out["moving load"] = drives.hexdigest()
+                drives.add(*_describe_load(drive.path(step * dynamics.timestep)))
+    out["moving load"] = drives.hex()
     if model is not None and driven is not None:
         still = [load for k, load in enumerate(model.loads) if k not in driven]
-        loads = hashlib.sha256(b"".join(map(_describe_load, still)))
+        loads = Fingerprint("loads").add(*(part for load in still for part in _describe_load(load)))
         # That of a mean force is made anew for every run, and may then differ by its samples.
-        loads.update(b"thermal" if np.any(model.coupling.load) else b"")
-        out["load"] = loads.hexdigest()
-        mean = np.ascontiguousarray(model.far_field.mean_deformation, dtype=np.float64)
-        out["deformation"] = hashlib.sha256(mean.tobytes()).hexdigest()
+        loads.add("thermal" if np.any(model.coupling.load) else "")
+        out["load"] = loads.hex()
+        out["deformation"] = fingerprint("deformation", [model.far_field.mean_deformation])
     return out
 
 
-def _describe_calculator(calculator: object) -> bytes:
+def _describe_calculator(calculator: object) -> list[Any]:
     """Return what kind of calculator it is, and those of its parameters that are plain values."""
-    parts = [type(calculator).__qualname__]
-    fingerprint = getattr(getattr(calculator, "potential", None), "fingerprint", None)
-    if callable(fingerprint):
-        parts.append(str(fingerprint()))
+    parts: list[Any] = [type(calculator).__qualname__]
+    of_potential = getattr(getattr(calculator, "potential", None), "fingerprint", None)
+    if callable(of_potential):
+        parts.append(str(of_potential()))
     given = getattr(calculator, "parameters", None)
     if isinstance(given, Mapping):
         plain = {k: v for k, v in given.items() if isinstance(v, str | bool | int | float)}
-        parts += [f"{k}={plain[k]!r}" for k in sorted(plain, key=str)]
-    return "; ".join(parts).encode()
+        for k in sorted(plain, key=str):
+            parts += [str(k), plain[k]]
+    return parts
 
 
-def _describe_load(load: Load) -> bytes:
+def _describe_load(load: Load) -> list[Any]:
     """Return what kind of load it is, and its few numbers where it is a dataclass of some.
 
     Large arrays count by shape alone: those of a mean force are made anew before a run goes on, and
     may then differ by round-off.
     """
-    parts = [type(load).__qualname__]
+    parts: list[Any] = [type(load).__qualname__]
     if is_dataclass(load):
         for name in (one.name for one in fields(load)):
-            value = getattr(load, name)
-            few = np.size(value) <= 16
-            parts.append(f"{name} {value!r}" if few else f"{name} {np.shape(value)}")
-    return "; ".join(parts).encode() + b"\n"
+            value = np.asarray(getattr(load, name))
+            if value.size > 16:
+                value = np.array(value.shape)
+            parts += [name, value if value.dtype.kind in "biuf" else repr(getattr(load, name))]
+    return parts
 
 
 def write_dynamics(path: str | os.PathLike[str], dynamics: Dynamics) -> Path:
@@ -128,6 +127,7 @@ def write_dynamics(path: str | os.PathLike[str], dynamics: Dynamics) -> Path:
         "what": "qc dynamics",
         "schema": SCHEMA,
         "version": qc.__version__,
+        "processor": processor(),
         "step": state.step,
         "potential": state.potential.hex(),
         "ledger": state.ledger,
@@ -145,6 +145,8 @@ def read_dynamics(
     path: str | os.PathLike[str], *, force: bool = False
 ) -> tuple[Snapshot, dict[str, str]]:
     """Read a checkpoint of dynamics: the state, and the fingerprints of what it belongs to.
+
+    Beside them stands the ``processor`` that it was made on.
 
     Raises
     ------
@@ -180,6 +182,7 @@ def read_dynamics(
         if len(shapes) != 1 or state.x.ndim != 2 or state.x.shape[1] != 3 or state.step < 0:
             raise ValueError(f"arrays of shapes {shapes} at step {state.step}")
         found = {str(k): str(v) for k, v in header["fingerprints"].items()}
+        found["processor"] = str(header["processor"])
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise CheckpointError(f"checkpoint {name} is not understood: {error}") from error
     arrays = (state.x, state.v, state.forces, *extra.values())
@@ -198,9 +201,14 @@ def restore_dynamics(
     CheckpointError
         The state belongs to another system or to other settings; the message says in what it
         differs. Another number of nodes is never accepted.
+
+    Notes
+    -----
+    A checkpoint made on another processor is taken, and a warning logged.
     """
     state, found = read_dynamics(path, force=force)
     own = dynamics_fingerprints(dynamics)
+    made_on = found.pop("processor")
     differing = [k for k, v in own.items() if found.get(k) != v]
     if state.x.shape != dynamics.x.shape:
         raise CheckpointError(
@@ -208,6 +216,7 @@ def restore_dynamics(
         )
     if differing and not force:
         raise of_another(differing)
+    say_where(made_on)
     before = dynamics.snapshot()
     try:
         dynamics.restore(state)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from functools import cached_property
@@ -15,6 +14,7 @@ from qc.errors import ConvergenceError, InputError
 from qc.loads.elastic import elastic_tensor, is_monolayer
 from qc.loads.farfield import Array, check_deformation, check_finite, check_points
 from qc.loads.volterra import CrystalMap, VolterraField
+from qc.numerics.fingerprint import fingerprint
 
 # Where no self-consistent position exists, within about one Burgers vector of a core, the field is
 # evaluated at the reference position; beyond this many that would hide a fault.
@@ -116,13 +116,14 @@ class DislocationField(ABC):
 
     def fingerprint(self) -> str:
         """Return a hash of everything the field depends on."""
-        digest = hashlib.sha256(b"DislocationField")
-        digest.update(bytes([self.self_consistent]))
-        digest.update(np.ascontiguousarray(self.mean_deformation).tobytes())
-        for one in self.dislocations:
-            for part in (one.elastic, one.burgers, one.position, one.cut_direction):
-                digest.update(np.ascontiguousarray(part).tobytes())
-        return digest.hexdigest()
+        parts = [
+            part
+            for one in self.dislocations
+            for part in (one.elastic, one.burgers, one.position, one.cut_direction)
+        ]
+        return fingerprint(
+            "DislocationField", [self.self_consistent, self.mean_deformation, *parts]
+        )
 
     @cached_property
     def _reference_cores(self) -> Array:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 
 import numpy as np
@@ -10,6 +9,7 @@ from numpy.typing import ArrayLike
 
 from qc.errors import InputError
 from qc.loads.farfield import Array, check_deformation, check_finite, check_points
+from qc.numerics.fingerprint import fingerprint
 
 
 class HomogeneousStrain:
@@ -65,9 +65,7 @@ class HomogeneousStrain:
 
     def fingerprint(self) -> str:
         """Return a hash of the deformation gradient."""
-        digest = hashlib.sha256(b"HomogeneousStrain")
-        digest.update(self._deformation.tobytes())
-        return digest.hexdigest()
+        return fingerprint("HomogeneousStrain", [self._deformation])
 
 
 def simple_shear(

@@ -190,6 +190,15 @@ def test_what_is_not_finite_stops_the_run_with_the_last_good_state(tmp_path):
     same(whole, resumed)
 
 
+def test_a_checkpoint_of_another_processor_is_taken_and_said(tmp_path, monkeypatch, caplog):
+    path = write_dynamics(tmp_path / "state.npz", begin("eam columns"))
+    restore_dynamics(path, begin("eam columns"))
+    assert not caplog.records
+    monkeypatch.setattr("qc.io.checkpoint.processor", lambda: "another one")
+    restore_dynamics(path, begin("eam columns"))
+    assert "made on another processor" in caplog.text
+
+
 def test_a_checkpoint_of_something_else_is_refused(tmp_path):
     path = write_dynamics(tmp_path / "state.npz", begin("eam columns"))
     for other, message in (

@@ -39,7 +39,6 @@ def assert_same(one, two):
         np.testing.assert_array_equal(getattr(one, name), getattr(two, name))
     for name in ("dr", "drho", "cutoff", "numbers", "masses", "lattice_constants", "structures"):
         assert getattr(one, name) == getattr(two, name)
-    assert one.fingerprint() == two.fingerprint()
 
 
 @pytest.mark.parametrize("ns", [1, 2, 3])
@@ -54,6 +53,7 @@ def test_round_trip_is_exact(tmp_path, ns, fs):
         assert np.array_equal(read.density[None], potential.density)
         read = EAM.from_file(path, format="fs")
     assert_same(read, potential)
+    assert read.fingerprint() == potential.fingerprint()
     assert "made up" in read.source
     assert "a test" in read.source
 

@@ -154,7 +154,6 @@ def table(points: tuple[int, ...], folder: str) -> dict[str, Any]:
         "of": "morse/smooth/linear",
         "points": knots,
         "first": first,
-        "fingerprint": potentials.PairTable.from_file(path).fingerprint(),
         "styles": found,
     }
 
