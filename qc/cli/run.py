@@ -40,7 +40,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--force",
         action="store_true",
-        help="resume from a checkpoint of another version, potential, scheme or load path",
+        help="replace the result of an earlier run; with --resume, go on from a checkpoint of "
+        "another version, potential, scheme or load path",
     )
     parser.add_argument("--threads", type=int, metavar="N", help="threads (default: all)")
     parser.add_argument("--quiet", action="store_true", help="print errors only")
@@ -49,16 +50,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the case and return the exit code."""
     from qc.io.case import load_case
-    from qc.io.rundir import RunDirectory, output_folder
+    from qc.io.rundir import RunDirectory, output_folder, refuse_occupied
     from qc.io.setup import set_up
     from qc.numerics.progress import Progress
 
-    if args.force and not args.resume:
-        raise InputError("--force only makes sense with --resume")
     if args.threads is not None:
         set_threads(args.threads)
     case = load_case(args.case)
     folder = output_folder(args.output, case.output.directory, Path(args.case).stem)
+    if not args.resume and not args.force:
+        refuse_occupied(folder)
     with Progress("set up") as progress:
         progress.update("potential, crystal and mesh")
         setup = set_up(case)
@@ -67,7 +68,11 @@ def run(args: argparse.Namespace) -> int:
     if args.resume:
         start, records = resume(setup, folder / "checkpoint.npz", args.force)
     directory = RunDirectory(folder, setup, records)
-    directory.begin()
+    directory.begin(clear=args.force and not args.resume)
+    if records:
+        gone = directory.take_up(setup.model.with_strain(setup.deformations[start - 1]))
+        if gone and not args.quiet:
+            print(f"qc run: no longer in {folder}: {', '.join(gone)}", file=sys.stderr)
     return _Runner(setup, directory, args.quiet).run(start)
 
 
@@ -101,7 +106,8 @@ def resume(setup: Setup, path: Path, force: bool) -> tuple[int, list[dict[str, A
     check_path(found, setup.deformations, force=force)
     restore(found, setup.model, force=force)
     records = [dict(r) for r in found.records]
-    if len(records) != found.next_step or not all(map(_is_record, records)):
+    good = all(_is_record(record, index) for index, record in enumerate(records))
+    if len(records) != found.next_step or not good:
         raise CheckpointError(
             f"checkpoint {path} holds {len(records)} records that do not fit its "
             f"{found.next_step} finished steps: it was not written by a run"
@@ -109,14 +115,16 @@ def resume(setup: Setup, path: Path, force: bool) -> tuple[int, list[dict[str, A
     return found.next_step, records
 
 
-def _is_record(record: dict[str, Any]) -> bool:
+def _is_record(record: dict[str, Any], index: int) -> bool:
     """Whether a record of a step has what the closing table and the collection read from it."""
-    numbers = ("index", "load", "max_force", "evaluations", "seconds")
+    numbers = ("load", "max_force", "evaluations", "seconds")
     return (
-        all(isinstance(record.get(k), int | float) for k in numbers)
+        record.get("index") == index
+        and all(isinstance(record.get(k), int | float) for k in numbers)
         and all(isinstance(record.get(k), int | float | None) for k in ("defect_energy", "energy"))
         and isinstance(record.get("converged"), bool)
         and isinstance(record.get("files"), dict)
+        and all(isinstance(v, str | list) for v in record["files"].values())
         and isinstance(record.get("warnings"), list)
         and all(isinstance(w, str) for w in record["warnings"])
     )
@@ -159,7 +167,7 @@ class _Runner:
                 good = model if self.last is None else self.last.model
                 self.directory.save(good, index, relaxing=True)
                 status, reason, code = "not finite", f"step {index}: {error}", FAILED
-            self.directory.finish(model, self.last, status, reason)
+            self.directory.finish(model, status, reason)
         if not self.quiet:
             print(summary(self.setup, self.directory, reason))
         if status not in ("complete", "interrupted"):
@@ -189,7 +197,7 @@ class _Runner:
             return True
         record = self.directory.record(step)
         self.last = step
-        if sys.stderr.isatty() and not self.quiet:
+        if not self.quiet:
             total = len(self.setup.deformations)
             load = f"{self.setup.load_name} {record['load']:g}, " if total > 1 else ""
             print(

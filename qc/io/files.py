@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import secrets
 from pathlib import Path
 
 from qc.errors import OutputError
+
+#: Temporary names: of a file, by a process.
+_TEMPORARY = re.compile(r"\..+\.([0-9]{1,9})-[0-9a-f]{8}\.part")
 
 
 def write_atomically(path: str | os.PathLike[str], data: bytes | str) -> Path:
@@ -55,6 +59,36 @@ def write_atomically(path: str | os.PathLike[str], data: bytes | str) -> Path:
             with contextlib.suppress(OSError):
                 os.unlink(temporary)
     return target
+
+
+def remove_leftovers(folder: str | os.PathLike[str]) -> None:
+    """Remove the temporary files of writers that were killed; those of living ones stay.
+
+    Parameters
+    ----------
+    folder : path-like
+        Its own files only; one that does not exist has none.
+    """
+    with contextlib.suppress(OSError):
+        for name in os.listdir(folder):
+            match = _TEMPORARY.fullmatch(name)
+            if match is not None and not _lives(int(match[1])):
+                with contextlib.suppress(OSError):
+                    os.unlink(Path(folder) / name)
+
+
+def _lives(process: int) -> bool:
+    """Whether a process of this number runs, as far as can be told."""
+    if os.name != "posix":
+        # There a signal of number 0 ends the process.
+        return True
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):
+        return True
+    return process != os.getpid()
 
 
 def path_inside(root: str | os.PathLike[str], path: str | os.PathLike[str], what: str) -> Path:

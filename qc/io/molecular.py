@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from qc.dynamics import Dynamics
 from qc.errors import CheckpointError, InputError, OutputError, suggest
-from qc.io.files import write_atomically
+from qc.io.files import remove_leftovers, write_atomically
 from qc.io.molecular_checkpoint import (
     dynamics_fingerprints,
     read_dynamics,
@@ -166,9 +166,11 @@ def run_dynamics(
     home = Path(folder)
     checkpoint, table = home / "checkpoint.npz", home / "history.csv"
     rows: list[dict[str, float]] = []
+    remove_leftovers(home)
     if resume and checkpoint.exists():
         restore_dynamics(checkpoint, dynamics, force=force)
-        rows = _kept_rows(table, dynamics.step)
+        # A kill may have come between the first checkpoint and the first row.
+        rows = _kept_rows(table, dynamics.step) or [_row(dynamics, extra)]
     else:
         if _goes_on(checkpoint, dynamics):
             rows = _kept_rows(table, dynamics.step)

@@ -9,6 +9,9 @@ from qc.io.schema import Length, to_toml
 from qc.io.setup import Setup, block_around, in_angstrom, potential_length
 from qc.loads import DislocationSum
 
+#: How every resolved copy begins.
+HEAD = "# The case as it was run"
+
 
 def resolved(setup: Setup, folder: str | os.PathLike[str]) -> str:
     """Return the case as TOML with every default and unit written out.
@@ -126,7 +129,7 @@ def resolved(setup: Setup, folder: str | os.PathLike[str]) -> str:
         },
     }  # fmt: skip
     head = (
-        "# The case as it was run: defaults and units written out. Lengths in Angstrom, forces in\n"
+        f"{HEAD}: defaults and units written out. Lengths in Angstrom, forces in\n"
         f"# eV/Angstrom. From {case.source.name}, SHA-256 {case.digest}.\n\n"
     )
     return head + to_toml(values)

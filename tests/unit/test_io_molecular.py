@@ -103,6 +103,25 @@ def test_a_resumed_run_is_the_uninterrupted_one_to_the_last_bit(name, bath, tmp_
     assert (field._field or field._list).rebuilds > 1, "the list was never made anew on the way"
 
 
+def test_a_kill_before_the_first_row_loses_no_row(tmp_path, monkeypatch):
+    class Killed(BaseException):
+        pass
+
+    def killed(*args):
+        raise Killed
+
+    run_dynamics(begin("eam columns"), 10, tmp_path / "whole", every=5, picture=False)
+    with monkeypatch.context() as patch:
+        patch.setattr("qc.io.molecular._History", killed)
+        with pytest.raises(Killed):
+            run_dynamics(begin("eam columns"), 10, tmp_path / "parts", picture=False)
+    run_dynamics(
+        begin("eam columns"), 10, tmp_path / "parts", every=5, resume=True, picture=False
+    )  # fmt: skip
+    texts = [(tmp_path / d / "history.csv").read_text() for d in ("whole", "parts")]
+    assert texts[0] == texts[1]
+
+
 def test_history_is_complete(tmp_path):
     dynamics = begin("eam columns")
     outcome = run_dynamics(
