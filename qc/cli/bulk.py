@@ -46,6 +46,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--cell", metavar="FILE", help="a periodic cell to start from, instead of a structure"
     )
+    parser.add_argument(
+        "--elements", metavar="NAMES", help="elements of types 1, 2, ... of a cell from LAMMPS"
+    )
     groups = ", ".join(GROUPS)
     parser.add_argument("--only", metavar="GROUPS", help=f"of {groups}: compute these only")
     parser.add_argument("--skip", metavar="GROUPS", help="leave these out; separate by commas")
@@ -70,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
     if picture is not None and "faults" not in chosen_groups(only, skip):
         raise InputError("--gamma-plot needs the group 'faults'")
     potential = load_potential(args.potential)
-    crystal = choose_crystal(potential, args.element, args.structure, args.cell)
+    crystal = choose_crystal(potential, args.element, args.structure, args.cell, args.elements)
     if picture is not None and crystal.name not in STRUCTURES:
         raise InputError(f"--gamma-plot: planes are known for {', '.join(STRUCTURES)} only")
     with Progress("bulk") as progress:
@@ -92,7 +95,11 @@ def _words(text: str) -> tuple[str, ...]:
 
 
 def choose_crystal(
-    potential: Potential, element: str | None, structure: str | None, cell: str | None
+    potential: Potential,
+    element: str | None,
+    structure: str | None,
+    cell: str | None,
+    elements: str | None = None,
 ) -> Crystal:
     """Return the crystal that the options ask for.
 
@@ -110,9 +117,11 @@ def choose_crystal(
         from qc.crystal import from_ase
         from qc.io.structures import read_structure
 
-        crystal = from_ase(read_structure(cell))
+        crystal = from_ase(read_structure(cell, elements=elements))
         potential.types_of(crystal.symbols)
         return crystal
+    if elements is not None:
+        raise InputError("--elements names the types of a file: it needs --cell")
     from qc.atomistic.bulk_lattice import standard_crystal
 
     chosen = choose_element(potential, element)

@@ -78,15 +78,17 @@ class Detection:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of ``qc detect``."""
     parser.description = (
-        "Find the atoms of any file that ASE reads which are not part of a deformed crystal:\n"
+        "Find the atoms of any file of ASE or LAMMPS which are not part of a deformed crystal:\n"
         "neighbours of vacancies, interstitials, cores, faults, surfaces. Prints them as a table\n"
         "and writes every atom with its non-affinity as extended XYZ."
     )
     parser.epilog = (
         "examples:\n  qc detect block.extxyz\n"
-        "  qc detect dump.lammpstrj --frame 0 --structure fcc --potential zhou2004:Cu"
+        "  qc detect dump.lammpstrj --elements Cu --frame 0 --potential zhou2004:Cu"
     )
-    parser.add_argument("file", metavar="FILE", help="atoms, in any format of ASE")
+    parser.add_argument(
+        "file", metavar="FILE", help="atoms, in any format of ASE; dumps and data files of LAMMPS"
+    )
     parser.add_argument(
         "--potential",
         metavar="POTENTIAL",
@@ -101,6 +103,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--frame", type=int, default=-1, help="which frame (default: the last)")
     parser.add_argument("--format", help="format of the file, as ASE names it")
+    parser.add_argument(
+        "--elements",
+        metavar="NAMES",
+        help="elements of types 1, 2, ... of a LAMMPS dump or data file, such as Ni,Al",
+    )
     parser.add_argument("--rows", type=int, default=20, help="rows of the table (default: 20)")
     parser.add_argument(
         "--output", metavar="FILE", help="extended XYZ to write (default: NAME.nonaffine.extxyz)"
@@ -119,7 +126,7 @@ def run(args: argparse.Namespace) -> int:
         raise InputError(f"--rows {args.rows}: must not be negative")
     if args.threshold is not None and not (np.isfinite(args.threshold) and args.threshold > 0):
         raise InputError(f"--threshold {args.threshold}: must be positive and finite")
-    atoms = read_structure(args.file, args.frame, args.format)
+    atoms = read_structure(args.file, args.frame, args.format, args.elements)
     source = Path(args.file)
     target = Path(f"{source.stem}.nonaffine.extxyz" if args.output is None else args.output)
     if target.exists() and target.resolve() == source.resolve():
@@ -134,6 +141,17 @@ def run(args: argparse.Namespace) -> int:
     else:
         print(as_text(found, source.name, str(target), args.rows))
     return 0
+
+
+def _read(atoms: Atoms) -> str:
+    """Which frame of a LAMMPS file was read and where its elements are from; in words."""
+    info, parts = atoms.info, []
+    if "frames" in info:
+        parts.append(f"frame {info['frame']} of 0 to {info['frames'] - 1}")
+        parts.append(f"timestep {info['timestep']}")
+    if "elements" in info:
+        parts.append(f"elements {info['elements']}")
+    return ", ".join(parts)
 
 
 def detect(
@@ -297,6 +315,7 @@ def as_json(found: Detection, target: str) -> dict[str, Any]:
         "crystal": found.crystal,
         "verdict": found.verdict,
         "atoms": len(found.atoms),
+        "read": _read(found.atoms),
         "threshold": found.threshold,
         "vacant_sites": found.vacant.tolist(),
         "non_affine": [
@@ -320,8 +339,10 @@ def as_text(found: Detection, source: str, target: str, rows: int) -> str:
     """Return the findings as a table."""
     atoms, listed = found.atoms, found.listed
     symbols = atoms.get_chemical_symbols()
-    lines = [
-        f"{source}: {len(atoms)} atoms ({atoms.symbols.formula.format('hill')})",
+    lines = [f"{source}: {len(atoms)} atoms ({atoms.symbols.formula.format('hill')})"]
+    if read := _read(atoms):
+        lines.append(f"  read       {read}")
+    lines += [
         f"  crystal    {found.crystal}",
         f"  found      {found.verdict}",
         f"  non-affine {len(listed)} of {len(atoms)} atoms, above {found.threshold:.3g}",

@@ -8,11 +8,12 @@ import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
 
+from qc.atomistic.bulk_lattice import lattice_constants
 from qc.continuum import equilibrium_crystal
 from qc.coupling.layout import PointDefects
 from qc.crystal import Crystal, bcc, diamond, fcc, hcp
 from qc.crystal.defects import Defects, find_defects
-from qc.crystal.recognise import recognise
+from qc.crystal.recognise import Recognition, recognise
 from qc.errors import CrystalError, InputError, NonFiniteError, suggest
 from qc.loads import HomogeneousStrain
 from qc.potentials import Potential
@@ -43,7 +44,7 @@ def embed(
         raise CrystalError("no atoms: nothing to recognise a crystal in")
     potential.types_of(sorted(set(symbols)))
     host = max(sorted(set(symbols)), key=symbols.count)
-    recognition = recognise(atoms, a=_lattice_constants(host, potential))
+    recognition = _recognised(atoms, host, potential)
     crystal = recognition.crystal
     found = find_defects(atoms, recognition)
     if found.is_empty and "centres" not in options:
@@ -77,6 +78,31 @@ def embed(
     model.offset = origin + recognition.F @ shift
     _take_displacements(model, found, home)
     return model
+
+
+def _recognised(atoms: Atoms, host: str, potential: Potential) -> Recognition:
+    """Recognise the crystal at the lattice constant at which the potential holds it at rest.
+
+    Raises
+    ------
+    CrystalError
+        No lattice fits, or the potential does not bind the host's: the elements are then not what
+        the potential is for, or not those of the atoms.
+    """
+    constants = _lattice_constants(host, potential)
+    recognition = recognise(atoms, a=constants)
+    structure = recognition.structure
+    if structure in constants:
+        return recognition
+    # Radii are no guide to this pair of element and potential: look everywhere.
+    try:
+        a, ratio = lattice_constants(potential, host, structure)
+    except CrystalError as error:
+        raise CrystalError(
+            f"the atoms are {structure} {host}, which the potential does not bind: {error}; "
+            "are the elements the right ones?"
+        ) from error
+    return recognise(atoms, (structure,), a if ratio is None else (a, a * ratio))
 
 
 def _lattice_constants(host: str, potential: Potential) -> dict[str, float | tuple[float, float]]:

@@ -1,4 +1,4 @@
-"""Reading atoms from any file ASE knows, with errors that name the file."""
+"""Reading atoms from any file ASE knows, and from LAMMPS, with errors that name the file."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import lzma
 import os
 import warnings
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import IO
@@ -17,12 +17,23 @@ from ase import Atoms
 from ase.io.formats import open_with_compression
 
 from qc.errors import InputError
+from qc.io import lammps
+
+#: Bytes by which a LAMMPS file is known: the header of a data file lies in them.
+_HEAD = 1 << 16
 
 
 def read_structure(
-    path: str | os.PathLike[str], frame: int = -1, format: str | None = None
+    path: str | os.PathLike[str],
+    frame: int = -1,
+    format: str | None = None,
+    elements: str | Sequence[str] | None = None,
 ) -> Atoms:
     """Read one configuration from a file.
+
+    Dumps and data files of LAMMPS are known by their content, whatever their name. Their types are
+    numbers: ``elements`` says what these are, unless the file does. ``info["elements"]`` tells
+    where they are from; a guess from masses is logged as a warning.
 
     Parameters
     ----------
@@ -31,26 +42,41 @@ def read_structure(
         Which configuration of several; the last by default.
     format : str, optional
         ASE's name of the format; found from name and content unless given.
+    elements : sequence of str or str, optional
+        Elements of the types 1, 2, ... of a LAMMPS file; ``("Ni", "Al")`` or ``"Ni,Al"``.
 
     Raises
     ------
     FileNotFoundError
         There is no such file.
     InputError
-        The file is empty, of no known format, damaged, or holds no such frame or no atoms.
+        The file is empty, of no known format, damaged, or holds no such frame or no atoms; its
+        types are not known as elements, or elements are given for a file that has no types.
     """
     source = Path(path)
+    names = lammps.parse_elements(elements)
     if not source.exists():
         raise FileNotFoundError(2, "No such file or directory", str(path))
     if source.is_file() and source.stat().st_size == 0:
         raise InputError(f"{source.name}: the file is empty")
-    _refuse_absurd_counts(source)
+    read = _lammps_reader(source, frame, format, names)
+    if read is None:
+        if names is not None:
+            raise InputError(
+                f"{source.name}: elements can be given for files of LAMMPS only; this one names "
+                "its own"
+            )
+        _refuse_absurd_counts(source)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             # The suffix "@..." of a name would be an index to ASE.
-            atoms = ase.io.read(source, index=frame, format=format, do_not_split_by_at_sign=True)
-    except PermissionError:
+            atoms = (
+                ase.io.read(source, index=frame, format=format, do_not_split_by_at_sign=True)
+                if read is None
+                else read()
+            )
+    except (PermissionError, InputError):
         raise
     except (IndexError, StopIteration) as error:
         raise InputError(f"{source.name}: damaged, or it has no frame {frame}") from error
@@ -68,19 +94,40 @@ def read_structure(
     return atoms
 
 
-def _refuse_absurd_counts(path: Path) -> None:
-    """Refuse an XYZ file or a LAMMPS dump that declares more atoms than it has lines.
+def _lammps_reader(
+    path: Path, frame: int, format: str | None, elements: tuple[str, ...] | None
+) -> Callable[[], Atoms] | None:
+    """Return what reads a file of LAMMPS, None for any other."""
+    if not path.is_file():
+        return None
+    try:
+        with open_with_compression(str(path), "rb") as file:
+            head = file.read(_HEAD)
+    except (OSError, EOFError, zlib.error, lzma.LZMAError):
+        # Damaged compression: the reader itself says what is wrong.
+        return None
+    if format in (None, "lammps-dump-binary"):
+        lammps.refuse_unreadable(head, path.name)
+    if format == "lammps-dump-text" or (format is None and lammps.is_dump(head)):
+        return lambda: lammps.read_dump(path, frame, elements)
+    if format == "lammps-data" or (format is None and lammps.is_data(head)):
+        if frame not in (0, -1):
+            raise InputError(f"{path.name}: it has no frame {frame}; a data file holds one")
+        return lambda: lammps.read_data(path, elements)
+    return None
 
-    ASE's readers of the two count up to the declared number whatever the file holds, which for an
-    absurd one takes for ever.
+
+def _refuse_absurd_counts(path: Path) -> None:
+    """Refuse an XYZ file that declares more atoms than it has lines.
+
+    ASE's readers count up to the declared number whatever the file holds, which for an absurd one
+    takes for ever.
     """
     if not path.is_file():
         return
     try:
         with open_with_compression(str(path), "rb") as file:
-            first = file.readline()
-            counts = _dump_counts(file) if first.startswith(b"ITEM:") else _xyz_counts(file, first)
-            for declared, held in counts:
+            for declared, held in _xyz_counts(file, file.readline()):
                 if declared > held:
                     raise InputError(
                         f"{path.name}: {declared} atoms are declared, but only {held} lines follow"
@@ -103,16 +150,3 @@ def _xyz_counts(file: IO[bytes], line: bytes) -> Iterator[tuple[int, int]]:
     while (declared := _count(line)) >= 0:
         yield declared, sum(1 for _ in islice(file, declared + 1)) - 1
         line = file.readline()
-
-
-def _dump_counts(file: IO[bytes]) -> Iterator[tuple[int, int]]:
-    """Yield the declared atoms of each frame and the lines up to the next."""
-    declared, held = -1, 0
-    for line in file:
-        held += 1
-        if line.startswith(b"ITEM: NUMBER OF ATOMS"):
-            if declared >= 0:
-                yield declared, held
-            declared, held = _count(file.readline()), 0
-    if declared >= 0:
-        yield declared, held

@@ -128,6 +128,20 @@ def test_pages_on_dynamics(page, capsys, tmp_path, monkeypatch):
         assert (tmp_path / "run" / "history.csv").exists()
 
 
+def test_page_on_lammps(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    made: dict = {}
+    for code in blocks(ROOT / "docs" / "lammps.md", "python"):
+        exec(code, made)
+    assert capsys.readouterr().out.splitlines() == [
+        "AlNi862 given for the types 0",
+        "True 1 vacant site, 1 foreign atom; 12 non-affine atoms",
+        "2242 named in the file",
+    ]
+    assert (made["again"].symbols == made["ball"].symbols).all()
+    np.testing.assert_allclose(made["again"].positions, made["ball"].positions, atol=1e-12)
+
+
 @pytest.mark.long
 def test_page_on_temperature():
     made: dict = {}
