@@ -83,7 +83,7 @@ def fault_width(model: qc.QuasiContinuum) -> float:
     x, y = model.far_field.position
     radius = 2.0 * STRIP
     atoms = model.all_atoms(Ball(radius, (x, y, 0.0), planar=True))
-    offset = atoms.positions[:, :2] - [x, y]
+    offset = (atoms.positions - atoms.info["offset"])[:, :2] - [x, y]
     # The cut surface of the cylinder is no fault.
     inside = np.linalg.norm(offset, axis=1) < radius - 8.0
     faulted = inside & (qc.nonaffinity(atoms, model.crystal) > DEFECTIVE)

@@ -125,13 +125,10 @@ def ase_driven(model: qc.QuasiContinuum, steps: int) -> Run:
     """Let ASE's Langevin dynamics move the representative atoms."""
     atoms = model.to_ase()
     atoms.calc = qc.QCCalculator(model)
-    held = ~model.layout.free.any(axis=1)[model.occupied]
-    friction = np.where(held, 0.0, FRICTION)[:, None]
     speeds = np.sqrt(2 * TEMPERATURE * units.kB / atoms.get_masses())
-    speeds[held] = 0.0
     atoms.set_velocities(speeds[:, None] * np.random.default_rng(2).normal(size=(len(atoms), 3)))
     dynamics = ASELangevin(
-        atoms, 2 * fs, temperature_K=TEMPERATURE, friction=friction, fixcm=False,
+        atoms, 2 * fs, temperature_K=TEMPERATURE, friction=FRICTION, fixcm=False,
         rng=np.random.default_rng(3),
     )  # fmt: skip
     groups = {k: nodes[model.occupied] for k, nodes in regions(model).items()}
@@ -140,7 +137,6 @@ def ase_driven(model: qc.QuasiContinuum, steps: int) -> Run:
 
     def sample() -> None:
         v = atoms.get_velocities()
-        # Held atoms feel ASE's noise all the same: they have no say.
         squares = atoms.get_masses() * (v**2).sum(axis=1)
         for k, nodes in groups.items():
             rows[k].append(squares[nodes].sum() / (3 * nodes.sum() * units.kB))

@@ -145,7 +145,7 @@ def split(model: qc.QuasiContinuum) -> tuple[float, ...]:
     defective = qc.nonaffinity(atoms, model.crystal) > DEFECTIVE
     reach = []
     for core in model.far_field.current_cores:
-        distance = np.linalg.norm(atoms.positions[:, :2] - core, axis=1)
+        distance = np.linalg.norm((atoms.positions - atoms.info["offset"])[:, :2] - core, axis=1)
         own = distance[defective & (distance < model.layout.blend.core)]
         reach.append(float(own.max(initial=0.0)))
     return tuple(reach)

@@ -64,7 +64,8 @@ def vacancy(core: float, outer: float) -> tuple[qc.QuasiContinuum, float]:
 
 def inward_displacement(model: qc.QuasiContinuum, a: float) -> float:
     """Return by how much the twelve nearest neighbours have moved towards the vacancy, Angstrom."""
-    distance = np.linalg.norm(model.all_atoms(0.8 * a).positions, axis=1)
+    atoms = model.all_atoms(0.8 * a)
+    distance = np.linalg.norm(atoms.positions - atoms.info["offset"], axis=1)
     return float(a / np.sqrt(2.0) - distance.mean())
 
 

@@ -17,6 +17,7 @@ from ase.calculators.calculator import (
 
 from qc.atomistic.neighbours import check_positions
 from qc.coupling import QuasiContinuum
+from qc.coupling.as_atoms import correctors
 from qc.errors import InputError, NonFiniteError
 from qc.numerics.checks import kind
 
@@ -25,7 +26,7 @@ class QCCalculator(Calculator):
     """Energy and forces of the representative atoms ``model.to_ase()``.
 
     Any ASE optimizer or molecular dynamics moves them; constrained atoms and the continuum follow.
-    Atoms on the outer boundary feel no force and stay.
+    Atoms that the model holds have constraints of ASE from `to_ase`, and feel no force.
 
     Parameters
     ----------
@@ -36,13 +37,15 @@ class QCCalculator(Calculator):
     Notes
     -----
     The energy is relative to the perfect crystal. After each calculation ``model.U`` holds the
-    correctors of the atoms' positions. Blended forces (``"bqcf"``) have no energy, and ASE is told
-    so.
+    correctors of the atoms' positions. In 2.5D atoms may be wrapped along the line: each counts in
+    the image nearest to where ``model.U`` has it. Blended forces (``"bqcf"``) have no energy, and
+    ASE is told so.
 
     Raises
     ------
     InputError
-        The atoms are not the model's representative atoms, or a position is not finite.
+        The atoms are not the model's representative atoms, a position is not finite, or an atom
+        that the model holds has moved by more than 1e-4 Angstrom: its constraint is gone.
     NonFiniteError
         An energy or force is NaN or infinite.
     """
@@ -68,15 +71,9 @@ class QCCalculator(Calculator):
         super().calculate(atoms, properties, system_changes)
         if self.atoms is None:
             raise InputError("no atoms to calculate")
-        model, y = self.model, check_positions(self.atoms.positions)
+        model = self.model
+        u = correctors(model, check_positions(self.atoms.positions))
         occupied = model.occupied
-        if len(y) != int(occupied.sum()):
-            raise InputError(
-                f"{len(y)} atoms given, but the model has {int(occupied.sum())} representative "
-                "atoms; start from model.to_ase()"
-            )
-        u = np.zeros_like(model.U)
-        u[occupied] = y - model.offset - model.predictor()[occupied]
         wanted = {"energy", "free_energy"} & set(properties)
         if wanted and not model.coupling.conservative:
             raise PropertyNotImplementedError(

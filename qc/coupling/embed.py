@@ -75,7 +75,7 @@ def embed(
         options = {**options, "centres": _centres(found, crystal, home, reference)}
     model = cls(crystal, potential, far_field=far_field, defects=defects, **options)
     model.found = found
-    model.offset = origin + recognition.F @ shift
+    model.given_offset = origin + recognition.F @ shift
     _take_displacements(model, found, home)
     return model
 

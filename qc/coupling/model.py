@@ -12,11 +12,12 @@ from ase.data import atomic_masses, atomic_numbers
 from numpy.typing import ArrayLike, NDArray
 
 from qc.continuum import CauchyBorn, ContinuumTerm
+from qc.coupling.as_atoms import every_atom, node_box, representative
 from qc.coupling.blend import Blend
 from qc.coupling.coupling import Coupling, predict, predict_nodes
 from qc.coupling.external import lumped
 from qc.coupling.layout import Layout, PointDefects, build_layout, nearest_pair
-from qc.coupling.regions import core_centres, cuts, outer_region, require_inside, sites_in
+from qc.coupling.regions import core_centres, cuts, outer_region, require_inside
 from qc.coupling.scheme import Scheme
 from qc.coupling.schemes import get_scheme
 from qc.coupling.thermal import QuasiStatic, Thermal, make_thermal
@@ -25,7 +26,6 @@ from qc.crystal import Crystal
 from qc.errors import InputError, RegionError, suggest
 from qc.loads import DeadLoad, FarField, HomogeneousStrain, Load
 from qc.mesh import (
-    Ball,
     CoreSet,
     FreeSurface,
     LatticeBlock,
@@ -258,8 +258,18 @@ class QuasiContinuum:
     #: What `from_atoms` found; None otherwise.
     found: Defects | None = None
 
-    #: Translation from the model's frame to the frame of atoms given out, (3,) Angstrom.
-    offset: Array = np.zeros(3)
+    #: Translation from the model's frame to that of the atoms given to `from_atoms`, (3,) Angstrom;
+    #: None without such atoms.
+    given_offset: Array | None = None
+
+    @property
+    def offset(self) -> Array:
+        """Translation from the model's frame to that of `to_ase`, (3,) Angstrom.
+
+        The frame of the atoms given to `from_atoms`; else the nodes' box begins at the origin. The
+        boxes of `all_atoms` have their own, in ``atoms.info["offset"]``.
+        """
+        return node_box(self).offset if self.given_offset is None else self.given_offset
 
     # -- sizes ------------------------------------------------------------------------------------
 
@@ -396,13 +406,15 @@ class QuasiContinuum:
         return [self.potential.species[t] for t in types]
 
     def to_ase(self) -> Atoms:
-        """Return the representative atoms: one per occupied node, at its current position."""
-        keep = self.occupied
-        symbols = np.array(self.node_symbols())[keep]
-        atoms = Atoms(list(symbols), positions=(self.predictor() + self.U)[keep] + self.offset)
-        atoms.set_masses(self.node_masses()[keep])
-        self._dress(atoms)
-        return atoms
+        """Return the representative atoms: one per occupied node, at its current position.
+
+        Masses are the lumped ones. What the model holds is held by constraints of ASE, `FixAtoms`
+        on the outer boundary and `FixCartesian` across a monolayer. The atoms lie in a cell that
+        leaves a cutoff around all nodes, wrapped along the line in 2.5D; positions minus `offset`
+        are in the model's frame. After `from_atoms` they are in the frame of the atoms given, and
+        the cell begins at ``atoms.get_celldisp()``.
+        """
+        return representative(self)
 
     def node_masses(self) -> Array:
         """Lumped mass of every node, (n_nodes,) u.
@@ -420,17 +432,13 @@ class QuasiContinuum:
             atomic_masses[[atomic_numbers[s] for s in self.crystal.symbols]],
         )
 
-    def _dress(self, atoms: Atoms) -> None:
-        """Give atoms a cell: a bounding box, or the period along the line in 2.5D."""
-        extent = np.ptp(atoms.positions, axis=0) if len(atoms) else np.zeros(3)
-        cell = np.diag(extent + 1.0)
-        if self.crystal.mode == "columns":
-            cell[2] = np.asarray(self.far_field.mean_deformation) @ self.crystal.cell[2]
-            atoms.pbc = (False, False, True)
-        atoms.set_cell(cell)
-
     def all_atoms(self, region: Region | float | None = None) -> Atoms:
         """Return every atom of a part of the model, interpolated where the mesh is coarse.
+
+        The atoms lie in a cell of their own that leaves a cutoff around them, wrapped along the
+        line in 2.5D; positions minus ``atoms.info["offset"]`` are in the model's frame. After
+        `from_atoms` they are in the frame of the atoms given, and the cell begins at
+        ``atoms.get_celldisp()``.
 
         Parameters
         ----------
@@ -443,43 +451,7 @@ class QuasiContinuum:
         RegionError
             More than 5e7 atoms were asked for.
         """
-        layout = self.layout
-        if region is None:
-            keep = ~layout.extra
-            m, s, keep_extra = layout.lattice[keep], layout.sublattice[keep], True
-        else:
-            if isinstance(region, int | float):
-                centre = self.centre
-                region = Ball(float(region), tuple(centre), planar=self.crystal.dim == 2)
-            shape = region.bind(self.crystal) if isinstance(region, LatticeBlock) else region
-            m, s = sites_in(self.crystal, shape)
-            if self.mesh.surface is not None:
-                exist = self.mesh.surface.layers_below(m) >= 0
-                m, s = m[exist], s[exist]
-            keep_extra = False
-        y = self.predict(self.crystal.positions(m, s), s) + self.interpolate(m, s)
-        types = layout.host_types[s]
-        foreign = layout.types != layout.host_types[layout.sublattice]
-        special = ~layout.extra & (layout.vacant | foreign)
-        sites = np.column_stack([layout.lattice, layout.sublattice])
-        lookup = {tuple(site): k for k, site in enumerate(sites.tolist()) if special[k]}
-        wanted = np.column_stack([m, s]).tolist() if lookup else []
-        here = [lookup.get(tuple(site), -1) for site in wanted] if lookup else [-1] * len(m)
-        index = np.array(here, dtype=np.int64)
-        found = index >= 0
-        types[found] = layout.types[index[found]]
-        gone = np.zeros(len(m), dtype=bool)
-        gone[found] = layout.vacant[index[found]]
-        y, types = y[~gone], types[~gone]
-        extra_x = layout.positions[layout.extra]
-        inside = np.ones(len(extra_x), bool) if keep_extra else shape.contains(extra_x)
-        if inside.any():
-            extra_y = (self.predictor() + self.U)[layout.n_nodes - len(extra_x) :][inside]
-            y = np.vstack([y, extra_y])
-            types = np.concatenate([types, layout.types[layout.extra][inside]])
-        atoms = Atoms([self.potential.species[t] for t in types], positions=y + self.offset)
-        self._dress(atoms)
-        return atoms
+        return every_atom(self, region)
 
     def interpolate(
         self, sites: IntArray, sublattice: IntArray | int = 0, u: Array | None = None
@@ -613,7 +585,7 @@ class QuasiContinuum:
             other.coupling = Coupling(
                 other.layout, other.rule, other.far_field, other.scheme, self.thermal
             )
-        other.found, other.offset = self.found, self.offset
+        other.found, other.given_offset = self.found, self.given_offset
         other.loads = self.loads
         if any(isinstance(one, DeadLoad) for one in self.loads):
             weights = interpolation(self.layout, other.layout)

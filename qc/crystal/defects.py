@@ -30,6 +30,8 @@ _LEAST_THRESHOLD = 0.01
 _NOISE_FACTOR = 6.0
 #: Defects nearer to each other than this, in nearest-neighbour distances, are one.
 _LINK = 3.0
+#: Atoms this near to a defect, in nearest-neighbour distances, say in which image it was given.
+_AROUND = 2.5
 #: Bonds, each counted from both ends, that may disagree with the sites: a core's own business.
 _MOST_TORN = 8
 #: A larger share of foreign atoms is another material, not a set of defects.
@@ -40,8 +42,9 @@ _MOST_FOREIGN = 0.2
 class Defects:
     """The point defects of a set of atoms, relative to the crystal recognised in it.
 
-    Periodic images are chosen so that everything lies around `centre`; sites, atoms and
-    positions refer to the same images. Reference positions are ``crystal.positions(m, s)``.
+    Periodic images are chosen so that everything lies around `centre`, where it was given; sites,
+    atoms and positions refer to the same images. Reference positions are
+    ``crystal.positions(m, s)``.
 
     Parameters
     ----------
@@ -427,7 +430,13 @@ def _gathered(
         size = np.array([(item & (label == k)).sum() for k in kept])
         order = np.argsort(-size, kind="stable")
         centres, radii = centres[order], radii[order]
-        jump = image_jumps(crystal.positions(m, s) - centre, reference_cell)
+        X = crystal.positions(m, s)
+        jump = image_jumps(X - centre, reference_cell)
+        items = np.concatenate([extra, foreign])
+        around = X - jump @ reference_cell - centre
+        home = _given_image(around, jump, items, reference_cell, radius, crystal.nearest_neighbour)
+        move = home @ reference_cell
+        centre, centres, jump = centre + move, centres + move, jump - home
         m = m - jump @ recognition.periods
         positions = positions - jump @ structure.cell[list(recognition.axes)]
         jump = image_jumps(crystal.positions(vacant_m, vacant_s) - centre, reference_cell)
@@ -450,6 +459,38 @@ def _gathered(
         centres=centres,
         radii=radii,
     )
+
+
+def _given_image(
+    around: Array, jump: IntArray, items: IntArray, cell: Array, radius: float, spacing: float
+) -> IntArray:
+    """Return the image (k,) of the centre in which the defect was given, in periods of the cell.
+
+    The defect's own atoms say so. A hole is where its surroundings are, along each direction those
+    in one plane with it: next to a face of the cell the others are split between both sides.
+
+    Parameters
+    ----------
+    around : (n, 3) float, Angstrom
+        Sites of the atoms seen from the centre, in the images nearest to it.
+    jump : (n, k) int64
+        How many periods off the atoms were given.
+    items : int64
+        Atoms that are part of the defect.
+    """
+    if len(items):
+        near = [items] * len(cell)
+    else:
+        ball = np.flatnonzero(np.linalg.norm(around, axis=1) <= radius + _AROUND * spacing)
+        normals = np.linalg.pinv(cell)
+        height = np.abs(around[ball] @ normals)
+        level = height <= height.min(axis=0) + 0.3 * spacing * np.linalg.norm(normals, axis=0)
+        near = [ball[column] for column in level.T]
+    home = np.zeros(len(cell), dtype=np.int64)
+    for k, rows in enumerate(near):
+        values, counts = np.unique(jump[rows, k], return_counts=True)
+        home[k] = values[np.argmax(counts)]
+    return home
 
 
 def _radius(points: Array, centre: Array) -> float:

@@ -7,11 +7,11 @@ import os
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from ase import Atoms
 from ase.io.extxyz import write_xyz
 
 from qc.coupling import QuasiContinuum
+from qc.coupling.as_atoms import dress, enclosing
 from qc.io.atoms import AtomFields, atom_fields
 from qc.io.fields import REGIONS
 from qc.io.files import write_atomically
@@ -33,7 +33,8 @@ def write_extxyz(
     Columns: ``region`` (0 core, 1 blend, 2 continuum, 3 halo), ``weight`` of the site energy in
     the scheme, ``nonaffinity`` (lattice-matched D2, squared nearest-neighbour distances),
     ``site_energy`` (eV), ``displacement`` (Angstrom) and ``node`` (-1 for an atom carried by the
-    mesh). Directions that are not periodic get the bounding box as cell vector.
+    mesh). Box and frame are as of `QuasiContinuum.all_atoms`, with ``offset`` and the corner of the
+    box (``Origin``, which OVITO reads) in the comment line.
 
     Parameters
     ----------
@@ -65,15 +66,8 @@ def dressed_atoms(model: QuasiContinuum, fields: AtomFields) -> Atoms:
         if name != "displacement":
             atoms.set_array(name, getattr(fields, name))
     atoms.set_array("displacement", y - fields.reference)
-    lower, upper = (y.min(axis=0), y.max(axis=0)) if len(y) else (np.zeros(3), np.ones(3))
-    cell = np.diag(np.maximum(upper - lower, 1.0))
-    origin = lower.copy()
-    if model.crystal.mode == "columns":
-        cell[2] = np.asarray(model.far_field.mean_deformation) @ model.crystal.cell[2]
-        origin[2] = 0.0
-    atoms.set_cell(cell)
-    atoms.pbc = (False, False, model.crystal.mode == "columns")
-    atoms.info["Origin"] = " ".join(f"{v:.6f}" for v in origin)
+    dress(model, atoms, enclosing(model, y))
+    atoms.info["Origin"] = " ".join(f"{v:.6f}" for v in atoms.get_celldisp().ravel())
     atoms.info["regions"] = " ".join(f"{k}:{name}" for k, name in enumerate(REGIONS))
     return atoms
 

@@ -76,9 +76,12 @@ class Reference:
         return atoms, origin
 
     def errors(self, atoms: Atoms, rotation=None, origin=None):
-        """Relative l2 error of nearest-neighbour bond vectors' changes, all bonds within 8 a."""
+        """Relative l2 error of nearest-neighbour bond vectors' changes, all bonds within 8 a.
+
+        The defect is at the origin of the model unless another is given.
+        """
         rotation = np.eye(3) if rotation is None else rotation
-        origin = np.zeros(3) if origin is None else origin
+        origin = atoms.info["offset"] if origin is None else origin
         sites = np.array(list(self.table))
         u = np.array(list(self.table.values()))
         expected = (0.5 * self.a * sites + u) @ rotation.T + origin

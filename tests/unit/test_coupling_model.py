@@ -128,7 +128,9 @@ def test_representative_atoms():
     assert atoms.pbc.tolist() == [False, False, True]
     assert atoms.cell[2] == pytest.approx(m.crystal.cell[2])
     keep = m.occupied
-    np.testing.assert_allclose(atoms.positions, (m.layout.node_positions + m.U)[keep])
+    apart = atoms.positions - m.offset - (m.layout.node_positions + m.U)[keep]
+    apart -= np.round(apart[:, 2:] / atoms.cell[2, 2]) * atoms.cell[2]
+    np.testing.assert_allclose(apart, 0.0, atol=1e-12)
 
 
 def test_all_atoms_of_a_region():
@@ -144,8 +146,9 @@ def test_all_atoms_of_a_region():
     # The patch, by default: the same atoms where they are nodes.
     patch = m.all_atoms()
     assert len(patch) == len(m.layout.positions) - 1
-    near = np.linalg.norm(patch.positions[:, None, :2] - atoms.positions[None, :, :2], axis=2)
-    core = np.linalg.norm(patch.positions[:, :2], axis=1) < 1.7 * A
+    here, there = (b.positions[:, :2] - b.info["offset"][:2] for b in (patch, atoms))
+    near = np.linalg.norm(here[:, None] - there[None], axis=2)
+    core = np.linalg.norm(here, axis=1) < 1.7 * A
     assert near.min(axis=1)[core].max() < 1e-12
 
 
@@ -154,7 +157,7 @@ def test_interpolated_atoms_follow_an_affine_field():
     h = np.random.default_rng(1).uniform(-0.02, 0.02, (3, 3))
     m.U = m.layout.node_positions @ h.T
     atoms = m.all_atoms(Ball(4.5 * A))
-    x = np.linalg.solve(np.eye(3) + h, atoms.positions.T).T
+    x = np.linalg.solve(np.eye(3) + h, (atoms.positions - atoms.info["offset"]).T).T
     _, _, off = m.crystal.integer_coordinates(x)
     assert off.max() < 1e-10
     outside = np.array([[400, 0, 0]])

@@ -208,7 +208,7 @@ def test_no_atom_beyond_and_free_nodes_on_the_surface(name):
     surface, layout = m.mesh.surface, m.layout
     assert surface.layers_below(layout.lattice).min() == 0
     for atoms in (m.all_atoms(), m.all_atoms(3.0 * m.crystal.a)):
-        depth = surface.depth(atoms.positions)
+        depth = surface.depth(atoms.positions - atoms.info["offset"])
         assert depth.min() > -0.2 * m.crystal.nearest_neighbour - np.abs(m.crystal.basis).max()
     vertex = layout.site_nodes[:, 0]
     free = layout.free[: len(vertex)].any(axis=1)
