@@ -230,10 +230,10 @@ def fill(
     """Rows of the owned points; the number of pairs in each part goes to ``counts``.
 
     ``points`` (flat) are sorted by bin, owned ones and then images. The rows are cut into
-    ``parts``, each with a share of ``neighbours`` of the same size; if one did not fit, the
-    counts say so and rows are not complete. ``close`` receives the number of pairs closer than
-    ``near``; ``runs`` and ``row`` are scratch. A half list holds owned pairs in the row of the
-    first, and all images it is given.
+    ``parts``, each with a share of ``neighbours`` of the same size. If one did not fit, the counts
+    say so, and ``start`` and ``neighbours`` mean nothing. ``close`` receives the number of pairs
+    closer than ``near``; ``runs`` and ``row`` are scratch. A half list holds owned pairs in the row
+    of the first, and all images it is given.
     """
     n = len(start) - 1
     share = len(neighbours) // parts
@@ -244,13 +244,16 @@ def fill(
             reach, half, near, close[c:], runs[c], row[c], start,
             neighbours[share * c : share * (c + 1)],
         )  # fmt: skip
-    # Move the rows together.
+    # Move the rows together, if all are there: what follows a part that did not fit would come to
+    # lie beyond the end.
+    for c in range(parts):
+        if counts[c] > share:
+            return
     start[0] = 0
     total = counts[0]
     for c in range(1, parts):
-        if counts[c] <= share:
-            for k in range(counts[c]):
-                neighbours[total + k] = neighbours[share * c + k]
+        for k in range(counts[c]):
+            neighbours[total + k] = neighbours[share * c + k]
         for i in range(n * c // parts, n * (c + 1) // parts):
             start[i + 1] += total
         total += counts[c]

@@ -12,6 +12,8 @@ from qc.errors import InputError, UnknownSpeciesError
 from qc.potentials import EAM, eam_cell, zhou2004
 from qc.potentials.eam_cell_kernels import LANES
 
+pytestmark = pytest.mark.kernels
+
 ORDERS = ("gradient", "shifts", "full")
 
 

@@ -14,6 +14,8 @@ from qc.atomistic.neighbours import neighbour_list
 from qc.errors import CapabilityError, InputError, NonFiniteError, UnknownSpeciesError
 from qc.potentials import EAM, Potential, zhou2004
 
+pytestmark = pytest.mark.kernels
+
 
 def finnis_sinclair():
     """Return an alloy whose densities depend on both species."""

@@ -17,6 +17,8 @@ from qc.potentials import (
     tersoff1989,
 )
 
+pytestmark = pytest.mark.kernels
+
 
 def binary_sw():
     """Two species, every parameter its own."""

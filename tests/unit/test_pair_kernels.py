@@ -17,6 +17,8 @@ from qc.potentials import (
     pair_fit,
 )
 
+pytestmark = pytest.mark.kernels
+
 
 class Buckingham(CentralPotential):
     """A user's pair potential, which knows nothing of kernels."""

@@ -11,6 +11,8 @@ from qc.atomistic.neighbours import neighbour_list
 from qc.atomistic.pairs import PairList
 from qc.errors import InputError
 
+pytestmark = pytest.mark.kernels
+
 CELLS = {
     "cube": np.eye(3) * 7.3,
     "sheared": np.array([[6.0, 0, 0], [4.5, 5.0, 0], [-2.0, 3.0, 7.0]]),

@@ -8,6 +8,8 @@ from qc.crystal import bcc, fcc
 from qc.potentials import Bonds, LennardJones, Morse, star, zhou2004
 from qc.potentials.eam_star_kernels import LANES
 
+pytestmark = pytest.mark.kernels
+
 
 def by_bonds(potential, f, bonds, site, types):
     """Energy, dE/dF and d2E/dF2 from bond gradients and Hessian products."""

@@ -12,6 +12,8 @@ from qc.crystal import Crystal, diamond, fcc
 from qc.errors import InputError, UnknownSpeciesError
 from qc.potentials import StillingerWeber, stillinger1985
 
+pytestmark = pytest.mark.kernels
+
 ORDERS = ("gradient", "shifts", "full")
 
 SILICON = {
