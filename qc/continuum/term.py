@@ -10,6 +10,7 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from qc.continuum import element_kernels
+from qc.continuum.bulk_expansion import LARGE, SMALL, TINY, BulkExpansion
 from qc.continuum.cauchy_born import CauchyBorn
 from qc.errors import InputError, InvertedElementError, NonFiniteError
 from qc.mesh.build import shape_gradients
@@ -106,6 +107,9 @@ class ContinuumTerm:
         self._place_points(volumes, far_field, sublattice_nodes)
         self.point_volume = volumes[self.point_element] * self._shares
         self.point_weight = weights[self.active][self.point_element] * self.point_volume
+        #: Points in large elements, whose energy is a function of the strain alone.
+        size = self.point_volume[self._condensed] / mesh.crystal.volume
+        self._large = np.nonzero(size >= LARGE)[0]
         self._gather = sp.csr_matrix(
             (np.ones(len(self._shares)), (self.point_element, np.arange(len(self._shares)))),
             shape=(len(elements), len(self._shares)),
@@ -165,6 +169,8 @@ class ContinuumTerm:
         """Take the deformation of a new predictor with the same cuts (a load step)."""
         mean = np.asarray(far_field.mean_deformation)
         own = self._nodal
+        #: What the predictor strains the points beyond the mean deformation; None for nothing.
+        self._beyond: Array | None = None
         if getattr(far_field, "is_homogeneous", False):
             self.f0 = np.tile(mean, (len(self.point_element), 1, 1))
         else:
@@ -173,6 +179,7 @@ class ContinuumTerm:
             y = (flat + far_field.displacement(flat)).reshape(corner.shape).mean(axis=2)
             at = np.einsum("qa,qac->qc", self._points, y[self.point_element])
             self.f0 = np.ascontiguousarray(np.eye(3) + far_field.gradient_at(at))
+            self._beyond = self.f0 - mean
         self.shift0 = self.rule.predictor_shifts(mean, self.f0)
         if len(own):
             x = self.mesh.positions[self._point_nodes[:, 0]]
@@ -203,6 +210,7 @@ class ContinuumTerm:
             Of the elements; that of the expansion by default. Classical statistics only.
         """
         self._vibration = expansion
+        self._expansion: BulkExpansion | None = None
         if temperature is not None:
             temperature = np.asarray(temperature, dtype=float)[self.active][self.point_element]
         self._temperature = temperature
@@ -236,7 +244,8 @@ class ContinuumTerm:
         """Deformation gradient at every quadrature point, (n_q, 3, 3)."""
         return self.f0 + self._corrector_gradient(u)
 
-    def _checked(self, u: Array) -> Array:
+    def _checked(self, u: Array) -> tuple[Array, Array]:
+        """Deformation gradients of the points and what the correctors add to them."""
         if not np.isfinite(u).all():
             node = int(np.nonzero(~np.isfinite(u).all(axis=1))[0][0])
             raise NonFiniteError(f"displacement of node {node} is not finite")
@@ -250,7 +259,7 @@ class ContinuumTerm:
                 f"element {element} is inverted or flat in the current configuration "
                 f"(det F = {det[bad[0]]:.3g})"
             )
-        return f
+        return f, h
 
     def _nodal_shifts(self, u: Array, h: Array) -> Array:
         """Change of the shifts at the points of vertices for displacements ``u``."""
@@ -313,27 +322,67 @@ class ContinuumTerm:
             out += np.where(at[:, None] >= 0, more[at, sublattice], 0.0)
         return out
 
-    def _response(self, u: Array) -> tuple[Array, Array, Array]:
-        """Energy density, stress at fixed shifts and ``dW/dp`` at the points of vertices.
+    def _response(self, u: Array) -> tuple[Array, Array, Array, Array]:
+        """Energy density, stress at fixed shifts, ``dW/dp`` at the points of vertices, strain.
 
-        The shifts found are kept: the next relaxation starts from them.
+        The strain is the deformation gradient less the mean one. The shifts found are kept: the
+        next relaxation starts from them.
         """
-        f = self._checked(u)
-        w, stress, pull = self._static_response(f, u)
+        f, h = self._checked(u)
+        w, stress, pull = self._static_response(f, h, u)
         if self._vibration is not None:
             part = self._warm
             energy, gradient, _ = self._vibration.evaluate(f[part], temperature=self._heat)
             share = self._slaved[part] / self.mesh.crystal.volume
             w[part] += share * energy
             stress[part] += share[:, None, None] * gradient
-        return w, stress, pull
+        if self._beyond is not None:
+            h += self._beyond
+        tiny = self._within(h, TINY)
+        if len(tiny):
+            stress[tiny] = self._bulk_expansion.stress(h[tiny], tiny)
+        return w, stress, pull, h
+
+    def _within(self, h: Array, limit: float) -> IntArray:
+        """Points of large elements that are strained less than a limit."""
+        part = h[self._large]
+        return self._large[np.einsum("qij,qij->q", part, part) <= limit * limit]
+
+    @property
+    def _bulk_expansion(self) -> BulkExpansion:
+        """Stress and moduli at the mean deformation, found when they are first needed."""
+        if self._expansion is None:
+            mean, found = self._mean[None], BulkExpansion()
+            shifts = self.rule.predictor_shifts(self._mean)[None]
+            _, stress, moduli = self.rule.evaluate(mean, tangent=True, start=shifts)
+            assert moduli is not None
+            found.add(stress[0], moduli[0])
+            if self._vibration is not None:
+                # Derivatives of the free energy are proportional to the temperature, if that may
+                # differ from the expansion's at all.
+                one = 1.0 if self._vibration.classical else self._vibration.temperature
+                at = self._vibration.temperature if self._temperature is None else self._temperature
+                _, stress, moduli = self._vibration.evaluate(mean, True, one)
+                assert moduli is not None
+                share = self._slaved / self.mesh.crystal.volume
+                found.add(stress[0], moduli[0], share * (at / one))
+            self._expansion = found
+        return self._expansion
+
+    def _excess(self, w: Array, stress: Array, h: Array) -> Array:
+        """Energy density over that of the strained bulk, (n_q,), by `BulkExpansion` near it."""
+        out = w - self.reference
+        small = self._within(h, SMALL)
+        if len(small):
+            out[small] = self._bulk_expansion.excess(h[small], stress[small], small)
+        return out
 
     @property
     def _heat(self) -> Array | None:
         """Temperatures of the points with a free energy, if they have their own."""
         return None if self._temperature is None else self._temperature[self._warm]
 
-    def _static_response(self, f: Array, u: Array) -> tuple[Array, Array, Array]:
+    def _static_response(self, f: Array, h: Array, u: Array) -> tuple[Array, Array, Array]:
         if not self.rule.has_shifts:
             w, stress, _ = self.rule.evaluate(f)
             return w, stress, np.zeros((0, 1, 3))
@@ -345,7 +394,6 @@ class ContinuumTerm:
         own = self._nodal
         if not len(own):
             return w, stress, np.zeros((0, self.rule.n_sublattices, 3))
-        h = self._corrector_gradient(u)
         self._shifts[own] = self.shift0[own] + self._nodal_shifts(u, h)
         found = self.rule.response(f[own], self._shifts[own])
         volume = self.mesh.crystal.volume
@@ -358,7 +406,17 @@ class ContinuumTerm:
 
     def point_energies(self, u: Array) -> Array:
         """Weighted energy of each quadrature point relative to the strained bulk, (n_q,) eV."""
-        return self.point_weight * (self._response(u)[0] - self.reference)
+        w, stress, _, h = self._response(u)
+        return self.point_weight * self._excess(w, stress, h)
+
+    def round_off(self, u: Array) -> float:
+        """Bound on the round-off of the energy, eV: of points whose energies are differences."""
+        if not len(self.active):
+            return 0.0
+        w, _, _, h = self._response(u)
+        size = self.point_weight * (np.abs(w) + np.abs(self.reference))
+        size[self._within(h, SMALL)] = 0.0
+        return float(np.finfo(float).eps * size.sum())
 
     def energy(self, u: Array) -> float:
         """Energy relative to the homogeneously strained bulk, eV."""
@@ -373,9 +431,9 @@ class ContinuumTerm:
         out = np.zeros((self.n_nodes, 3))
         if not len(self.active):
             return np.zeros(0), out
-        w, stress, pull = self._response(u)
+        w, stress, pull, h = self._response(u)
         self._scatter(stress, pull, out, -1.0)
-        return self.point_weight * (w - self.reference), out
+        return self.point_weight * self._excess(w, stress, h), out
 
     def _scatter(self, stress: Array, pull: Array, out: Array, sign: float) -> None:
         """Add ``sign`` times what stresses and ``dW/dp`` do to the nodes."""
@@ -407,7 +465,7 @@ class ContinuumTerm:
         out = np.zeros((self.n_nodes, 3))
         if not len(self.active):
             return out
-        f = self._checked(u)
+        f, now = self._checked(u)
         part, own = self._condensed, self._nodal
         moduli, shifts = self.rule.condensed(f[part], self._shifts[part], tangent=True)[2:]
         assert moduli is not None
@@ -417,7 +475,6 @@ class ContinuumTerm:
         stress[part] = np.einsum("eijkl,ekl->eij", moduli, h[part])
         pull = np.zeros((len(own), self.rule.n_sublattices, 3))
         if len(own):
-            now = self._corrector_gradient(u)
             self._shifts[own] = self.shift0[own] + self._nodal_shifts(u, now)
             hessian = self.rule.response(f[own], self._shifts[own], "full").hessian
             assert hessian is not None

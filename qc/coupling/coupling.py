@@ -238,6 +238,12 @@ class Coupling:
         terms = [self.blended.energy_terms(u), dead[dead != 0.0], [self._offset]]
         return np.concatenate([*terms, self._load_energies(u)])
 
+    def round_off(self, u: Array) -> float:
+        """Bound on what round-off does to `defect_energy`, eV; 0 without site energies."""
+        if not self.rule.potential.has_site_energies:
+            return 0.0
+        return (self.blended or self._blended_energy or self.pure).round_off(u)
+
     def forces(self, u: Array) -> Array:
         """Return the forces on the nodes, zero on fixed unknowns, (n_nodes, 3) eV/Angstrom."""
         self.evaluations += 1
@@ -381,6 +387,12 @@ class _Terms:
         site = self.atoms.weights[active] * (self.atoms.site_energies(u) - self.atoms.reference)
         return np.concatenate([site, self.continuum.point_energies(u)])
 
+    def round_off(self, u: Array) -> float:
+        active = self.atoms.active
+        size = np.abs(self.atoms.site_energies(u)) + np.abs(self.atoms.reference)
+        atoms = float(np.finfo(float).eps * (self.atoms.weights[active] @ size))
+        return atoms + self.continuum.round_off(u)
+
     def hessian_product(self, u: Array, du: Array) -> Array:
         atoms = self.atoms.transposed @ self.atoms.hessian_product(u, du)
         return atoms + self.continuum.hessian_product(u, du)
@@ -467,7 +479,8 @@ def blended_weights(
         return omega
     counted = site_weights * layout.site_shares
     missing = mesh.crystal.site_volume * counted[~layout.extra].sum()
-    wanted = float(mesh.volumes.sum() - missing - omega @ mesh.volumes)
+    # Not the difference of two whole volumes, which for a large model is nothing but round-off.
+    wanted = float((1.0 - omega) @ mesh.volumes - missing)
     return omega + wanted / float(slack.sum()) * omega * (1.0 - omega)
 
 

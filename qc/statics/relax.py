@@ -21,6 +21,12 @@ from qc.statics.result import Iteration, Result
 Array = NDArray[np.float64]
 METHODS = ("auto", "lbfgs", "newton")
 
+#: Part of the defect energy that may be round-off without a warning.
+LOST_DIGITS = 1e-3
+
+#: eV; energies below this are nothing, whatever the round-off in them.
+NOTHING = 1e-6
+
 #: Outer refreshes of a self-consistent ghost force.
 MOST_REFRESHES = 60
 
@@ -155,6 +161,12 @@ def relax(
     warnings.extend(inspect_state(model))
     defect_energy = coupling.defect_energy(u)
     energy = coupling.energy(u) + strain_energy(model) if coupling.conservative else None
+    lost = coupling.round_off(u)
+    if lost > max(LOST_DIGITS * abs(defect_energy), NOTHING):
+        warnings.append(
+            f"round-off may change the defect energy of {defect_energy:.6g} eV by up to "
+            f"{lost:.1g} eV: too much of the model is strained for its size; make it smaller"
+        )
     words = {
         "converged": f"largest force {top:.2e} is below {fmax:.2e} eV/Angstrom",
         "stopped": "stopped by the caller",
