@@ -7,6 +7,7 @@ from typing import Literal
 import numpy as np
 
 from qc.errors import InputError
+from qc.numerics.jit import plain
 
 from .base import Array, IntArray, Potential
 from .checks import check_types
@@ -34,8 +35,8 @@ def check_cell(
     UnknownSpeciesError
         A type index outside the potential's species.
     """
-    f, p, r = (np.ascontiguousarray(x, dtype=np.float64) for x in (F, shifts, vectors))
-    s, t, a = (np.ascontiguousarray(x, dtype=np.int64) for x in (source, target, types))
+    f, p, r = (plain(x) for x in (F, shifts, vectors))
+    s, t, a = (plain(x, np.int64) for x in (source, target, types))
     if f.ndim != 3 or f.shape[1:] != (3, 3):
         raise InputError(f"F must have shape (n, 3, 3), not {f.shape}")
     if a.ndim != 1 or not len(a) or p.shape != (len(f), len(a), 3):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from qc.errors import InputError, UnknownSpeciesError
+from qc.numerics.jit import plain
 
 from .base import Array, Bonds, IntArray, Potential
 
@@ -20,10 +21,10 @@ def check_bonds(potential: Potential, bonds: Bonds) -> tuple[IntArray, Array, In
     UnknownSpeciesError
         A type index outside the potential's species.
     """
-    start = np.ascontiguousarray(bonds.start, dtype=np.int64)
-    vectors = np.ascontiguousarray(bonds.vectors, dtype=np.float64)
-    site_types = np.ascontiguousarray(bonds.site_types, dtype=np.int64)
-    bond_types = np.ascontiguousarray(bonds.bond_types, dtype=np.int64)
+    start = plain(bonds.start, np.int64)
+    vectors = plain(bonds.vectors)
+    site_types = plain(bonds.site_types, np.int64)
+    bond_types = plain(bonds.bond_types, np.int64)
     _check_rows(start, len(vectors))
     if vectors.ndim != 2 or vectors.shape[1] != 3:
         raise InputError(f"bond vectors must have shape (nb, 3), not {vectors.shape}")
@@ -58,9 +59,9 @@ def check_star(
     UnknownSpeciesError
         A type index outside the potential's species.
     """
-    gradients = np.ascontiguousarray(F, dtype=np.float64)
-    bonds = np.ascontiguousarray(star, dtype=np.float64)
-    types = np.ascontiguousarray(star_types, dtype=np.int64)
+    gradients = plain(F)
+    bonds = plain(star)
+    types = plain(star_types, np.int64)
     if gradients.ndim != 3 or gradients.shape[1:] != (3, 3):
         raise InputError(f"F must have shape (n, 3, 3), not {gradients.shape}")
     if bonds.ndim != 2 or bonds.shape[1] != 3 or types.shape != (len(bonds),):

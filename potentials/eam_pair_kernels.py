@@ -20,7 +20,7 @@ import numpy as np
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from qc.numerics.jit import kernel
+from qc.numerics.jit import apart, keep, kernel
 
 #: The builder that numba itself uses; naming its package would make it a requirement.
 ir = cgutils.ir
@@ -109,16 +109,20 @@ def _splines(
     return numba.types.void(table, lines, which, k, work, width, out), codegen
 
 
-@kernel()
+@kernel(inner=True)
 def _densities(
-    first, last, place, positions, types, start, neighbours, reach, rdr, radial, intervals, ns,
-    inside, partner, slopes, room, lines, work, width, sums,
+    c, bounds, positions, types, start, neighbours, reach, rdr, radial, intervals, ns,
+    inside, partner, slopes, room, all_lines, all_work, all_sums,
 ):  # fmt: skip
-    """Add density and pair energy of the pairs of rows ``first`` to ``last`` to ``sums``.
+    """Add density and pair energy of the pairs of the rows of part ``c`` to its ``sums``.
 
     ``inside`` counts the pairs inside the cutoff, whose ``partner`` and ``slopes`` (2 or 3 rows
-    of length ``room``) are kept from ``place`` on.
+    of length ``room``) are kept from the part's place on.
     """
+    first, last = np.uint64(bounds[c]), np.uint64(bounds[c + 1])
+    place = np.uint64(start[bounds[c]] + LANES * c)
+    lines, work, sums = all_lines[c], all_work[c], all_sums[c]
+    width = np.uint64(all_lines.shape[1] // 2)
     there = _7 * width if ns > _1 else _3 * width
     for i in range(first, last):
         x_i = positions[_3 * i]
@@ -192,12 +196,17 @@ def _densities(
         place += m
 
 
-@kernel()
-def _pulls(first, last, place, positions, inside, partner, slopes, room, there, loads, forces):
-    """Add the forces of the pairs of rows ``first`` to ``last`` to ``forces``.
+@kernel(inner=True)
+def _pulls(
+    c, bounds, start, positions, inside, partner, slopes, room, there, loads, all_forces
+):  # fmt: skip
+    """Add the forces of the pairs of the rows of part ``c`` to its forces.
 
     ``there`` is the row of ``slopes`` with the slope of the density that the other atom gets.
     """
+    first, last = np.uint64(bounds[c]), np.uint64(bounds[c + 1])
+    place = np.uint64(start[bounds[c]] + LANES * c)
+    forces = all_forces[c]
     for i in range(first, last):
         x_i = positions[_3 * i]
         y_i = positions[_3 * i + _1]
@@ -227,7 +236,7 @@ def _pulls(first, last, place, positions, inside, partner, slopes, room, there, 
         place = end
 
 
-@kernel()
+@kernel(inner=True)
 def _embed(first, last, types, weights, rdrho, embed, sums, loads, energies):
     """Turn densities into energies and the weighted slopes of the embedding function."""
     intervals = embed.shape[1]
@@ -249,7 +258,7 @@ def _embed(first, last, types, weights, rdrho, embed, sums, loads, energies):
         loads[2 * i + 1] = w
 
 
-@kernel()
+@kernel(inner=True)
 def _gather_parts(first, last, width, parts):
     """Add up entries ``first`` to ``last`` of every part into the first one, in order."""
     for c in range(1, len(parts)):
@@ -276,14 +285,15 @@ def energy_forces(
     room = np.uint64(slopes.shape[1])
     there = _2 if ns > _1 else _1
     flat = slopes.reshape(slopes.size)
+    gathered = (
+        bounds, positions, types, start, neighbours, reach, rdr, radial, np.uint64(intervals), ns,
+        inside, partner, flat, room, lines, work, sums,
+    )  # fmt: skip
     for c in numba.prange(parts):
         sums[c, :] = 0.0
         pulls[c, :] = 0.0
-        _densities(
-            np.uint64(bounds[c]), np.uint64(bounds[c + 1]), np.uint64(start[bounds[c]] + LANES * c),
-            positions, types, start, neighbours, reach, rdr, radial, np.uint64(intervals), ns,
-            inside, partner, flat, room, lines[c], work[c], np.uint64(lines.shape[1] // 2), sums[c],
-        )  # fmt: skip
+        apart(_densities, c, gathered)
+    keep(_densities, gathered)
     for c in numba.prange(parts):
         _gather_parts(n_all * c // parts, n_all * (c + 1) // parts, 2, sums)
     for k in range(n, n_all):
@@ -294,11 +304,12 @@ def energy_forces(
     for k in range(n, n_all):
         loads[2 * k] = loads[2 * owners[k]]
         loads[2 * k + 1] = loads[2 * owners[k] + 1]
+    spread = (
+        bounds, start, positions, inside, partner, flat, room, there, loads, pulls
+    )  # fmt: skip
     for c in numba.prange(parts):
-        _pulls(
-            np.uint64(bounds[c]), np.uint64(bounds[c + 1]), np.uint64(start[bounds[c]] + LANES * c),
-            positions, inside, partner, flat, room, there, loads, pulls[c],
-        )  # fmt: skip
+        apart(_pulls, c, spread)
+    keep(_pulls, spread)
     for c in numba.prange(parts):
         _gather_parts(n_all * c // parts, n_all * (c + 1) // parts, 3, pulls)
     for k in range(n, n_all):

@@ -11,7 +11,7 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-from qc.numerics.jit import kernel
+from qc.numerics.jit import apart, keep, kernel
 
 #: Elements in a batch: its scratch should stay in the first two levels of cache.
 LANES = 64
@@ -19,15 +19,20 @@ LANES = 64
 #: Rows of scratch besides four per bond.
 ROWS = 160
 
-# Rows of scratch: F, F^T F, lengths, table values, sums over bonds, moments, tangent.
+# Rows of scratch: F, F^T F, lengths, table values, sums over bonds, moments, tangent. Those that
+# are handed on are int64, since a helper is compiled anew for every plain number it is given.
 _F, _METRIC = 0, 9
 _FRAC, _INVERSE, _VALUE, _SLOPE, _BEND = 15, 16, 17, 19, 21
 _DENSITY, _PAIR, _D_EMBED, _DD_EMBED = 23, 24, 25, 26
-_SECOND, _RANK_ONE, _FOURTH, _STRESS, _DRAG = 27, 33, 39, 54, 63
+_SECOND, _RANK_ONE, _FOURTH = np.int64(27), np.int64(33), np.int64(39)
+_STRESS, _DRAG = np.int64(54), np.int64(63)
 _HALF, _TANGENT = 72, 102
 
+# Kinds of terms of a bond: pulls and bends of the pair energy, each followed by the density's.
+_PULL, _PULL_DENSITY, _BEND_PAIR = np.int64(0), np.int64(1), np.int64(2)
 
-@kernel()
+
+@kernel(inner=True)
 def _set_up(gradients, first, n, work):
     """Transpose F into columns and form the metric, off-diagonal entries doubled.
 
@@ -55,7 +60,7 @@ def _set_up(gradients, first, n, work):
             )
 
 
-@kernel()
+@kernel(inner=True)
 def _find(monomials, reach, rdr, outside, work, interval):
     """Place of one bond in the tables for every column; beyond the cutoff the row of zeros."""
     m0, m1, m2 = monomials[0], monomials[1], monomials[2]
@@ -73,7 +78,7 @@ def _find(monomials, reach, rdr, outside, work, interval):
         inverse[e] = 1.0 / r
 
 
-@kernel()
+@kernel(inner=True)
 def _look_up(table, bend, work, interval):
     """Values, slopes and, if asked for, halved second derivatives of r phi and rho, by Horner."""
     frac = work[_FRAC]
@@ -95,7 +100,7 @@ def _look_up(table, bend, work, interval):
             work[_BEND + 1, e] = rho_d + t * c[7]
 
 
-@kernel()
+@kernel(inner=True)
 def _bond_terms(weight, rdr, bend, work, terms):
     """Add a bond to density and pair energy; keep its pulls and bends, pair and density apart."""
     inverse = work[_INVERSE]
@@ -124,7 +129,7 @@ def _bond_terms(weight, rdr, bend, work, terms):
             out_rho[e] = (weight * bend_rho[e] * twice - pull_rho[e]) * i * i
 
 
-@kernel()
+@kernel(inner=True)
 def _embed(table, rdrho, work):
     """Embedding energy into the place of the density, and its two derivatives."""
     last = len(table) - 1
@@ -140,7 +145,7 @@ def _embed(table, rdrho, work):
         work[_DD_EMBED, e] = (2.0 * c[2] + t * 6.0 * c[3]) * rdrho * rdrho
 
 
-@kernel()
+@kernel(inner=True)
 def _weigh(terms, which, work):
     """Let the embedding function's slope weigh the density parts of all pulls or bends."""
     d_embed = work[_D_EMBED]
@@ -150,7 +155,7 @@ def _weigh(terms, which, work):
             pair[e] += d_embed[e] * rho[e]
 
 
-@kernel()
+@kernel(inner=True)
 def _moments(monomials, terms, which, work, row):
     """Sum terms times monomials over bonds, four at a time to spare loads and stores."""
     for a in range(monomials.shape[1]):
@@ -166,7 +171,7 @@ def _moments(monomials, terms, which, work, row):
                 out[e] += (q0 * t0[e] + q1 * t1[e]) + (q2 * t2[e] + q3 * t3[e])
 
 
-@kernel()
+@kernel(inner=True)
 def _rotate(second_of, work, moment, row):
     """F times a symmetric moment, nine rows."""
     for i in range(3):
@@ -179,7 +184,7 @@ def _rotate(second_of, work, moment, row):
                 out[e] = f0[e] * m0[e] + f1[e] * m1[e] + f2[e] * m2[e]
 
 
-@kernel()
+@kernel(inner=True)
 def _tangent(second_of, fourth_of, triple, triple_of, upper, work):
     """Form the 45 entries of d2E/dF2 that its symmetry leaves, in the order of ``upper``."""
     for i in range(3):
@@ -209,46 +214,49 @@ def _tangent(second_of, fourth_of, triple, triple_of, upper, work):
                 out[e] += m[e]
 
 
-@kernel()
-def _batch(
-    gradients, first, n, quadratic, quartic, weights, table_rows,
-    reach, rdr, radial, rdrho, embed,
+@kernel(inner=True)
+def _share(
+    thread, gradients, quadratic, quartic, weights, table_rows, reach, rdr, radial, rdrho, embed,
     with_tangent, second_of, fourth_of, triple, triple_of, upper, place,
-    work, interval, terms, energies, stresses, tangents,
+    all_work, intervals, all_terms, energies, stresses, tangents,
 ):  # fmt: skip
-    """Elements ``first`` to ``first + n``, at most `LANES`."""
-    _set_up(gradients, first, n, work)
-    for e in range(LANES):
-        work[_DENSITY, e] = 0.0
-        work[_PAIR, e] = 0.0
+    """Do one thread's share of the batches, one after the other."""
+    work, interval, terms = all_work[thread], intervals[thread], all_terms[thread]
     outside = float(radial.shape[1] - 1)
-    for b in range(len(quadratic)):
-        _find(quadratic[b], reach, rdr, outside, work, interval)
-        _look_up(radial[table_rows[b]], with_tangent, work, interval)
-        _bond_terms(weights[b], rdr, with_tangent, work, terms[b])
-    _embed(embed, rdrho, work)
-    _weigh(terms, 0, work)
-    _moments(quadratic, terms, 0, work, _SECOND)
-    _rotate(second_of, work, _SECOND, _STRESS)
-    for e in range(n):
-        energies[first + e] = work[_DENSITY, e] + work[_PAIR, e]
-        for a in range(9):
-            stresses[first + e, a] = work[_STRESS + a, e]
-    if with_tangent:
-        _weigh(terms, 2, work)
-        _moments(quadratic, terms, 1, work, _RANK_ONE)
-        _moments(quartic, terms, 2, work, _FOURTH)
-        _rotate(second_of, work, _RANK_ONE, _DRAG)
-        _tangent(second_of, fourth_of, triple, triple_of, upper, work)
+    threads, batches = len(all_work), (len(gradients) + LANES - 1) // LANES
+    for batch in range(thread * batches // threads, (thread + 1) * batches // threads):
+        first = batch * LANES
+        n = min(LANES, len(gradients) - first)
+        _set_up(gradients, first, n, work)
+        for e in range(LANES):
+            work[_DENSITY, e] = 0.0
+            work[_PAIR, e] = 0.0
+        for b in range(len(quadratic)):
+            _find(quadratic[b], reach, rdr, outside, work, interval)
+            _look_up(radial[table_rows[b]], with_tangent, work, interval)
+            _bond_terms(weights[b], rdr, with_tangent, work, terms[b])
+        _embed(embed, rdrho, work)
+        _weigh(terms, _PULL, work)
+        _moments(quadratic, terms, _PULL, work, _SECOND)
+        _rotate(second_of, work, _SECOND, _STRESS)
         for e in range(n):
-            for a in range(81):
-                tangents[first + e, a] = work[_TANGENT + place[a], e]
+            energies[first + e] = work[_DENSITY, e] + work[_PAIR, e]
+            for a in range(9):
+                stresses[first + e, a] = work[_STRESS + a, e]
+        if with_tangent:
+            _weigh(terms, _BEND_PAIR, work)
+            _moments(quadratic, terms, _PULL_DENSITY, work, _RANK_ONE)
+            _moments(quartic, terms, _BEND_PAIR, work, _FOURTH)
+            _rotate(second_of, work, _RANK_ONE, _DRAG)
+            _tangent(second_of, fourth_of, triple, triple_of, upper, work)
+            for e in range(n):
+                for a in range(81):
+                    tangents[first + e, a] = work[_TANGENT + place[a], e]
 
 
 @kernel(parallel=True)
 def deformed_star(
-    gradients, quadratic, quartic, weights, table_rows,
-    reach, rdr, radial, rdrho, embed,
+    gradients, quadratic, quartic, weights, table_rows, reach, rdr, radial, rdrho, embed,
     with_tangent, second_of, fourth_of, triple, triple_of, upper, place,
     work, interval, terms, energies, stresses, tangents,
 ):  # fmt: skip
@@ -259,15 +267,11 @@ def deformed_star(
     species, nr + 1, 8), whose last interval is zero; k is a multiple of four. ``work`` (threads,
     ROWS, LANES), ``interval`` (threads, LANES) and ``terms`` (threads, k, 4, LANES) are scratch.
     """
-    n = len(gradients)
-    threads = len(work)
-    batches = (n + LANES - 1) // LANES
-    for thread in numba.prange(threads):
-        for batch in range(thread * batches // threads, (thread + 1) * batches // threads):
-            first = batch * LANES
-            _batch(
-                gradients, first, min(LANES, n - first), quadratic, quartic, weights, table_rows,
-                reach, rdr, radial, rdrho, embed,
-                with_tangent, second_of, fourth_of, triple, triple_of, upper, place,
-                work[thread], interval[thread], terms[thread], energies, stresses, tangents,
-            )  # fmt: skip
+    everything = (
+        gradients, quadratic, quartic, weights, table_rows, reach, rdr, radial, rdrho, embed,
+        with_tangent, second_of, fourth_of, triple, triple_of, upper, place,
+        work, interval, terms, energies, stresses, tangents,
+    )  # fmt: skip
+    for thread in numba.prange(len(work)):
+        apart(_share, thread, everything)
+    keep(_share, everything)

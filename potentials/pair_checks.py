@@ -8,6 +8,7 @@ from weakref import WeakKeyDictionary, WeakValueDictionary
 import numpy as np
 
 from qc.errors import InputError
+from qc.numerics.jit import plain
 
 from .base import Array, IntArray, Pairs, Potential
 from .checks import check_types
@@ -37,9 +38,9 @@ def check_pairs(
     UnknownSpeciesError
         A type index outside the potential's species.
     """
-    y = np.ascontiguousarray(positions, dtype=np.float64)
-    t = np.ascontiguousarray(types, dtype=np.int64)
-    w = np.ascontiguousarray(weights, dtype=np.float64)
+    y = plain(positions)
+    t = plain(types, np.int64)
+    w = plain(weights)
     if _seen.get(id(pairs)) is not pairs:
         _check_list(pairs)
         _seen[id(pairs)] = pairs

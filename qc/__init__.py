@@ -10,7 +10,21 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from qc import crystal, dynamics, errors, io, loads, mesh, potentials, verify
+    from qc import (
+        adapters,
+        atomistic,
+        continuum,
+        coupling,
+        crystal,
+        dynamics,
+        errors,
+        io,
+        loads,
+        mesh,
+        potentials,
+        statics,
+        verify,
+    )
     from qc.adapters.ase import PotentialCalculator
     from qc.adapters.ase_qc import QCCalculator
     from qc.coupling import QuasiContinuum
@@ -24,6 +38,10 @@ _PUBLIC: dict[str, tuple[str, str | None]] = {
     "PotentialCalculator": ("qc.adapters.ase", "PotentialCalculator"),
     "QCCalculator": ("qc.adapters.ase_qc", "QCCalculator"),
     "QuasiContinuum": ("qc.coupling", "QuasiContinuum"),
+    "adapters": ("qc.adapters", None),
+    "atomistic": ("qc.atomistic", None),
+    "continuum": ("qc.continuum", None),
+    "coupling": ("qc.coupling", None),
     "crystal": ("qc.crystal", None),
     "dynamics": ("qc.dynamics", None),
     "errors": ("qc.errors", None),
@@ -33,6 +51,7 @@ _PUBLIC: dict[str, tuple[str, str | None]] = {
     "nonaffinity": ("qc.crystal.nonaffinity", "nonaffinity"),
     "potentials": ("qc.potentials", None),
     "relax": ("qc.statics", "relax"),
+    "statics": ("qc.statics", None),
     "verify": ("qc.verify", None),
 }
 
@@ -41,6 +60,10 @@ __all__ = [
     "QCCalculator",
     "QuasiContinuum",
     "__version__",
+    "adapters",
+    "atomistic",
+    "continuum",
+    "coupling",
     "crystal",
     "dynamics",
     "errors",
@@ -50,6 +73,7 @@ __all__ = [
     "nonaffinity",
     "potentials",
     "relax",
+    "statics",
     "verify",
 ]
 

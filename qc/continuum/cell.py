@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qc.crystal import Crystal
-from qc.numerics.jit import kernel
+from qc.numerics.jit import kernel, plain
 from qc.numerics.threads import threads_for
 from qc.potentials import Bonds, Potential
 
@@ -214,7 +214,7 @@ def smallest_stretch(f: Array) -> Array:
     state of a run that goes well is compressed below one third.
     """
     smallest = np.empty(len(f))
-    _discs(np.ascontiguousarray(f), smallest)
+    _discs(plain(f), smallest)
     loose = np.nonzero(smallest < 0.6)[0]
     if len(loose):
         smallest[loose] = np.linalg.svd(f[loose], compute_uv=False)[:, -1] ** 2

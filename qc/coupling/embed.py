@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from qc.continuum import equilibrium_crystal
 from qc.coupling.layout import PointDefects
 from qc.crystal import Crystal, bcc, diamond, fcc, hcp
 from qc.crystal.defects import Defects, find_defects
-from qc.crystal.recognise import Recognition, recognise
+from qc.crystal.recognise import LatticeConstant, Recognition, recognise
 from qc.errors import CrystalError, InputError, NonFiniteError, suggest
 from qc.loads import HomogeneousStrain
 from qc.potentials import Potential
@@ -89,7 +90,7 @@ def _recognised(atoms: Atoms, host: str, potential: Potential) -> Recognition:
         No lattice fits, or the potential does not bind the host's: the elements are then not what
         the potential is for, or not those of the atoms.
     """
-    constants = _lattice_constants(host, potential)
+    constants = _LatticeConstants(host, potential)
     recognition = recognise(atoms, a=constants)
     structure = recognition.structure
     if structure in constants:
@@ -105,27 +106,47 @@ def _recognised(atoms: Atoms, host: str, potential: Potential) -> Recognition:
     return recognise(atoms, (structure,), a if ratio is None else (a, a * ratio))
 
 
-def _lattice_constants(host: str, potential: Potential) -> dict[str, float | tuple[float, float]]:
-    """Lattice constants at which the potential's crystals of the host element are at rest."""
-    from ase.data import atomic_numbers, covalent_radii
+class _LatticeConstants(Mapping[str, LatticeConstant]):
+    """Lattice constants at which the potential's crystals of an element are at rest.
 
-    nearest = 2.0 * float(covalent_radii[atomic_numbers[host]])
-    guesses = (
-        fcc(host, np.sqrt(2.0) * nearest),
-        bcc(host, 2.0 / np.sqrt(3.0) * nearest),
-        diamond(host, 4.0 / np.sqrt(3.0) * nearest),
-        hcp(host, nearest, np.sqrt(8.0 / 3.0) * nearest),
-    )
-    out: dict[str, float | tuple[float, float]] = {}
-    for guess in guesses:
+    Each is computed when it is asked for, which compiles kernels that a crystal of another
+    structure needs not. A structure that the potential does not hold together has none.
+    """
+
+    def __init__(self, host: str, potential: Potential) -> None:
+        from ase.data import atomic_numbers, covalent_radii
+
+        nearest = 2.0 * float(covalent_radii[atomic_numbers[host]])
+        self._potential = potential
+        self._known: dict[str, LatticeConstant | None] = {}
+        self._guesses = {
+            "fcc": fcc(host, np.sqrt(2.0) * nearest),
+            "bcc": bcc(host, 2.0 / np.sqrt(3.0) * nearest),
+            "diamond": diamond(host, 4.0 / np.sqrt(3.0) * nearest),
+            "hcp": hcp(host, nearest, np.sqrt(8.0 / 3.0) * nearest),
+        }
+
+    def __getitem__(self, name: str) -> LatticeConstant:
+        if name not in self._known:
+            self._known[name] = self._computed(self._guesses[name])
+        value = self._known[name]
+        if value is None:
+            raise KeyError(name)
+        return value
+
+    def _computed(self, guess: Crystal) -> LatticeConstant | None:
         try:
-            found = equilibrium_crystal(guess, potential)
+            found = equilibrium_crystal(guess, self._potential)
         except (CrystalError, NonFiniteError):
-            # A structure that the potential does not hold together is left to the atoms' volume.
-            continue
+            return None
         axes = np.linalg.norm(found.conventional, axis=1)
-        out[guess.name] = (found.a, float(axes[2])) if guess.name == "hcp" else found.a
-    return out
+        return (found.a, float(axes[2])) if guess.name == "hcp" else found.a
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._guesses)
+
+    def __len__(self) -> int:
+        return len(self._guesses)
 
 
 def _centres(found: Defects, crystal: Crystal, home: IntArray, reference: Array) -> Array:

@@ -123,7 +123,9 @@ def recognise(
         Structures to consider, of fcc, bcc, hcp, diamond.
     a : float or mapping, optional
         Lattice constant of the unstrained crystal, Angstrom, or one for each structure by name;
-        ``(a, c)`` for hcp. By default the one that leaves ``F`` without change of volume.
+        ``(a, c)`` for hcp. By default the one that leaves ``F`` without change of volume. A
+        mapping is asked only for structures that fit the atoms in shape, so it may compute what
+        it gives.
 
     Returns
     -------
@@ -137,10 +139,11 @@ def recognise(
     """
     structure = checked_structure(atoms)
     symbol = _majority(structure.symbols)
-    candidates = _candidates(symbol, structures, a)
+    _check_names(structures, a)
     # The choice is made on a ball from the middle of a large structure.
     sample, index = central_ball(structure)
     translations = shared_translations(sample)
+    candidates = _candidates(symbol, structures, a, translations)
     trials = []
     for crystal, free_scale in candidates:
         trial = _try(sample, translations, crystal, free_scale)
@@ -186,12 +189,9 @@ def _majority(symbols: NDArray[np.str_]) -> str:
     return str(names[np.argmax(counts)])
 
 
-def _candidates(
-    symbol: str,
-    structures: Sequence[str],
-    a: LatticeConstant | Mapping[str, LatticeConstant] | None,
-) -> list[tuple[Crystal, bool]]:
-    """Return crystals to try, each with whether its lattice constant is open."""
+def _check_names(
+    structures: Sequence[str], a: LatticeConstant | Mapping[str, LatticeConstant] | None
+) -> None:
     if isinstance(structures, str):
         structures = (structures,)
     unknown = [
@@ -204,23 +204,39 @@ def _candidates(
         )
     if not structures:
         raise CrystalError("recognise: no structures to consider")
+
+
+def _candidates(
+    symbol: str,
+    structures: Sequence[str],
+    a: LatticeConstant | Mapping[str, LatticeConstant] | None,
+    translations: Translations,
+) -> list[tuple[Crystal, bool]]:
+    """Return crystals to try, each with whether its lattice constant is open."""
     out = []
-    for name in dict.fromkeys(structures):
-        value = a.get(name) if isinstance(a, Mapping) else a
-        free = value is None
-        if name == "hcp":
-            pair = value if isinstance(value, tuple | list) else (value or 1.0,)
-            first = positive("hcp lattice constant", pair[0], CrystalError)
-            ratio = _c_over_a(symbol)
-            out.append(
-                (build.hcp(symbol, first, pair[1] if len(pair) > 1 else ratio * first), free)
-            )
-        else:
-            make = {"fcc": build.fcc, "bcc": build.bcc, "diamond": build.diamond}[name]
-            if isinstance(value, tuple | list):
-                raise CrystalError(f"{name} has one lattice constant, got {value}")
-            out.append((make(symbol, 1.0 if value is None else value), free))
+    for name in dict.fromkeys((structures,) if isinstance(structures, str) else structures):
+        crystal = _candidate(symbol, name, None if isinstance(a, Mapping) else a)
+        value = a
+        if isinstance(a, Mapping):
+            # A lattice constant can be dear to compute: not for a structure of another shape.
+            fits = lattice_gradients(translations, crystal, free_scale=True)
+            value = a.get(name) if fits else None
+            crystal = _candidate(symbol, name, value)
+        out.append((crystal, value is None))
     return out
+
+
+def _candidate(symbol: str, name: str, value: LatticeConstant | None) -> Crystal:
+    """Return a crystal with this lattice constant, 1 if it is open."""
+    if name == "hcp":
+        pair = value if isinstance(value, tuple | list) else (value or 1.0,)
+        first = positive("hcp lattice constant", pair[0], CrystalError)
+        ratio = _c_over_a(symbol)
+        return build.hcp(symbol, first, pair[1] if len(pair) > 1 else ratio * first)
+    if isinstance(value, tuple | list):
+        raise CrystalError(f"{name} has one lattice constant, got {value}")
+    make = {"fcc": build.fcc, "bcc": build.bcc, "diamond": build.diamond}[name]
+    return make(symbol, 1.0 if value is None else value)
 
 
 def _c_over_a(symbol: str) -> float:

