@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scipy import optimize
 
 from qc.crystal import Crystal, bcc, diamond, fcc, hcp
+from qc.crystal.bonded import require_bonds
 from qc.errors import CapabilityError, ConvergenceError, CrystalError, NonFiniteError
 from qc.potentials import Bonds, Potential
 
@@ -110,8 +111,15 @@ def crystal_bonds(
     bonds : Bonds
         One site for each sublattice.
     far : (nb,) int64
+
+    Raises
+    ------
+    CrystalError
+        No bond is within the cutoff, and no other reach was given.
     """
     types = potential.types_of(crystal.symbols)
+    if reach is None:
+        require_bonds(crystal, potential)
     radius = potential.cutoff if reach is None else reach
     found = [crystal.star_sites(radius, s) for s in range(crystal.n_sublattices)]
     start = np.zeros(len(found) + 1, dtype=np.int64)

@@ -16,6 +16,7 @@ from qc.atomistic.bulk_lattice import site_energies
 from qc.atomistic.bulk_layers import layers_of, reduced
 from qc.atomistic.neighbours import neighbour_list
 from qc.crystal import Crystal
+from qc.crystal.bonded import require_bonds
 from qc.errors import CrystalError
 from qc.potentials import Potential
 
@@ -152,6 +153,7 @@ class Stack:
             raise CrystalError(
                 f"a stack {thickness} cutoffs high is too thin: a fault would see its own image"
             )
+        require_bonds(crystal, potential)
         layers = layers_of(crystal, system.plane, potential)
         gap = int(np.argmax(layers.gaps if system.gap == "widest" else -layers.gaps))
         self.cell = layers.stack(thickness * potential.cutoff, gap)

@@ -9,6 +9,7 @@ import scipy.sparse as sp
 from numpy.typing import ArrayLike, NDArray
 
 from qc.crystal import Crystal
+from qc.crystal.bonded import require_bonds
 from qc.errors import CapabilityError, NonFiniteError
 from qc.numerics.threads import one_thread
 from qc.potentials import Bonds, Potential
@@ -96,6 +97,8 @@ def force_constants(
     ------
     CapabilityError
         The potential has no site energies.
+    CrystalError
+        No bond is within the cutoff.
     NonFiniteError
         A force constant is not finite; the message names the state.
 
@@ -120,6 +123,8 @@ def force_constants(
     target = np.concatenate([t for _, _, t in stars])
     current = np.einsum("nij,bj->nbi", states, vectors) + p[:, target] - p[:, source]
     near = (np.einsum("nbi,nbi->nb", current, current) < potential.cutoff**2).any(axis=0)
+    if not near.any():
+        require_bonds(crystal, potential, states[0])
     m, source, target, current = m[near], source[near], target[near], current[:, near]
     place, cells = _places(m, source, target, ns)
     n_pairs, blocks = place.shape[1], np.empty((n, len(cells), 3 * ns, 3 * ns))

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from qc.continuum.cell import FEW, CellResponse, Order, SiteSum, WholeCell, smallest_stretch
 from qc.crystal import Crystal
+from qc.crystal.bonded import require_bonds
 from qc.errors import InputError, NonFiniteError
 from qc.numerics.checks import kind
 from qc.numerics.threads import threads_for
@@ -390,8 +391,14 @@ class CauchyBorn:
         """Tangent moduli at a homogeneous state, (3, 3, 3, 3) eV/Angstrom^3; at F = I by default.
 
         At a stress-free state these are the elastic constants ``C_ijkl``.
+
+        Raises
+        ------
+        CrystalError
+            No bond is within the cutoff.
         """
         state = np.eye(3) if f is None else np.asarray(f, dtype=float)
+        require_bonds(self.crystal, self.potential, state)
         moduli = self.evaluate(state[None], tangent=True)[2]
         assert moduli is not None
         return moduli[0]

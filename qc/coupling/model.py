@@ -23,6 +23,7 @@ from qc.coupling.schemes import get_scheme
 from qc.coupling.thermal import QuasiStatic, Thermal, make_thermal
 from qc.coupling.transfer import carried_load, interpolation
 from qc.crystal import Crystal
+from qc.crystal.bonded import require_bonds
 from qc.errors import InputError, RegionError, suggest
 from qc.loads import DeadLoad, FarField, HomogeneousStrain, Load
 from qc.mesh import (
@@ -106,6 +107,8 @@ class QuasiContinuum:
     ------
     RegionError
         The core, blend or outer region is thinner than the potential needs.
+    CrystalError
+        No bond of the crystal under the mean deformation is within the potential's cutoff.
     UnknownSpeciesError
         An element the potential has no parameters for.
 
@@ -141,6 +144,7 @@ class QuasiContinuum:
         self.scheme = get_scheme(scheme)
         self.crystal, self.potential = crystal, potential
         self.rule = CauchyBorn(crystal, potential)
+        require_bonds(crystal, potential, None if far_field is None else far_field.mean_deformation)
         self.thermal: Thermal | None = None
         if temperature is not None:
             self.thermal = make_thermal(
@@ -500,6 +504,7 @@ class QuasiContinuum:
 
         The cuts of the new far field must be those of the old one.
         """
+        require_bonds(self.crystal, self.potential, far_field.mean_deformation)
         other = copy.copy(self)
         other.far_field = far_field
         other.coupling = self.coupling.with_far_field(far_field)

@@ -26,6 +26,7 @@ from qc.loads import (
     simple_shear,
     uniaxial_strain,
 )
+from qc.loads.elastic import without_stress
 from qc.mesh import LatticeBlock
 from qc.potentials import Potential
 
@@ -240,11 +241,7 @@ def _far_field(case: Case, crystal: Crystal, potential: Potential, first: Array)
     if not case.dislocations:
         return HomogeneousStrain(first)
     with _at("crystal"):
-        moduli = CauchyBorn(crystal, potential).elastic_constants()
-    # Away from zero stress the moduli lack the minor symmetries that elasticity builds on.
-    moduli = 0.5 * (moduli + np.swapaxes(moduli, 0, 1))
-    moduli = 0.5 * (moduli + np.swapaxes(moduli, 2, 3))
-    moduli = 0.5 * (moduli + moduli.transpose(2, 3, 0, 1))
+        moduli, _ = without_stress(CauchyBorn(crystal, potential).elastic_constants())
     members = []
     for k, one in enumerate(case.dislocations):
         burgers = np.array(one.burgers) @ crystal.conventional

@@ -14,6 +14,10 @@ VOIGT = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))
 # Tangents obtained by differences carry asymmetries of about this relative size.
 _SYMMETRY_TOLERANCE = 1e-6
 
+#: Stress over the largest modulus up to which a crystal counts as one without stress: by as much
+#: its elastic fields are off.
+_STRESS_TOLERANCE = 1e-3
+
 
 def elastic_tensor(elastic: ArrayLike) -> Array:
     """Return a checked, exactly symmetric elastic tensor.
@@ -22,7 +26,8 @@ def elastic_tensor(elastic: ArrayLike) -> Array:
     ----------
     elastic : (3, 3, 3, 3) or (6, 6) array_like, eV/Angstrom^3
         Stiffness in Cartesian axes; a matrix is in Voigt order xx yy zz yz xz xy. For a monolayer
-        (eV/Angstrom^2) every component with an index z is zero.
+        (eV/Angstrom^2) every component with an index z is zero. A tangent ``dP/dF`` of a crystal
+        under little stress, at most a thousandth of its largest modulus, is taken without it.
 
     Returns
     -------
@@ -31,8 +36,8 @@ def elastic_tensor(elastic: ArrayLike) -> Array:
     Raises
     ------
     InputError
-        Wrong shape, NaN, a missing minor or major symmetry, or a tensor that is not positive
-        definite on strains (in-plane strains for a monolayer).
+        Wrong shape, NaN, a missing minor or major symmetry, a crystal under more stress, or a
+        tensor that is not positive definite on strains (in-plane strains for a monolayer).
     """
     values = check_finite(elastic, "elastic tensor")
     if values.shape == (6, 6):
@@ -41,20 +46,88 @@ def elastic_tensor(elastic: ArrayLike) -> Array:
         raise InputError(
             f"elastic tensor must have shape (3, 3, 3, 3) or (6, 6), not {values.shape}"
         )
-    symmetric = values
-    for name, axes in (("C_ijkl = C_jikl", "ijkl->jikl"), ("C_ijkl = C_klij", "ijkl->klij")):
-        swapped = np.einsum(axes, symmetric)
-        if np.abs(symmetric - swapped).max() > _SYMMETRY_TOLERANCE * np.abs(values).max():
-            raise InputError(f"elastic tensor lacks the symmetry {name}")
-        symmetric = 0.5 * (symmetric + swapped)
-    # Averaging over the major symmetry carries the minor symmetry over to the second pair.
-    symmetric = 0.5 * (symmetric + np.einsum("ijkl->jikl", symmetric))
+    size = float(np.abs(values).max())
+    lacking = _lacking(values)
+    if lacking:
+        unstressed, stress = without_stress(values)
+        if _lacking(unstressed):
+            raise InputError(f"elastic tensor lacks the symmetry {lacking}")
+        if np.abs(stress).max() > _STRESS_TOLERANCE * size:
+            raise InputError(_under_stress(unstressed, stress))
+        values = unstressed
+    symmetric = _symmetric(values)
     matrix = to_voigt(symmetric)
     kept = [0, 1, 5] if is_monolayer(symmetric) else list(range(6))
     lowest = float(np.linalg.eigvalsh(matrix[np.ix_(kept, kept)])[0])
     if not lowest > 1e-12 * np.abs(matrix).max():
         raise InputError(f"elastic tensor is not positive definite: lowest eigenvalue {lowest:.3g}")
     return symmetric
+
+
+_SYMMETRIES = {"C_ijkl = C_jikl": "ijkl->jikl", "C_ijkl = C_klij": "ijkl->klij"}
+
+
+def _lacking(tensor: Array) -> str:
+    """Return the first symmetry that a tensor lacks, or nothing."""
+    tolerance = _SYMMETRY_TOLERANCE * float(np.abs(tensor).max())
+    for name, axes in _SYMMETRIES.items():
+        if np.abs(tensor - np.einsum(axes, tensor)).max() > tolerance:
+            return name
+    return ""
+
+
+def _symmetric(tensor: Array) -> Array:
+    """Return the tensor, averaged over its symmetries, without noise off a monolayer's plane."""
+    for axes in _SYMMETRIES.values():
+        tensor = 0.5 * (tensor + np.einsum(axes, tensor))
+    # Averaging over the major symmetry carries the minor symmetry over to the second pair.
+    tensor = 0.5 * (tensor + np.einsum("ijkl->jikl", tensor))
+    flat = np.zeros_like(tensor)
+    flat[:2, :2, :2, :2] = tensor[:2, :2, :2, :2]
+    noise = np.abs(tensor - flat).max() <= _SYMMETRY_TOLERANCE * np.abs(flat).max()
+    return flat if noise else tensor
+
+
+def without_stress(tangent: Array) -> tuple[Array, Array]:
+    """Split the tangent ``dP/dF`` of a crystal into elastic moduli and stress.
+
+    At F = I the derivative of ``P = F S`` is ``A_ijkl = C_ijkl + delta_ik sigma_jl``, where C has
+    all symmetries of elastic moduli, so that ``sigma_jl = (A_ijil - A_jiil) / 2``.
+
+    Parameters
+    ----------
+    tangent : (3, 3, 3, 3) float64, eV/Angstrom^3
+
+    Returns
+    -------
+    moduli : (3, 3, 3, 3) float64, eV/Angstrom^3
+        C, as far as the tangent is one.
+    stress : (3, 3) float64, eV/Angstrom^3
+
+    Notes
+    -----
+    Source: D. C. Wallace, Thermodynamics of Crystals (1972), section 2.
+    """
+    stress = 0.5 * (np.einsum("ijil->jl", tangent) - np.einsum("jiil->jl", tangent))
+    stress = 0.5 * (stress + stress.T)
+    return tangent - np.einsum("ik,jl->ijkl", np.eye(3), stress), stress
+
+
+def _under_stress(moduli: Array, stress: Array) -> str:
+    """Say how large a stress is, and by how much the lattice without it is longer or shorter."""
+    matrix = to_voigt(_symmetric(moduli))
+    kept = [k for k in range(6) if matrix[k, k] > 0.0]
+    voigt = np.array([stress[pair] for pair in VOIGT])[kept]
+    strain = -np.linalg.lstsq(matrix[np.ix_(kept, kept)], voigt, rcond=None)[0]
+    axes = [k for k, v in enumerate(kept) if v < 3]
+    mean = 100.0 * float(strain[axes].mean())
+    largest = float(stress.ravel()[np.abs(stress).argmax()])
+    return (
+        f"the crystal is under stress: {largest:.3g} in the unit of its moduli, "
+        f"{100.0 * abs(largest) / np.abs(moduli).max():.2g} % of the largest; fields of "
+        f"dislocations need moduli of the lattice without stress, which is about {abs(mean):.2g} % "
+        f"{'longer' if mean > 0 else 'shorter'}: see qc.continuum.equilibrium_crystal"
+    )
 
 
 def is_monolayer(tensor: Array) -> bool:

@@ -4,8 +4,11 @@ import numpy as np
 import pytest
 
 import qc.loads as loads
+from qc.continuum import CauchyBorn
+from qc.crystal import fcc, triangular
 from qc.errors import InputError
-from qc.loads.elastic import to_voigt
+from qc.loads.elastic import to_voigt, without_stress
+from qc.potentials import LennardJones
 
 dislocation_oracle = pytest.importorskip("matscipy.dislocation")
 
@@ -285,3 +288,41 @@ def test_unusable_constants_are_refused():
     for nu in (0.5, 0.6, -1.0, np.nan):
         with pytest.raises(InputError):
             loads.isotropic_elastic(1.0, nu)
+
+
+#: Argon, and what its lattices without stress are in this potential.
+ARGON = LennardJones("Ar", 0.0104, 3.4)
+LATTICES = {
+    "fcc": (lambda scale: fcc("Ar", 5.2668090 * scale).as_columns(), (3.7, 0.0, 0.0)),
+    "monolayer": (lambda scale: triangular("Ar", 3.7740164 * scale), (3.8, 0.0, 0.0)),
+}
+
+
+@pytest.mark.parametrize("lattice", LATTICES)
+def test_a_lattice_constant_that_is_slightly_off_is_accepted(lattice):
+    make, burgers = LATTICES[lattice]
+
+    def prefactor(scale):
+        moduli = CauchyBorn(make(scale), ARGON).elastic_constants()
+        return textbook(moduli, burgers).field.energy_prefactor()
+
+    exact = prefactor(1.0)
+    for off in (1e-9, 1e-5, -1e-4):
+        assert prefactor(1.0 + off) == pytest.approx(exact, rel=50 * abs(off))
+    for off, words in ((0.01, r"about 1\.\d? % shorter"), (-0.01, r"about (0\.\d+|1) % longer")):
+        with pytest.raises(InputError, match=f"the crystal is under stress.*{words}"):
+            prefactor(1.0 + off)
+
+
+def test_stress_and_moduli_are_told_apart():
+    """Against the stress itself, under a strain that is neither small nor symmetric to the axes."""
+    strained = CauchyBorn(fcc("Ar", 5.3), ARGON)
+    f = np.eye(3) + 0.02 * np.array([[1.0, 0.4, 0.0], [0.4, -0.5, 0.3], [0.0, 0.3, 0.2]])
+    _, p, tangent = strained.evaluate(f[None], tangent=True)
+    # The tangent of the strained crystal, taken as the reference.
+    volume = np.linalg.det(f)
+    here = np.einsum("ijkl,aj,bl->iakb", tangent[0], f, f) / volume
+    moduli, stress = without_stress(here)
+    np.testing.assert_allclose(stress, p[0] @ f.T / volume, atol=1e-12)
+    for axes in ("ijkl->jikl", "ijkl->klij"):
+        np.testing.assert_allclose(moduli, np.einsum(axes, moduli), atol=1e-12)
