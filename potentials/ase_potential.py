@@ -439,7 +439,7 @@ class ASEPotential(Potential):
 
         copies = int(np.prod(times))
         grid = np.stack(np.meshgrid(*map(np.arange, times), indexing="ij"), -1).reshape(-1, 3)
-        places = ((grid @ cell)[:, None] + y[None]).reshape(-1, 3)
+        places = ((grid @ cell)[:, None] + _inside(y, cell, periodic)[None]).reshape(-1, 3)
         numbers = np.tile(self._numbers[types], copies)
         big = cell * np.array(times)[:, None]
         atoms = Atoms(numbers, positions=places, cell=big, pbc=periodic)
@@ -499,6 +499,16 @@ class ASEPotential(Potential):
             raise PotentialError(
                 f"{self._name} failed at {what}{count}: {type(fault).__name__}: {fault}"
             ) from fault
+
+
+def _inside(y: Array, cell: Array, periodic: Sequence[bool]) -> Array:
+    """Return positions moved into their cell: wrapped, or in its middle where it does not repeat.
+
+    Calculators that bin atoms by their cell lose or crowd those outside.
+    """
+    scaled = y @ np.linalg.inv(cell)
+    middle = 0.5 * (scaled.min(axis=0) + scaled.max(axis=0))
+    return y - np.where(periodic, np.floor(scaled), middle - 0.5) @ cell
 
 
 @dataclass

@@ -114,6 +114,20 @@ def springs(fault="", **options):
     return ASEPotential(calculator, "Cu", 4.0, **options)
 
 
+class Strict(Springs):
+    """Refuses what LAMMPS loses: atoms outside their cell or at its open faces."""
+
+    def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes):
+        scaled = atoms.get_scaled_positions(wrap=False)
+        assert scaled.min() >= 0.0
+        assert scaled.max() < 1.0
+        widths = 1.0 / np.linalg.norm(np.linalg.inv(atoms.cell[:]), axis=0)
+        free = ~atoms.pbc
+        ends = np.minimum(scaled.min(axis=0), 1.0 - scaled.max(axis=0)) * widths
+        assert (ends[free] > 4.0).all()
+        super().calculate(atoms, properties, system_changes)
+
+
 CUBE = (2.6 * np.eye(3), np.zeros((1, 3)), [0])
 IDENTITY = (np.eye(3)[None], np.zeros((1, 1, 3)))
 
@@ -582,3 +596,38 @@ class TestBadInput:
         assert np.abs(wrapped.cluster_forces(patch().positions, [0] * 27)[1]).max() > 0
         with pytest.raises(CapabilityError, match="NoStress has no stress"):
             wrapped.cell_response(*IDENTITY, *CUBE)
+
+
+# -- boxes ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("pbc", [(False, False, False), (False, False, True), (True, True, False)])
+def test_patches_are_handed_over_inside_their_cell(pbc):
+    cell = np.diag([9.0, 9.0, 3.1]) + 0.3 * np.eye(3, k=-1) * [pbc[0], pbc[2], 0]
+    rng = np.random.default_rng(2)
+    grid = np.stack(np.meshgrid(*[np.arange(3)] * 3, indexing="ij"), -1).reshape(-1, 3)
+    y = grid * [3.0, 3.0, 3.1] + rng.uniform(-0.2, 0.2, (27, 3))
+    if pbc[2]:
+        y = y[grid[:, 2] == 0]
+    types = np.zeros(len(y), dtype=int)
+    plain, strict = springs(), ASEPotential(Strict(), "Cu", 4.0)
+    energy, forces = plain.cluster_forces(y, types, cell, pbc)
+    # The crystal's own coordinates: far from the origin, unwrapped over many periods.
+    turns = rng.integers(-40, 40, (len(y), 3)) * pbc
+    far = y + turns @ cell + np.where(pbc, 0.0, [-70.0, 20.0, -300.0])
+    found = strict.cluster_forces(far, types, cell, pbc)
+    assert found[0] == pytest.approx(energy, abs=1e-9)
+    np.testing.assert_allclose(found[1], forces, atol=1e-9)
+    assert np.abs(forces).max() > 0.01
+
+
+def test_cells_are_handed_over_with_their_atoms_inside():
+    F, p = states(n_s=2)
+    basis = np.array([[0.0, 0.0, 0.0], [-1.4, 1.3, -4.1]])
+    for pbc in ((True, True, True), (True, True, False)):
+        case = (F, p, 2.9 * np.eye(3), basis, [0, 0], False, pbc)
+        for width in (0.0, 8.0):
+            plain = springs(min_width=width).cell_response(*case)
+            strict = ASEPotential(Strict(), "Cu", 4.0, min_width=width).cell_response(*case)
+            for a, b in zip(plain[:3], strict[:3], strict=True):
+                np.testing.assert_allclose(a, b, atol=1e-9)
