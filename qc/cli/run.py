@@ -127,6 +127,18 @@ def _is_record(record: dict[str, Any], index: int) -> bool:
         and all(isinstance(v, str | list) for v in record["files"].values())
         and isinstance(record.get("warnings"), list)
         and all(isinstance(w, str) for w in record["warnings"])
+        and isinstance(record.get("reference", {}), dict)
+        and all(map(_is_reference, record.get("reference", {}).values()))
+    )
+
+
+def _is_reference(one: Any) -> bool:
+    """Whether a record says of an element what its atoms are counted with."""
+    return (
+        isinstance(one, dict)
+        and isinstance(one.get("added"), int)
+        and isinstance(one.get("mu"), int | float)
+        and isinstance(one.get("source"), str)
     )
 
 
@@ -155,6 +167,7 @@ class _Runner:
                     fmax=solver.fmax,
                     method=solver.method,
                     max_steps=solver.max_steps,
+                    mu=case.defects.mu,
                     longest=solver.longest.angstrom(
                         model.crystal.a, model.crystal.nearest_neighbour
                     ),
@@ -228,12 +241,27 @@ def summary(setup: Setup, directory: RunDirectory, reason: str) -> str:
             f"{_number(r['energy'], 12)} {r['max_force']:>11.1e} {r['evaluations']:>12} "
             f"{r['seconds']:>8.1f}" + ("" if r["converged"] else "  not converged")
         )
+    lines += _counted(directory.records)
     warnings = {w: r["index"] for r in reversed(directory.records) for w in r["warnings"]}
     lines += [""] + [f"  step {k}: {w}" for w, k in list(warnings.items())[:5]]
     if len(warnings) > 5:
         lines.append(f"  and {len(warnings) - 5} more warnings in result.json")
     lines.append(f"  {reason}; written to {directory.folder}")
     return "\n".join(lines)
+
+
+def _counted(records: list[dict[str, Any]]) -> list[str]:
+    """Return a line on what atoms are counted with, unless all count as in the host."""
+    from qc.coupling.reference import HOST
+
+    found = records[-1].get("reference", {}) if records else {}
+    if all(one["source"] == HOST for one in found.values()):
+        return []
+    words = [
+        f"{one['added']:+d} {symbol} at {one['mu']:.4f} eV ({one['source']})"
+        for symbol, one in found.items()
+    ]
+    return ["", f"  defect energies count {', '.join(words)}"]
 
 
 def _number(value: float | None, width: int) -> str:

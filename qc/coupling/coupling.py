@@ -179,12 +179,23 @@ class Coupling:
 
         A potential without site energies gives the energy of making the defect in the unrelaxed
         patch, and the work of the blended forces along the straight way from there to ``U``.
+
+        Every atom counts with the host's energy at its site, whatever it is; chemical potentials
+        are the business of `QuasiContinuum.defect_energy`.
+        """
+        return self.best_energy(u)[0]
+
+    def best_energy(self, u: Array) -> tuple[float, float]:
+        """`defect_energy`, and how much of it is the change of the ghost force with the state, eV.
+
+        The second number, ``<g(U) - g(0), U> / 2``, tells how far the coupling is from being exact
+        at ``U``; NaN where no ghost force is taken away, or where there are no site energies.
         """
         if not self.rule.potential.has_site_energies:
             start = math.fsum(self._load_energies(np.zeros_like(u)))
-            return self._made() + start + self._work(u)
+            return self._made() + start + self._work(u), math.nan
         if self.scheme.ghost == "none" and not self.scheme.blends_forces:
-            return self.energy(u)
+            return self.energy(u), math.nan
         load = (self.load * u).ravel()
         if self._blended_energy is None:
             self._blended_energy = self.blended or _Terms(self, self.layout, pure=False)
@@ -193,9 +204,10 @@ class Coupling:
         now = t.forces(u) - self.blended_forces(u)
         now[~self.layout.free] = 0.0
         work = 0.5 * ((first + now) * u).ravel()
-        return math.fsum(
+        energy = math.fsum(
             np.concatenate([t.energy_terms(u), work, load, self._load_energies(u)])
         )
+        return energy, 0.5 * float(np.vdot(now - first, u))
 
     def _made(self) -> float:
         """Energy of the unrelaxed defects, eV: patch with them minus patch without."""

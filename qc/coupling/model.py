@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,7 +17,8 @@ from qc.coupling.blend import Blend
 from qc.coupling.coupling import Coupling, predict, predict_nodes
 from qc.coupling.external import lumped
 from qc.coupling.layout import Layout, PointDefects, build_layout, nearest_pair
-from qc.coupling.regions import core_centres, cuts, outer_region, require_inside
+from qc.coupling.reference import References
+from qc.coupling.regions import core_centres, cuts, default_core, outer_region, require_inside
 from qc.coupling.scheme import Scheme
 from qc.coupling.schemes import get_scheme
 from qc.coupling.thermal import QuasiStatic, Thermal, make_thermal
@@ -59,8 +60,8 @@ class QuasiContinuum:
         ``"bgfc"`` (default), ``"bqce"``, ``"bqcf"``, ``"scgfc"``, ``"qce"``, ``"cauchy-born"``,
         ``"atomistic"``.
     core : float, Angstrom, optional
-        Radius of the fully atomistic region around the centres. Default: two lattice constants, or
-        the potential's cutoff where that is longer.
+        Radius of the fully atomistic region around the centres. Default: two lattice constants
+        (compounds: at least that of diamond as dense), or 1.02 cutoffs where that is longer.
     blend : float, Angstrom, optional
         Width of the blending region. Default: as wide as the core.
     outer : float, Region or LatticeBlock, optional
@@ -167,7 +168,7 @@ class QuasiContinuum:
         defective = bool(
             self.defects.vacant or self.defects.extra or self.defects.substitutions
         ) or not getattr(self.far_field, "is_homogeneous", False)
-        core = max(2.0 * crystal.a, 1.02 * reach) if core is None else core
+        core = default_core(crystal, reach) if core is None else core
         core = positive("core", core, RegionError)
         blend = positive("blend", core if blend is None else blend, RegionError)
         if defective and self.scheme.name not in ("atomistic", "cauchy-born") and core < reach:
@@ -317,6 +318,13 @@ class QuasiContinuum:
     def energy_forces(self, u: Array | None = None) -> tuple[float, Array]:
         """`energy` and `forces` in one evaluation; the energy is NaN for blended forces."""
         return self.coupling.energy_forces(self.U if u is None else u)
+
+    def defect_energy(
+        self, u: Array | None = None, mu: Mapping[str, float | Crystal] | None = None
+    ) -> float:
+        """Best estimate of the defect's energy, `Result.defect_energy` of `qc.relax`, eV."""
+        energy = self.coupling.defect_energy(self.U if u is None else u)
+        return References(self.layout, self.rule, self.far_field, mu).energy(energy)
 
     def hessian_product(self, u: Array, du: Array) -> Array:
         """Minus the derivative of the forces along ``du``, (n_nodes, 3) eV/Angstrom."""

@@ -42,6 +42,20 @@ def core_centres(
     return np.vstack(parts) if parts else np.zeros((1, 3))
 
 
+def default_core(crystal: Crystal, cutoff: float) -> float:
+    """Return the core radius where none is given, Angstrom.
+
+    The lattice constant of an unnamed crystal is an edge of its primitive cell, which may be short
+    where neighbours are few: in zincblende it is 0.7 of the cube's. There the radius is that of
+    diamond, four times the edge of the cube that an atom fills (of the square, in a monolayer).
+    """
+    radius = 2.0 * crystal.a
+    if crystal.name in ("bravais", "multilattice"):
+        dim = 2 if crystal.mode == "monolayer" else 3
+        radius = max(radius, 4.0 * float(crystal.site_volume) ** (1.0 / dim))
+    return max(radius, 1.02 * cutoff)
+
+
 def outer_region(
     crystal: Crystal,
     outer: float | Region | LatticeBlock | None,

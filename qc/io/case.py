@@ -35,6 +35,7 @@ _coordinate = schema.length(positive=False)
 _cells = schema.sequence(schema.integer(-(10**6), 10**6), least=2, most=3)
 _matrices = schema.sequence(schema.deformation, least=1)
 _vector = schema.sequence(schema.fraction(-1e6, 1e6), 3)
+_energies = schema.mapping(schema.quantity(schema.ENERGIES, "energy"))
 
 
 def _strain(value: Any, where: str) -> float:
@@ -142,6 +143,7 @@ class DefectsCase:
     inwards: Annotated[Length, _coordinate] = field(default=Length(0.0))
     interstitials: Annotated[tuple[InterstitialCase, ...], schema.tables(InterstitialCase)] = ()
     substitutions: Annotated[tuple[SubstitutionCase, ...], schema.tables(SubstitutionCase)] = ()
+    mu: Annotated[dict[str, float], _energies] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -96,6 +96,7 @@ def resolved(setup: Setup, folder: str | os.PathLike[str]) -> str:
                 {"site": list(one.site), "element": one.element}
                 for one in case.defects.substitutions
             ],
+            "mu": dict(case.defects.mu) or None,
         },
         "model": {
             "scheme": m.scheme,

@@ -86,6 +86,8 @@ def step_record(step: LoadStep, load: float, seconds: float) -> dict[str, Any]:
         "converged": r.converged,
         "reason": r.reason,
         "defect_energy": r.defect_energy,
+        "reference": {s: one._asdict() for s, one in r.reference.items()},
+        "estimated_error": r.estimated_error,
         "energy": r.energy,
         "max_force": r.max_force,
         "evaluations": r.evaluations,

@@ -254,6 +254,19 @@ def sequence(
     return read
 
 
+def mapping(item: Reader, most: int = 100) -> Reader:
+    """Read a table whose keys are the reader's own into a dict."""
+
+    def read(value: Any, where: str) -> dict:
+        if not isinstance(value, dict):
+            raise CaseError(f"{where}: expected a table, not {show(value)}")
+        if len(value) > most:
+            raise CaseError(f"{where}: {len(value)} entries; the most is {most}")
+        return {name: item(v, f"{where}.{show(name)[1:-1]}") for name, v in value.items()}
+
+    return read
+
+
 def direction(value: Any, where: str) -> tuple[int, ...]:
     """Read a Miller direction: three integers, or four in a hexagonal crystal; not all zero."""
     out = sequence(integer(-10_000, 10_000), least=3, most=4)(value, where)

@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 
 from qc.continuum import CauchyBorn, equilibrium_crystal
 from qc.coupling import PointDefects, QuasiContinuum
+from qc.coupling.reference import check_mu
+from qc.coupling.regions import default_core
 from qc.crystal import Crystal, bcc, diamond, fcc, hcp, triangular
 from qc.errors import CaseError, CrystalError, InputError, PotentialFileError
 from qc.io.case import Case, PotentialCase
@@ -381,6 +383,8 @@ def _model(
     elif m.rectangle is not None:
         outer = block_around(crystal, *(in_angstrom(v, crystal) for v in m.rectangle))
     defects = _defects(case, crystal)
+    with _at("defects.mu"):
+        potential.types_of(list(check_mu(case.defects.mu)))
     _refuse_giants(case, crystal, potential, sizes["core"], sizes["blend"], defects)
     with _at("model"):
         return QuasiContinuum(
@@ -406,7 +410,7 @@ def _refuse_giants(
     defects: PointDefects,
 ) -> None:
     """Refuse a patch of atoms that no memory holds before any of it is allocated."""
-    core = max(2.0 * crystal.a, potential.cutoff) if core is None else core
+    core = default_core(crystal, potential.cutoff) if core is None else core
     reach = core + (core if blend is None else blend) + 2.4 * potential.cutoff
     n = max(1, len(case.dislocations) + len(defects.vacant) + len(defects.extra))
     size = np.pi * reach**2 * abs(crystal.cell[2, 2]) if crystal.dim == 2 else 4.2 * reach**3

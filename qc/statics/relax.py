@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qc.coupling import QuasiContinuum
+from qc.coupling.reference import References
+from qc.crystal import Crystal
 from qc.errors import ConvergenceError, InputError, QCError, suggest
 from qc.numerics.checks import positive, whole
 from qc.numerics.progress import Progress
-from qc.statics.health import inspect_state
+from qc.statics.health import coupling_error, doubt, inspect_state
 from qc.statics.lbfgs import lbfgs
 from qc.statics.newton import newton
 from qc.statics.precondition import Preconditioner
@@ -41,6 +44,7 @@ def relax(
     preconditioner: Preconditioner | None = None,
     callback: Callable[[Iteration], bool | None] | None = None,
     raise_on_failure: bool = False,
+    mu: Mapping[str, float | Crystal] | None = None,
 ) -> Result:
     """Relax a model; its correctors ``model.U`` end at the best state found.
 
@@ -63,6 +67,11 @@ def relax(
         Called with each `Iteration`; returning True stops.
     raise_on_failure : bool
         Raise ConvergenceError instead of returning an unconverged result.
+    mu : mapping of str to float or Crystal, optional
+        Chemical potentials for `Result.defect_energy`: eV per atom of an element, or a crystal of
+        it, which counts with its energy per atom at rest. An element that is not named counts as
+        in the perfect crystal if that holds no other element; as a free atom otherwise, and
+        `Result.warnings` says so.
 
     Returns
     -------
@@ -71,7 +80,9 @@ def relax(
     Raises
     ------
     InputError
-        A parameter is out of range or the method does not exist.
+        A parameter is out of range, the method does not exist, or ``mu`` is unusable.
+    UnknownSpeciesError
+        ``mu`` names an element that the potential does not know.
     CapabilityError
         ``method="lbfgs"`` on a scheme without an energy.
     NonFiniteError
@@ -89,6 +100,7 @@ def relax(
         raise CapabilityError(
             f"scheme '{model.scheme.name}' has no energy: use method='newton' or 'auto'"
         )
+    reference = References(model.layout, model.rule, model.far_field, mu)
     quasi = method != "newton"
     start = coupling.evaluations
     history: list[Iteration] = []
@@ -159,7 +171,10 @@ def relax(
     converged = top <= fmax and not stopped
     used = coupling.evaluations - start
     warnings.extend(inspect_state(model))
-    defect_energy = coupling.defect_energy(u)
+    best, change = coupling.best_energy(u)
+    defect_energy = reference.energy(best)
+    error = None if math.isnan(change) else coupling_error(change)
+    warnings.extend([*reference.warnings(), *doubt(model, error, best)])
     energy = coupling.energy(u) + strain_energy(model) if coupling.conservative else None
     lost = coupling.round_off(u)
     if lost > max(LOST_DIGITS * abs(defect_energy), NOTHING):
@@ -182,6 +197,8 @@ def relax(
         evaluations=used,
         history=tuple(history),
         warnings=tuple(warnings),
+        reference=reference.elements,
+        estimated_error=error,
     )
     if raise_on_failure and not converged:
         raise ConvergenceError(result.reason)

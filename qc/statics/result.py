@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
+
+from qc.coupling.reference import Reference, check_mu
+from qc.crystal import Crystal
+from qc.errors import InputError
 
 
 class Iteration(NamedTuple):
@@ -24,9 +30,17 @@ class Result:
     reason : str
         Why the solver stopped, in words.
     defect_energy : float, eV
-        Energy of the state relative to the homogeneously strained perfect crystal with the same
-        sites, ghost forces removed to second order (`Coupling.defect_energy`). For a vacancy in
-        an unstrained crystal it is the formation energy.
+        ``E(defect) - E(perfect) - sum_X dN_X mu_X``: energy over the homogeneously strained perfect
+        crystal, ghost forces removed to second order (`Coupling.defect_energy`), where the dN_X
+        atoms that are more or fewer count as `reference` says. For a vacancy in an unstrained
+        crystal of one element it is the formation energy.
+    reference : dict of str to Reference
+        For each element whose number of atoms the defect changes: how many were ``added``, the
+        chemical potential ``mu`` (eV) that each is counted with, and its ``source``: the perfect
+        host, what was given to `relax`, or a free atom.
+    estimated_error : float or None, eV
+        Rough size of the coupling's error of `defect_energy`: a third of the work of the change of
+        the ghost force with the state. None where the scheme takes no ghost force away.
     energy : float or None, eV
         The scheme's own energy, the one its forces derive from, plus the strain energy of the
         homogeneous crystal: relative to the undeformed perfect crystal. None for blended forces.
@@ -47,7 +61,33 @@ class Result:
     evaluations: int
     history: tuple[Iteration, ...] = ()
     warnings: tuple[str, ...] = field(default=())
+    reference: Mapping[str, Reference] = field(default_factory=dict)
+    estimated_error: float | None = None
 
     def __bool__(self) -> bool:
         """Return whether the relaxation converged."""
         return self.converged
+
+    def formation_energy(self, mu: Mapping[str, float]) -> float:
+        """Return `defect_energy` for other chemical potentials, eV.
+
+        Parameters
+        ----------
+        mu : mapping of str to float, eV per atom
+            Elements that are not named stay as `reference` has them; elements of which no atom was
+            added or taken away make no difference.
+
+        Raises
+        ------
+        InputError
+            A name that is no chemical symbol, or no finite number.
+        """
+        given = check_mu(mu)
+        shifts = [0.0]
+        for symbol, value in given.items():
+            if isinstance(value, Crystal):
+                raise InputError(f"mu of {symbol}: a crystal needs the potential; give it to relax")
+            if symbol in self.reference:
+                one = self.reference[symbol]
+                shifts.append(one.added * (one.mu - value))
+        return math.fsum([self.defect_energy, *shifts])

@@ -37,8 +37,9 @@ def silicon_with_a_vacancy(pull):
     return atoms
 
 
+@lru_cache
 def silicon(core, pull=0.4):
-    """Relax an embedded vacancy: model, energy error, relative error of displacements."""
+    """Relax an embedded vacancy: model, result, energy error, relative error of displacements."""
     data = stored("vacancy_3d_Si")
     a, potential = data["crystal"]["lattice_constant"], qc.potentials.stillinger1985("Si")
     model = qc.QuasiContinuum.from_atoms(
@@ -57,15 +58,23 @@ def silicon(core, pull=0.4):
     index = {tuple(k): i for i, k in enumerate(np.rint(4.0 * sign * x / a).astype(int).tolist())}
     rows = [index[tuple(k)] for k in wedge[:, :3].astype(int).tolist()]
     error = np.linalg.norm(sign * u[rows] - wedge[:, 3:]) / np.linalg.norm(wedge[:, 3:])
-    return model, result.defect_energy - data["defect_energy"], error
+    return model, result, result.defect_energy - data["defect_energy"], error
 
 
 def test_silicon_vacancy_from_atoms_converges():
     # 1.7, 0.32 and 0.026 meV at cores of 1.5, 2 and 3 a.
-    (rough, _), (fine, strain) = [silicon(core)[1:] for core in (1.0, 2.0)]
+    (rough, _), (fine, strain) = [silicon(core)[2:] for core in (1.0, 2.0)]
     assert abs(fine) < 5e-4
     assert abs(fine) < 0.25 * abs(rough)
     assert strain < 0.01
+
+
+def test_a_core_that_is_too_small_is_said():
+    (_, rough, error, _), (_, fine, _, _) = silicon(1.0), silicon(2.0)
+    assert "the coupling's error of defect_energy is about" in rough.warnings[-1]
+    assert 0.3 * rough.estimated_error < abs(error) < rough.estimated_error
+    assert not fine.warnings
+    assert fine.estimated_error < 1e-3
 
 
 def test_silicon_vacancy_left_alone_stays_at_the_upper_state():

@@ -4,11 +4,13 @@ from functools import cache
 
 import numpy as np
 import pytest
+from ase.build import bulk
 from scipy.spatial import cKDTree
 
 import qc.statics.precondition as precondition
 from qc.coupling import PointDefects, QuasiContinuum
-from qc.crystal import fcc, triangular
+from qc.coupling.regions import default_core
+from qc.crystal import bcc, diamond, fcc, from_ase, hcp, triangular
 from qc.errors import CapabilityError, ConvergenceError, InputError, NonFiniteError
 from qc.potentials import EAM, ToyEAM, zhou2004
 from qc.statics import Preconditioner, relax
@@ -406,3 +408,40 @@ def test_unstable_continuum_is_reported_with_its_place():
     (flag,) = inspect_state(m)
     element = int(flag.split("element ")[1].split()[0])
     assert vertex in m.mesh.elements[element]
+
+
+# -- a core that is too small ---------------------------------------------------------------------
+
+
+def test_a_defect_close_to_the_blend_is_said():
+    # The vacancy is inside the core, and its neighbours are, but only just.
+    off = model(core=9.0, outer=10 * A, centres=[[4.5, 0.0, 0.0]])
+    result = relax(off)
+    said = [w for w in result.warnings if "a defect comes close to the blending region" in w]
+    assert len(said) == 1
+    core = float(said[0].rpartition("core=")[2].rstrip(")"))
+    # What it advises is enough, and no more than that.
+    wider = off.rebuilt(core=core)
+    assert relax(wider).warnings == ()
+    neighbour = np.hypot(4.5 + A / 2.0, A / 2.0)
+    assert core == pytest.approx(neighbour + off.potential.cutoff, abs=0.1)
+
+
+def test_the_error_of_the_coupling_is_estimated():
+    exact = relax(model("atomistic", outer=7 * A), fmax=1e-5).defect_energy
+    for scheme in ("bgfc", "bqcf", "scgfc"):
+        _, result = relaxed(scheme, "auto", 1e-5)
+        error = abs(result.defect_energy - exact)
+        assert 0.1 * error < result.estimated_error < 10.0 * error
+    # What does not take ghost forces away has no such estimate.
+    assert relaxed("bqce", "auto", 1e-5)[1].estimated_error is None
+
+
+def test_cores_of_compounds_are_as_wide_as_those_of_elements():
+    carbide = from_ase(bulk("SiC", "zincblende", a=4.32))
+    # An edge of its primitive cell is 0.7 of the cube's.
+    assert default_core(carbide, 3.0) == pytest.approx(2.0 * 4.32)
+    for crystal in (diamond("Si", 5.43), fcc("Cu", A), hcp("Mg", 3.2, 5.2), bcc("Fe", 2.87)):
+        assert default_core(crystal, 3.0) == 2.0 * crystal.a
+    assert default_core(bcc("Fe", 2.87), 6.0) == 1.02 * 6.0
+    assert model(core=None).regions["core"] == 2.0 * A
