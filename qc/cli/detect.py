@@ -181,15 +181,22 @@ def detect(
     """
     from qc.crystal.defects import find_defects
     from qc.crystal.nonaffinity import lattice_fit
+    from qc.crystal.ordering import has_compound
     from qc.crystal.recognise import recognise
+    from qc.crystal.terraces import broken_layers
 
     structures = STRUCTURES if structure is None else (structure,)
-    constants = None if potential is None else _constants(atoms, potential, structures)
+    constants = None
+    if potential is not None:
+        potential.types_of(sorted(set(atoms.get_chemical_symbols())))
+        # A compound lies at its own lattice constant, not at that of one of its elements.
+        if not has_compound(atoms.get_chemical_symbols()):
+            constants = _constants(atoms, potential, structures)
     recognition: Recognition | None = None
     try:
         recognition = recognise(atoms, structures, constants)
     except CrystalError:
-        if structure is None or potential is None:
+        if structure is None or constants is None:
             raise
     if recognition is None:
         # Several grains, or dislocations in every corner: no one lattice holds the atoms, but the
@@ -205,6 +212,8 @@ def detect(
         try:
             defects = find_defects(atoms, recognition, threshold)
             verdict = defects.summary
+            if defects.is_empty and (broken := broken_layers(recognition)):
+                verdict = f"a perfect crystal inside, but {broken}"
         except CrystalError as error:
             verdict, defects = f"not point defects alone: {error}", None
     if threshold is None:
@@ -241,7 +250,6 @@ def _constants(atoms: Atoms, potential: Potential, structures: tuple[str, ...]) 
     """Lattice constants of the host element under a potential, by structure."""
     from qc.atomistic.bulk import lattice_constants
 
-    potential.types_of(sorted(set(atoms.get_chemical_symbols())))
     host = _majority(atoms)
     out: dict[str, Any] = {}
     for name in structures:
@@ -266,7 +274,9 @@ def _crystal(symbol: str, structure: str, constants: Any) -> Any:
 
 def _words(recognition: Recognition) -> str:
     strain = float(np.abs(np.linalg.svd(recognition.F, compute_uv=False) - 1.0).max())
-    text = f"{recognition.structure}, a = {recognition.crystal.a:.4f} Angstrom"
+    elements = "".join(dict.fromkeys(recognition.crystal.symbols))
+    compound = f" {elements}" if len(set(recognition.crystal.symbols)) > 1 else ""
+    text = f"{recognition.structure}{compound}, a = {recognition.crystal.a:.4f} Angstrom"
     return text if strain < 5e-5 else f"{text}, strained by up to {100 * strain:.2f} %"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -13,9 +14,18 @@ from qc.atomistic.bulk_lattice import lattice_constants
 from qc.continuum import equilibrium_crystal
 from qc.coupling.layout import PointDefects
 from qc.crystal import Crystal, bcc, diamond, fcc, hcp
-from qc.crystal.defects import Defects, find_defects
+from qc.crystal.defects import AT_SURFACE, Defects, find_defects
+from qc.crystal.ordering import has_compound
 from qc.crystal.recognise import LatticeConstant, Recognition, recognise
-from qc.errors import CrystalError, InputError, NonFiniteError, suggest
+from qc.crystal.terraces import broken_layers
+from qc.errors import (
+    CapabilityError,
+    ConvergenceError,
+    CrystalError,
+    InputError,
+    NonFiniteError,
+    suggest,
+)
 from qc.loads import HomogeneousStrain
 from qc.potentials import Potential
 
@@ -24,6 +34,8 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.float64]
 IntArray = NDArray[np.int64]
+
+log = logging.getLogger(__name__)
 
 #: Options of `QuasiContinuum` that the atoms decide.
 DECIDED = ("crystal", "potential", "far_field", "defects")
@@ -49,9 +61,15 @@ def embed(
     crystal = recognition.crystal
     found = find_defects(atoms, recognition)
     if found.is_empty and "centres" not in options:
-        raise CrystalError(
-            "no defect found: the atoms are a perfect crystal; build a model of it with "
-            "QuasiContinuum(crystal, potential)"
+        raise CrystalError(_nothing_found(recognition))
+    if found.depth < 2.0 * potential.cutoff:
+        log.warning(
+            "the defect is %.2f Angstrom below a free surface, nearer than two cutoffs (%.2f "
+            "Angstrom): it is embedded in a crystal without surfaces, and what this one does to "
+            "it is left out; a model with a surface is QuasiContinuum(crystal, potential, "
+            "surface=qc.mesh.FreeSurface(normal), defects=...)",
+            found.depth,
+            2.0 * potential.cutoff,
         )
 
     # The model's frame has the lattice site nearest to the defect at its origin.
@@ -81,6 +99,22 @@ def embed(
     return model
 
 
+def _nothing_found(recognition: Recognition) -> str:
+    """Say that there is no defect to embed, and which there may be at surfaces."""
+    if len(recognition.periods) == 3:
+        return (
+            "no defect found: the atoms are a perfect crystal; build a model of it with "
+            "QuasiContinuum(crystal, potential)"
+        )
+    broken = broken_layers(recognition)
+    if broken:
+        return f"no defect found inside, but {broken}; {AT_SURFACE}"
+    return (
+        "no defect found inside: the atoms are a perfect crystal that ends at free surfaces, whose "
+        f"own vacancies, adatoms and steps are not looked for; for these, {AT_SURFACE}"
+    )
+
+
 def _recognised(atoms: Atoms, host: str, potential: Potential) -> Recognition:
     """Recognise the crystal at the lattice constant at which the potential holds it at rest.
 
@@ -90,6 +124,8 @@ def _recognised(atoms: Atoms, host: str, potential: Potential) -> Recognition:
         No lattice fits, or the potential does not bind the host's: the elements are then not what
         the potential is for, or not those of the atoms.
     """
+    if has_compound(atoms.get_chemical_symbols()):
+        return _at_rest(recognise(atoms), potential)
     constants = _LatticeConstants(host, potential)
     recognition = recognise(atoms, a=constants)
     structure = recognition.structure
@@ -98,12 +134,32 @@ def _recognised(atoms: Atoms, host: str, potential: Potential) -> Recognition:
     # Radii are no guide to this pair of element and potential: look everywhere.
     try:
         a, ratio = lattice_constants(potential, host, structure)
+    except (CapabilityError, ConvergenceError):
+        # Left to the atoms' volume.
+        return recognition
     except CrystalError as error:
-        raise CrystalError(
-            f"the atoms are {structure} {host}, which the potential does not bind: {error}; "
-            "are the elements the right ones?"
-        ) from error
+        raise _not_bound(recognition, error) from error
     return recognise(atoms, (structure,), a if ratio is None else (a, a * ratio))
+
+
+def _at_rest(recognition: Recognition, potential: Potential) -> Recognition:
+    """Return the recognition of a compound relative to its crystal at rest."""
+    crystal = recognition.crystal
+    if len(set(crystal.symbols)) == 1:
+        # No order: find_defects says so.
+        return recognition
+    try:
+        return recognition.referred_to(equilibrium_crystal(crystal, potential))
+    except CrystalError as error:
+        raise _not_bound(recognition, error) from error
+
+
+def _not_bound(recognition: Recognition, reason: CrystalError) -> CrystalError:
+    elements = "-".join(dict.fromkeys(recognition.crystal.symbols))
+    return CrystalError(
+        f"the atoms are {recognition.structure} {elements}, which the potential does not bind: "
+        f"{reason}; are the elements the right ones?"
+    )
 
 
 class _LatticeConstants(Mapping[str, LatticeConstant]):

@@ -245,7 +245,9 @@ class QuasiContinuum:
         Parameters
         ----------
         atoms : ase.Atoms
-            Periodic or free-standing, holding a point defect, a cluster of them or a void.
+            Periodic or free-standing, holding a point defect, a cluster of them or a void; fcc,
+            bcc, hcp, diamond, or a compound B2, D0_3, L1_0, L1_2 or zincblende. A defect less than
+            two cutoffs below a free surface is embedded with a warning in the log.
         potential : Potential
         **options
             Passed to `QuasiContinuum` (``scheme``, ``core``, ``blend``, ``outer``, ...). ``core``
@@ -254,7 +256,8 @@ class QuasiContinuum:
         Raises
         ------
         CrystalError
-            No crystal is recognised, or the defect touches a surface.
+            No crystal is recognised, the potential does not bind it, or the defect touches a
+            surface; a monolayer.
         """
         from qc.coupling.embed import embed
 

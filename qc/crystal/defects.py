@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import product
 
 import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
+from scipy.spatial import cKDTree
 
 from qc.crystal.affine import LocalFit
 from qc.crystal.bonds import BondList, Structure, checked_structure, take_rows
 from qc.crystal.crystal import Crystal
 from qc.crystal.images import image_jumps, unwrapped_clusters
 from qc.crystal.nonaffinity import fit_structure
+from qc.crystal.ordering import MOST_FOREIGN, NAMES
 from qc.crystal.recognise import OFF_LATTICE, Recognition, recognise
 from qc.crystal.sites import SiteGrid
 from qc.errors import CrystalError
@@ -34,8 +37,12 @@ _LINK = 3.0
 _AROUND = 2.5
 #: Bonds, each counted from both ends, that may disagree with the sites: a core's own business.
 _MOST_TORN = 8
-#: A larger share of foreign atoms is another material, not a set of defects.
-_MOST_FOREIGN = 0.2
+#: What to do about a defect at a surface.
+AT_SURFACE = (
+    "atoms with a defect inside are embedded in a crystal without surfaces; build a model that "
+    "has one with QuasiContinuum(crystal, potential, surface=qc.mesh.FreeSurface(normal), "
+    "defects=qc.coupling.PointDefects(...))"
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,6 +87,9 @@ class Defects:
         Centres of the separate defects, the largest first.
     radii : (k,) float, Angstrom
         Their radii.
+    depth : float, Angstrom
+        Least distance, in the reference frame, from a vacant site, extra or foreign atom to an
+        empty site outside a free-standing sample; infinite where there is no outside.
     """
 
     recognition: Recognition
@@ -98,6 +108,7 @@ class Defects:
     radius: float
     centres: Array
     radii: Array
+    depth: float = np.inf
 
     @property
     def is_empty(self) -> bool:
@@ -168,10 +179,11 @@ def find_defects(
     host = np.array(crystal.symbols)[recognition.s]
     owner_atoms = holder[owners]
     foreign = np.sort(owner_atoms[structure.symbols[owner_atoms] != host[owner_atoms]])
-    if len(foreign) > _MOST_FOREIGN * len(structure):
+    if len(foreign) > MOST_FOREIGN * len(structure):
         raise CrystalError(
             f"{len(foreign)} of {len(structure)} atoms are not {'-'.join(set(crystal.symbols))}: "
-            "an alloy or a compound, not a crystal with foreign atoms"
+            "an alloy or a compound, not a crystal with foreign atoms; no order of "
+            f"{NAMES} was found in them"
         )
     at_surface = surface_site[flat]
 
@@ -192,7 +204,7 @@ def find_defects(
             "site, extra or foreign atom is near: dislocations, faults and grain boundaries are "
             "not point defects"
         )
-    return _gathered(
+    found = _gathered(
         structure,
         recognition,
         grid.sites(vacant),
@@ -203,6 +215,7 @@ def find_defects(
         fit.d2,
         float(threshold),
     )
+    return replace(found, depth=_depth(found, grid.sites(np.flatnonzero(outside))))
 
 
 # -- sites ------------------------------------------------------------------------------------
@@ -263,6 +276,29 @@ def _outside(grid: SiteGrid, crystal: Crystal, holder: IntArray, empty: IntArray
     return outside
 
 
+def _depth(found: Defects, outside: tuple[IntArray, IntArray]) -> float:
+    """Return the least distance from the defects to an empty site outside."""
+    recognition = found.recognition
+    crystal = recognition.crystal
+    points = np.vstack(
+        [
+            crystal.positions(found.vacant_m, found.vacant_s),
+            recognition.reference_positions(found.positions[found.extra]),
+            crystal.positions(found.m[found.substitutional], found.s[found.substitutional]),
+        ]
+    )
+    if not len(points) or not len(outside[0]):
+        return np.inf
+    cell = recognition.periods @ crystal.cell
+    sites = crystal.positions(*outside)
+    # Sites are brought near the middle of the points; the images next to these may be nearer.
+    sites = sites - image_jumps(sites - points.mean(axis=0), cell) @ cell
+    k = len(cell)
+    images = np.array(list(product((-1.0, 0.0, 1.0), repeat=k))).reshape(3**k, k)
+    near, _ = cKDTree(sites).query((points[:, None] + images @ cell).reshape(-1, 3))
+    return float(near.min())
+
+
 def _dilated(grid: SiteGrid, crystal: Crystal, marked: BoolArray, steps: int) -> BoolArray:
     out = marked.copy()
     frontier = np.flatnonzero(marked)
@@ -301,15 +337,14 @@ def _refuse_at_surface(
         if len(touching):
             raise CrystalError(
                 f"a defect touches the surface: {kind} {touching[0]} (one of {len(touching)}) "
-                "lies in the outer layers of the sample; a defect has to be inside"
+                f"lies in the outer layers of the sample; {AT_SURFACE}"
             )
     touching = vacant[surface_site[vacant]]
     if len(touching):
         m, s = grid.sites(touching[:1])
         raise CrystalError(
             f"a defect touches the surface: the vacant site m = {m[0].tolist()}, s = {s[0]} (one "
-            f"of {len(touching)}) lies in the outer layers of the sample; a defect has to be "
-            "inside"
+            f"of {len(touching)}) lies in the outer layers of the sample; {AT_SURFACE}"
         )
 
 

@@ -16,6 +16,7 @@ from qc.crystal import structures as build
 from qc.crystal.affine import LocalFit, lattice_matched, star_reach
 from qc.crystal.bonds import Structure, bond_list, checked_structure
 from qc.crystal.crystal import Crystal
+from qc.crystal.ordering import NAMES, Order, find_order, has_compound
 from qc.crystal.orientation import (
     Translations,
     central_ball,
@@ -32,6 +33,8 @@ LatticeConstant = float | tuple[float, float]
 
 #: Least fraction of atoms that must each hold a lattice site of their own.
 LEAST_QUALITY = 0.7
+#: Atoms within this of a plane, in nearest-neighbour distances, are one layer.
+_FLAT = 0.5
 #: An atom further than this from every site, in nearest-neighbour distances, holds none.
 OFF_LATTICE = 0.5
 _STRUCTURES = ("fcc", "bcc", "hcp", "diamond")
@@ -104,6 +107,24 @@ class Recognition:
         y = np.asarray(y, dtype=np.float64)
         return np.asarray(np.linalg.solve(self.F, (y - self.origin).T).T, dtype=np.float64)
 
+    def referred_to(self, crystal: Crystal) -> Recognition:
+        """Return the same atoms as a deformation of another crystal with the same sublattices.
+
+        Parameters
+        ----------
+        crystal : Crystal
+            The crystal found, strained: at rest under a potential, say.
+        """
+        G = np.linalg.solve(self.crystal.cell, crystal.cell).T
+        shifts = (self.crystal.basis + self.shifts) @ G.T - crystal.basis
+        return replace(
+            self,
+            crystal=crystal,
+            F=self.F @ np.linalg.inv(G),
+            shifts=shifts,
+            distance=self.distance * float(np.linalg.det(G)) ** (1 / 3),
+        )
+
 
 def recognise(
     atoms: Atoms,
@@ -114,7 +135,9 @@ def recognise(
 
     The atoms may be periodic or free-standing or both, strained by up to about 5 %, rotated in
     any way, displaced by relaxation or thermal motion, and hold point defects, voids and foreign
-    atoms. A periodic direction with a gap wider than two layers counts as free-standing.
+    atoms. A periodic direction with a gap wider than two layers counts as free-standing. Atoms of
+    which more than a fifth are not of one element are looked at for the order of a compound on the
+    lattice found: B2 and D0_3 (of bcc), L1_0 and L1_2 (fcc), zincblende (diamond).
 
     Parameters
     ----------
@@ -135,7 +158,7 @@ def recognise(
     ------
     CrystalError
         Bad input, or no lattice fits: disordered, too few atoms, several grains, a supercell
-        that does not close; the message says what was found.
+        that does not close, a monolayer; the message says what was found.
     """
     structure = checked_structure(atoms)
     symbol = _majority(structure.symbols)
@@ -143,6 +166,7 @@ def recognise(
     # The choice is made on a ball from the middle of a large structure.
     sample, index = central_ball(structure)
     translations = shared_translations(sample)
+    _refuse_monolayer(structure, translations.spacing)
     candidates = _candidates(symbol, structures, a, translations)
     trials = []
     for crystal, free_scale in candidates:
@@ -161,7 +185,12 @@ def recognise(
         )
     seed = _seed(sample, trial.fit)
     sublattice = int(trial.fit.sublattice[seed])
-    return _with_sites(structure, trial, (int(index[seed]), sublattice), translations.spacing)
+    found = _with_sites(structure, trial, (int(index[seed]), sublattice), translations.spacing)
+    if has_compound(structure.symbols):
+        order = find_order(structure.symbols, found.crystal, found.m, found.s)
+        if order is not None:
+            return _as_compound(found, order)
+    return found
 
 
 @dataclass(eq=False)
@@ -268,11 +297,75 @@ def _nothing_found(
     best = float(translations.share.max()) if len(translations.share) else 0.0
     formula = Counter(str(s) for s in structure.symbols)
     what = " ".join(f"{n} {symbol}" for symbol, n in sorted(formula.items()))
+    if has_compound(structure.symbols):
+        names += f" (and {NAMES} on these)"
     return (
         f"no lattice of {names} fits the atoms ({what}): nearest-neighbour distance "
         f"{translations.spacing:.3g} Angstrom, {len(translations.share)} translation vectors "
         f"found, the commonest shared by {best:.0%} of the atoms; disordered, several grains, "
         "too few atoms, strained beyond 10 %, or another structure or lattice constant"
+    )
+
+
+def _refuse_monolayer(structure: Structure, spacing: float) -> None:
+    """Refuse atoms that are one layer: what is looked for here fills space."""
+    axes = _periodic_axes(structure, spacing)
+    if len(axes) == 3:
+        return
+    y = structure.positions
+    across = [k for k in range(3) if k not in axes and structure.pbc[k]]
+    if across:
+        # A layer may lie across the boundary of its cell.
+        f = y @ np.linalg.inv(structure.cell)
+        for k in across:
+            g = np.sort(f[:, k] - np.floor(f[:, k]))
+            last = int(np.argmax(np.diff(g, append=g[0] + 1)))
+            start = float(g[(last + 1) % len(g)])
+            f[:, k] = (f[:, k] - start + 1e-9) % 1.0
+        y = f @ structure.cell
+    if len(axes) == 2:
+        normal = np.cross(*structure.cell[list(axes)])
+        normal /= np.linalg.norm(normal)
+    else:
+        _, _, principal = np.linalg.svd(y - y.mean(axis=0), full_matrices=True)
+        normal = principal[2]
+        if np.ptp(y @ principal[1]) < _FLAT * spacing:
+            # A chain, or a molecule of two.
+            return
+    thickness = float(np.ptp(y @ normal))
+    if thickness < _FLAT * spacing and (len(axes) == 2 or len(structure) > 3):
+        raise CrystalError(
+            f"the atoms are one layer, all within {thickness:.2g} Angstrom of a plane: crystals of "
+            "three dimensions only are recognised in atoms. Build a monolayer by hand: "
+            "QuasiContinuum(qc.crystal.triangular('Cu', a), potential, "
+            "defects=qc.coupling.PointDefects(vacant=[(0, 0, 0)])), or with qc.crystal.from_ase("
+            "cell) for the primitive cell of another flat layer"
+        )
+
+
+def _as_compound(found: Recognition, order: Order) -> Recognition:
+    """Return the recognition of a lattice as that of a compound on its sites.
+
+    Raises
+    ------
+    CrystalError
+        The order has another period than the cell.
+    """
+    periods = found.periods @ np.linalg.inv(order.transform)
+    if np.abs(periods - np.round(periods)).max(initial=0.0) > 1e-6:
+        raise CrystalError(
+            f"the atoms are {order.crystal.name} inside, but the order does not close across the "
+            "cell: an antiphase boundary, or a cell of half an odd number of periods"
+        )
+    m, s = order.sites(found.m, found.s)
+    shifts = found.shifts[order.sublattices]
+    return replace(
+        found,
+        crystal=order.crystal,
+        shifts=shifts,
+        m=m,
+        s=s,
+        periods=np.round(periods).astype(np.int64),
     )
 
 
