@@ -9,6 +9,7 @@ from typing import NoReturn
 import numpy as np
 
 from qc.errors import PotentialFileError
+from qc.numerics.reading import read_regular
 
 from .base import Array
 
@@ -34,17 +35,17 @@ class Lines:
     Raises
     ------
     PotentialFileError
-        The file is missing, unreadable, empty, binary or larger than `MAXIMUM_BYTES`.
+        The file is missing, unreadable, no regular file, empty, binary or larger than
+        `MAXIMUM_BYTES`.
     """
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         self.number = 0
         try:
-            size = self.path.stat().st_size
-            if size > MAXIMUM_BYTES:
-                self.fail(f"{size} bytes are too many for a potential", line=0)
-            content = self.path.read_bytes()
+            content = read_regular(self.path, MAXIMUM_BYTES, PotentialFileError)
+        except PotentialFileError:
+            raise
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or error
             raise PotentialFileError(f"{path}: cannot be read: {reason}") from error

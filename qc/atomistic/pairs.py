@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.spatial import cKDTree
 
 from qc.atomistic import pair_kernels
-from qc.atomistic.neighbours import COINCIDENT, MOST_POINTS, check_cell, check_positions
+from qc.atomistic.neighbours import COINCIDENT, check_cell, check_positions, refuse_images
 from qc.errors import InputError
 from qc.numerics.checks import not_negative, positive
 from qc.potentials import Pairs
@@ -271,12 +271,8 @@ def _images(
     an image has a mirror image of the opposite shift.
     """
     n = len(fractional)
-    expected = n * np.prod(1 + 2 * margins[periodic])
-    if expected > MOST_POINTS:
-        raise InputError(
-            f"the cutoff needs about {expected:.3g} images of the atoms: the cell is too thin "
-            "for it"
-        )
+    expected = n * float(np.prod(1 + 2 * margins[periodic]))
+    refuse_images(n, expected)
     if n == 0:
         return np.empty(0, dtype=np.int64), np.empty((0, 3))
     low, high = _box(fractional)

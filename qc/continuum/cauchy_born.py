@@ -28,6 +28,10 @@ IntArray = NDArray[np.int64]
 #: Elements evaluated at once on the generic path, so that memory stays bounded.
 CHUNK = 4096
 
+#: Neighbours within a potential's cutoff beyond which crystal and potential do not fit together:
+#: no potential means so many, and every site would cost as much as a small crystal.
+MOST_NEIGHBOURS = 10_000
+
 #: eV/Angstrom; shifts are relaxed when the force on every sublattice is smaller.
 SHIFT_FORCE = 1e-11
 
@@ -50,7 +54,7 @@ class CauchyBorn:
     Raises
     ------
     InputError
-        No crystal, or no potential.
+        No crystal, or no potential; or one whose cutoff holds more than `MOST_NEIGHBOURS`.
     UnknownSpeciesError
         The potential does not know one of the crystal's elements.
     """
@@ -61,6 +65,13 @@ class CauchyBorn:
         self.crystal = crystal
         self.potential = potential
         self.types: IntArray = potential.types_of(crystal.symbols)
+        neighbours = crystal.sites_within(potential.cutoff)
+        if not neighbours <= MOST_NEIGHBOURS:
+            raise InputError(
+                f"about {neighbours:.2g} neighbours of a site lie within the potential's cutoff of "
+                f"{potential.cutoff:.4g} Angstrom, the most is {MOST_NEIGHBOURS}: it is too long "
+                f"for a lattice constant of {crystal.a:.4g} Angstrom"
+            )
         self.n_sublattices = crystal.n_sublattices
         self.site_type = int(self.types[0])
         whole = hasattr(potential, "cell_response")

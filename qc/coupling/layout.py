@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,11 +15,15 @@ from qc.coupling.blend import Blend
 from qc.crystal import Crystal
 from qc.errors import InputError, RegionError
 from qc.mesh.simplex_mesh import SimplexMesh
+from qc.numerics.checks import coordinates, kind, numbers
 from qc.potentials import Potential
 
 Array = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 Site = tuple[int, ...]
+
+#: Lattice coordinates beyond this are no site of any model: positions have no digits left there.
+FARTHEST_SITE = 10**12
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,10 @@ class PointDefects:
     extra: Sequence[tuple[str, Sequence[float]]] = ()
 
     def __post_init__(self) -> None:
+        if self.substitutions is not None:
+            kind("substitutions", self.substitutions, Mapping)
+        for name in ("vacant", "extra"):
+            kind(name, getattr(self, name), Iterable)
         seen: set[Site] = set()
         for what, sites in (("vacant", self.vacant), ("substituted", self.substitutions or ())):
             for site in sites:
@@ -54,9 +62,12 @@ class PointDefects:
                     given = tuple(int(v) for v in site)
                     raise InputError(f"site {given} is named twice")
                 seen.add(key)
-        for symbol, x in self.extra:
-            values = np.asarray(x, dtype=float)
-            if values.shape != (3,) or not np.isfinite(values).all():
+        for atom in self.extra:
+            if not isinstance(atom, tuple | list) or len(atom) != 2:
+                raise InputError(f"extra atom {atom!r} must be a symbol and a position")
+            symbol, x = atom
+            values = coordinates(f"position of an extra {symbol} atom", x)
+            if values.shape != (3,):
                 raise InputError(f"position {x} of an extra {symbol} atom must be three numbers")
 
 
@@ -66,11 +77,13 @@ def site_key(site: Sequence[int], what: str = "named") -> tuple[int, int, int, i
     Raises
     ------
     InputError
-        The site is not three or four integers.
+        The site is not three or four integers, or beyond `FARTHEST_SITE`.
     """
-    values = np.asarray(site, dtype=float)
+    values = numbers(f"{what} site", site)
     if values.shape not in ((3,), (4,)) or not np.array_equal(values, np.rint(values)):
         raise InputError(f"{what} site {site} must be three integers, or four with a sublattice")
+    if np.abs(values).max() > FARTHEST_SITE:
+        raise InputError(f"{what} site {site} is more than {FARTHEST_SITE:.0g} cells away")
     m = [int(v) for v in values]
     return m[0], m[1], m[2], m[3] if len(m) == 4 else 0
 

@@ -18,7 +18,14 @@ from qc.coupling.coupling import Coupling, predict, predict_nodes
 from qc.coupling.external import lumped
 from qc.coupling.layout import Layout, PointDefects, build_layout, nearest_pair
 from qc.coupling.reference import References
-from qc.coupling.regions import core_centres, cuts, default_core, outer_region, require_inside
+from qc.coupling.regions import (
+    core_centres,
+    cuts,
+    default_core,
+    outer_region,
+    refuse_giants,
+    require_inside,
+)
 from qc.coupling.scheme import Scheme
 from qc.coupling.schemes import get_scheme
 from qc.coupling.thermal import QuasiStatic, Thermal, make_thermal
@@ -198,6 +205,10 @@ class QuasiContinuum:
             exponent=exponent,
             largest=largest,
         )
+        patch = np.inf if everything else function.outer + 1.2 * reach
+        if self.scheme.name == "cauchy-born":
+            patch = 0.0
+        refuse_giants(crystal, size_field, region, points, patch, reach)
         glide, distorted = cuts(self.far_field, crystal.basis)
         plane = None if surface is None else surface.bind(crystal)
         mesh = graded_mesh(

@@ -13,11 +13,17 @@ from qc.coupling.layout import PointDefects, site_key
 from qc.crystal import Crystal
 from qc.errors import InputError, RegionError
 from qc.loads import FarField
-from qc.mesh import Ball, LatticeBlock, Region, SimplexMesh
-from qc.numerics.checks import positive
+from qc.mesh import Ball, LatticeBlock, PowerGrading, Region, SimplexMesh
+from qc.numerics.checks import FARTHEST, coordinates, positive
 
 Array = NDArray[np.float64]
 IntArray = NDArray[np.int64]
+
+#: Atoms of a patch, their bonds, and vertices of a mesh beyond which a model is a mistake rather
+#: than a wish. All are compared with estimates; who has the memory may raise them.
+MOST_ATOMS = 20_000_000
+MOST_BONDS = 2_000_000_000
+MOST_VERTICES = 10_000_000
 
 
 def core_centres(
@@ -25,7 +31,7 @@ def core_centres(
 ) -> Array:
     """Return what the core is drawn around: what is given, or every defect, or the origin."""
     if centres is not None:
-        return np.atleast_2d(np.asarray(centres, dtype=float))
+        return np.atleast_2d(coordinates("centres", centres))
     parts: list[Array] = []
     for one in getattr(far_field, "dislocations", ()):
         parts.append(np.array([[one.position[0], one.position[1], 0.0]]))
@@ -73,6 +79,78 @@ def outer_region(
     if not isinstance(outer, Region):
         raise InputError(f"outer must be a radius or a region, not {outer!r}")
     return outer
+
+
+@np.errstate(over="ignore", invalid="ignore")
+def refuse_giants(
+    crystal: Crystal,
+    size_field: PowerGrading,
+    region: Region,
+    points: Array,
+    patch_reach: float,
+    cutoff: float,
+) -> None:
+    """Refuse a model that no memory holds before any of it is made.
+
+    Parameters
+    ----------
+    crystal, size_field, region
+        As of `graded_mesh`.
+    points : (n, 3) float64, Angstrom
+        What core and blend surround.
+    patch_reach : float, Angstrom
+        Distance from the points up to which there are atoms; infinite where all are.
+    cutoff : float, Angstrom
+        Of the potential.
+
+    Raises
+    ------
+    RegionError
+        A region that leaves the coordinates no digits, or more than `MOST_ATOMS`,
+        `MOST_BONDS` or `MOST_VERTICES` by an estimate.
+    """
+    d = crystal.dim
+    low, high = (np.asarray(bound, dtype=np.float64)[:d] for bound in region.bounds(crystal))
+    extent = float(np.abs([low, high]).max())
+    if not extent <= FARTHEST:
+        raise RegionError(
+            f"the outer region reaches to {extent:.3g} Angstrom, the farthest is {FARTHEST:g}"
+        )
+    # In columns and monolayers all are counted in the plane.
+    height = crystal.volume / abs(np.linalg.det(crystal.cell[:d, :d])) if d == 2 else 1.0
+    per_vertex = crystal.volume / height
+    ball = np.pi if d == 2 else 4.0 / 3.0 * np.pi
+    spread = points[:, :d].max(axis=0) - points[:, :d].min(axis=0)
+
+    def within(r: Array) -> Array:
+        """Vertices within a distance of the points, by whichever bound is least."""
+        box = np.prod(spread + 2.0 * np.asarray(r)[..., None], axis=-1)
+        return np.minimum(len(points) * ball * np.asarray(r) ** d, box) / per_vertex
+
+    whole = float(np.prod(high - low)) / per_vertex
+    if patch_reach > 0.0:
+        everything = np.isinf(patch_reach)
+        sites = whole if everything else float(within(np.array(patch_reach)))
+        atoms = sites * crystal.n_sublattices
+        bonds = atoms * crystal.sites_within(cutoff)
+        if atoms > MOST_ATOMS or bonds > MOST_BONDS:
+            where = "the outer region" if everything else "core and blend"
+            raise RegionError(
+                f"{where} would hold about {atoms:.2g} atoms; the most is "
+                f"{min(MOST_ATOMS, atoms * MOST_BONDS / bonds):.2g} with a cutoff of {cutoff:.3g} "
+                "Angstrom: make it smaller, or the cutoff shorter"
+            )
+    full = min(size_field.full, 2.0 * extent)
+    radii = np.geomspace(full, max(4.0 * extent, 1.01 * full), 200)
+    inside = np.minimum(within(radii), whole)
+    coarse = np.maximum(size_field.size(radii[:-1]) / size_field.spacing, 1.0) ** d
+    vertices = float(inside[0] + (np.diff(inside) / coarse).sum())
+    if vertices > MOST_VERTICES:
+        raise RegionError(
+            f"the mesh would have about {vertices:.2g} vertices; the most is {MOST_VERTICES:.0g}: "
+            "make core, blend or outer region smaller, or let the elements grow faster (grading, "
+            "largest)"
+        )
 
 
 def cuts(

@@ -164,6 +164,11 @@ class Crystal:
         """Volume per atom, Angstrom^3 (Angstrom^2 for a monolayer)."""
         return self.volume / self.n_sublattices
 
+    def sites_within(self, radius: float) -> float:
+        """Return about how many sites lie within a radius, Angstrom, of a point."""
+        flat = self.mode == "monolayer"
+        return (np.pi * radius**2 if flat else 4.0 / 3.0 * np.pi * radius**3) / self.site_volume
+
     @cached_property
     def inverse_cell(self) -> Array:
         """(3, 3) float: ``X @ inverse_cell`` are the lattice coordinates of ``X``."""

@@ -7,8 +7,13 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from qc.errors import CrystalError
+
 Array = NDArray[np.float64]
 IntArray = NDArray[np.int64]
+
+#: Points of a lattice, those of the box around a ball, beyond which a search is refused.
+MOST_POINTS = 10_000_000
 
 
 def hermite_basis(rows: ArrayLike) -> IntArray:
@@ -139,10 +144,21 @@ def lattice_points_in_ball(cell: Array, radius: float, centre: ArrayLike = (0, 0
     """Return all integer coordinates (n, 3) with ``|m @ cell - centre| <= radius``.
 
     In lexicographic order of ``m``.
+
+    Raises
+    ------
+    CrystalError
+        The box around the ball holds more than `MOST_POINTS`.
     """
     inverse = np.linalg.inv(cell)
     middle = np.asarray(centre, dtype=float) @ inverse
     reach = radius * np.linalg.norm(inverse, axis=0) + 1e-9
+    count = float(np.prod(2.0 * np.minimum(reach, 1e15) + 1.0))
+    if not count <= MOST_POINTS:
+        raise CrystalError(
+            f"about {count:.2g} lattice points lie within {radius:.4g} Angstrom of another: too "
+            "many; are lattice constant and cutoff in Angstrom?"
+        )
     axes = [
         np.arange(math.ceil(c - r), math.floor(c + r) + 1, dtype=np.int64)
         for c, r in zip(middle, reach, strict=True)

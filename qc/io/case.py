@@ -21,6 +21,7 @@ from qc.errors import CaseError
 from qc.io import schema
 from qc.io.potentials import BUILT_IN, FILES
 from qc.io.schema import Length
+from qc.numerics.reading import read_regular
 
 STRUCTURES = ("fcc", "bcc", "hcp", "diamond", "triangular")
 FAMILIES = (*BUILT_IN, "lennard-jones", "morse")
@@ -246,8 +247,9 @@ def load_case(path: str | os.PathLike[str]) -> Case:
     """
     source = Path(path)
     try:
-        with open(source, "rb") as file:
-            raw = file.read(LONGEST + 1)
+        raw = read_regular(source, LONGEST, CaseError)
+    except CaseError:
+        raise
     except ValueError as error:
         raise CaseError(f"{str(path)!r} is no usable file name: {error}") from error
     return parse_case(raw, source)

@@ -20,6 +20,7 @@ from qc.io.archive import pack, unpack
 from qc.io.files import write_atomically
 from qc.numerics.checks import kind
 from qc.numerics.fingerprint import Fingerprint, processor
+from qc.numerics.reading import read_regular
 
 Array = NDArray[np.float64]
 
@@ -27,6 +28,9 @@ log = logging.getLogger(__name__)
 
 #: What a checkpoint holds; raised when its meaning changes.
 SCHEMA = 3
+
+#: A longer file is no checkpoint, Bytes.
+LONGEST = 1 << 35
 
 #: Members of the archive besides the checksum, with the types they may have.
 _MEMBERS = {"header": "|u1", "displacements": "<f8", "shifts": "<f8", "deformations": "<f8"}
@@ -182,11 +186,11 @@ def read_raw(path: str | os.PathLike[str]) -> bytes:
     InputError
         The path is none.
     CheckpointError
-        The file is missing or cannot be read.
+        The file is missing, no regular file, longer than `LONGEST`, or cannot be read.
     """
     kind("path", path, (str, os.PathLike))
     try:
-        return Path(path).read_bytes()
+        return read_regular(path, LONGEST, CheckpointError)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise CheckpointError(f"checkpoint {path}: {reason}") from error

@@ -37,10 +37,14 @@ from qc.io.molecular_checkpoint import (
 )
 from qc.io.signals import signals
 from qc.numerics.checks import kind, real, whole
+from qc.numerics.reading import require_regular
 
 Array = NDArray[np.float64]
 Columns = Mapping[str, Callable[[Dynamics], float]]
 log = logging.getLogger(__name__)
+
+#: A longer file is no history, Bytes.
+LONGEST_HISTORY = 1 << 33
 
 
 @dataclass(frozen=True, eq=False)
@@ -315,9 +319,10 @@ def read_history(path: str | os.PathLike[str]) -> list[dict[str, float]]:
     """
     kind("path", path, (str, os.PathLike))
     try:
+        require_regular(path, LONGEST_HISTORY)
         with open(path, encoding="utf-8", newline="") as file:
             lines = list(csv.reader(file))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except (OSError, ValueError, csv.Error) as error:
         raise InputError(f"history {path}: {error}") from error
     if not lines or "step" not in lines[0]:
         raise InputError(f"history {path} has no column 'step'")

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from qc.continuum import CauchyBorn, equilibrium_crystal
 from qc.coupling import PointDefects, QuasiContinuum
 from qc.coupling.reference import check_mu
-from qc.coupling.regions import default_core
 from qc.crystal import Crystal, bcc, diamond, fcc, hcp, triangular
 from qc.errors import CaseError, CrystalError, InputError, PotentialFileError
 from qc.io.case import Case, PotentialCase
@@ -34,9 +33,6 @@ from qc.potentials import Potential
 
 Array = NDArray[np.float64]
 Site = tuple[int, ...]
-
-#: Atoms in the patch beyond which a case is a mistake rather than a wish.
-MOST_ATOMS = 2e7
 
 #: Sides of a block are multiples of this many cells, so that elements can grow that large.
 BLOCK_UNIT = 8
@@ -385,7 +381,6 @@ def _model(
     defects = _defects(case, crystal)
     with _at("defects.mu"):
         potential.types_of(list(check_mu(case.defects.mu)))
-    _refuse_giants(case, crystal, potential, sizes["core"], sizes["blend"], defects)
     with _at("model"):
         return QuasiContinuum(
             crystal,
@@ -398,26 +393,6 @@ def _model(
             defects=defects,
             grading=m.grading,
             largest=m.largest,
-        )
-
-
-def _refuse_giants(
-    case: Case,
-    crystal: Crystal,
-    potential: Potential,
-    core: float | None,
-    blend: float | None,
-    defects: PointDefects,
-) -> None:
-    """Refuse a patch of atoms that no memory holds before any of it is allocated."""
-    core = default_core(crystal, potential.cutoff) if core is None else core
-    reach = core + (core if blend is None else blend) + 2.4 * potential.cutoff
-    n = max(1, len(case.dislocations) + len(defects.vacant) + len(defects.extra))
-    size = np.pi * reach**2 * abs(crystal.cell[2, 2]) if crystal.dim == 2 else 4.2 * reach**3
-    atoms = n * size / crystal.site_volume
-    if atoms > MOST_ATOMS:
-        raise CaseError(
-            f"model.core: core and blend would hold {atoms:.2g} atoms; the most is {MOST_ATOMS:.0g}"
         )
 
 

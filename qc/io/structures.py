@@ -6,10 +6,8 @@ import lzma
 import os
 import warnings
 import zlib
-from collections.abc import Callable, Iterator, Sequence
-from itertools import islice
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import IO
 
 import ase.io
 import numpy as np
@@ -18,6 +16,7 @@ from ase.io.formats import open_with_compression
 
 from qc.errors import InputError
 from qc.io import lammps
+from qc.io.structure_checks import check_counts, check_size
 
 #: Bytes by which a LAMMPS file is known: the header of a data file lies in them.
 _HEAD = 1 << 16
@@ -50,8 +49,9 @@ def read_structure(
     FileNotFoundError
         There is no such file.
     InputError
-        The file is empty, of no known format, damaged, or holds no such frame or no atoms; its
-        types are not known as elements, or elements are given for a file that has no types.
+        The file is empty, of no known format, damaged, no regular file or absurdly long, declares
+        more than it holds, or has no such frame or no atoms; its types are not known as elements,
+        or elements are given for a file that has no types.
     """
     source = Path(path)
     names = lammps.parse_elements(elements)
@@ -59,6 +59,8 @@ def read_structure(
         raise FileNotFoundError(2, "No such file or directory", str(path))
     if source.is_file() and source.stat().st_size == 0:
         raise InputError(f"{source.name}: the file is empty")
+    if not source.is_dir():
+        check_size(source)
     read = _lammps_reader(source, frame, format, names)
     if read is None:
         if names is not None:
@@ -66,7 +68,8 @@ def read_structure(
                 f"{source.name}: elements can be given for files of LAMMPS only; this one names "
                 "its own"
             )
-        _refuse_absurd_counts(source)
+        if not source.is_dir():
+            check_counts(source)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -115,38 +118,3 @@ def _lammps_reader(
             raise InputError(f"{path.name}: it has no frame {frame}; a data file holds one")
         return lambda: lammps.read_data(path, elements)
     return None
-
-
-def _refuse_absurd_counts(path: Path) -> None:
-    """Refuse an XYZ file that declares more atoms than it has lines.
-
-    ASE's readers count up to the declared number whatever the file holds, which for an absurd one
-    takes for ever.
-    """
-    if not path.is_file():
-        return
-    try:
-        with open_with_compression(str(path), "rb") as file:
-            for declared, held in _xyz_counts(file, file.readline()):
-                if declared > held:
-                    raise InputError(
-                        f"{path.name}: {declared} atoms are declared, but only {held} lines follow"
-                    )
-    except (OSError, EOFError, zlib.error, lzma.LZMAError):
-        # Damaged compression: the reader itself says what is wrong.
-        return
-
-
-def _count(line: bytes) -> int:
-    """Return a number of atoms, -1 where the line is none; absurdly many digits are a large one."""
-    digits = line.strip()
-    if not digits.isdigit():
-        return -1
-    return int(digits) if len(digits) < 18 else 10**18
-
-
-def _xyz_counts(file: IO[bytes], line: bytes) -> Iterator[tuple[int, int]]:
-    """Yield the declared atoms of each frame and the lines there are for them."""
-    while (declared := _count(line)) >= 0:
-        yield declared, sum(1 for _ in islice(file, declared + 1)) - 1
-        line = file.readline()

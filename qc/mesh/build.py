@@ -96,6 +96,12 @@ def graded_mesh(
             lower[top] = surface.level - cells[top] * edge
             if cells[top] < 1:
                 raise RegionError("the outer region lies beyond the free surface")
+    macro = math.factorial(d) * float(np.prod(cells.astype(np.float64)))
+    if macro > 40 * max_vertices:
+        raise MeshError(
+            f"the region would be {macro:.2g} elements of {edge} lattice cells before any is "
+            "refined; give a block sides that a large power of two divides"
+        )
     made = 0
 
     def too_coarse(simplices: IntArray) -> NDArray[np.bool_]:

@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 
 from qc.errors import InputError
 
+#: Angstrom; a coordinate farther out has no digits left below 1e-4 Angstrom.
+FARTHEST = 1e12
+
 
 def real(name: str, value: object, error: type[InputError] = InputError) -> float:
     """Return one number as a float; NaN and infinities pass.
@@ -112,8 +115,28 @@ def numbers(
         if np.iscomplexobj(raw):
             raise TypeError("complex numbers")
         return np.array(raw, dtype=np.float64)
-    except (TypeError, ValueError) as reason:
+    except (TypeError, ValueError, OverflowError) as reason:
         raise error(f"{name} must be real numbers: {reason}") from reason
+
+
+def coordinates(
+    name: str, values: object, error: type[InputError] = InputError
+) -> NDArray[np.float64]:
+    """Return coordinates as a new float64 array of shape (..., 3).
+
+    Raises
+    ------
+    InputError
+        Or the class given: as `numbers`; not three to a row, NaN, infinite or beyond `FARTHEST`.
+    """
+    found = numbers(name, values, error)
+    if not found.ndim or found.shape[-1] != 3:
+        raise error(f"{name} must have three coordinates each, got shape {found.shape}")
+    if not np.abs(found).max(initial=0.0) <= FARTHEST:
+        bad = found.reshape(-1, 3)
+        row = bad[int(np.argmin((np.abs(bad) <= FARTHEST).all(axis=1)))]
+        raise error(f"{name}: {row.tolist()} is not finite, or beyond {FARTHEST:g} Angstrom")
+    return found
 
 
 def kind(

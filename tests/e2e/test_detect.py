@@ -205,7 +205,7 @@ BAD = {
     ),
     "POSCAR": (
         lambda p: p.write_text("Cu\n1.0\n1 0 0\n0 1 0\n0 0 1\nCu\n999999999999\nDirect\n0 0 0\n"),
-        "POSCAR: cannot be read as atoms: MemoryError",
+        "POSCAR: 999999999999 atoms are declared",
     ),
     "nan.extxyz": (write_nan, "nan.extxyz: the position of atom 5 is NaN"),
     "none.xyz": (lambda p: p.write_text("0\n\n"), "none.xyz: "),

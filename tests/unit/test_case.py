@@ -407,7 +407,7 @@ LATE = [
     (
         'core = "2 a"',
         "core = 1e6",
-        r"^case\.toml: model\.core: core and blend would hold .* atoms; the most is",
+        r"^case\.toml: model: core and blend would hold .* atoms; the most is",
     ),
     (
         "direction = [1, 1, 0]",
