@@ -343,6 +343,7 @@ class _Terms:
         beta_atoms = scheme.weighting(layout.beta_atoms)
         beta_nodes = scheme.weighting(layout.beta_nodes)
         keep = ~layout.vacant
+        atoms_only = False
         if pure:
             # An atom's force needs the full energy of every site it belongs to.
             atomistic = layout.blend.centres.distance(layout.positions)
@@ -355,7 +356,8 @@ class _Terms:
             element_weights = (corners > 0).any(axis=1).astype(float)
         else:
             element_weights = blended_weights(layout, scheme.weighting, site_weights)
-            if not (beta_nodes[layout.free.any(axis=1)] > 0.0).any():
+            atoms_only = not (beta_nodes[layout.free.any(axis=1)] > 0.0).any()
+            if atoms_only:
                 # Every unknown is a full atom: what elements there are at the rim hold a constant.
                 element_weights = np.zeros_like(element_weights)
         mean = np.asarray(far_field.mean_deformation)
@@ -374,15 +376,25 @@ class _Terms:
         x = layout.positions[keep]
         y0 = predict(rule, far_field, x, sublattice, coupling.relaxation)
         bulk = rule.site_energies(mean[None], rule.predictor_shifts(mean)[None])[0]
+        reference: float | Array = float(bulk[0])
+        if len(bulk) > 1:
+            reference = bulk[sublattice[site_weights[keep] > 0]]
+        #: How many sites the energy of the atoms counts.
+        self.n_counted = float(site_weights[keep].sum())
+        if atoms_only:
+            rim = (site_weights > 0) & ~_moves(layout)
+            self.n_counted -= float(site_weights[rim].sum())
+            if not _homogeneous(far_field):
+                weighted = site_weights[keep] > 0
+                reference = np.array(np.broadcast_to(reference, int(weighted.sum())))
+                reference[rim[keep][weighted]] = _rim_energies(coupling, layout, rim, period)
         self.atoms = AtomisticTerm(
             potential,
             np.ascontiguousarray(y0),
             layout.types[keep],
             site_weights[keep],
             layout.interpolation[keep],
-            reference=float(bulk[0])
-            if len(bulk) == 1
-            else bulk[sublattice[site_weights[keep] > 0]],
+            reference=reference,
             period=period,
         )
 
@@ -421,6 +433,38 @@ class _Terms:
         has = self.node >= 0
         out[self.node[has]] = per_atom[has]
         return out
+
+
+def _moves(layout: Layout) -> NDArray[np.bool_]:
+    """Return which patch atoms are not held, (n,) bool; of a vacant site nothing is held."""
+    has = layout.node >= 0
+    out = layout.vacant.copy()
+    out[has] |= layout.free[layout.node[has]].any(axis=1)
+    return out
+
+
+def _rim_energies(
+    coupling: Coupling, layout: Layout, rim: NDArray[np.bool_], period: Array | None
+) -> Array:
+    """Energies of held sites at the predictor of the perfect crystal, eV.
+
+    The sites that carry the neighbours of free atoms have a full energy, or forces would not be
+    its gradient. What the predictor stores there belongs to the surroundings: it depends on how
+    far the potential reaches, not on the state, and is counted as zero.
+    """
+    sites = ~layout.extra
+    rule, sublattice = coupling.rule, layout.sublattice[sites]
+    return AtomisticTerm(
+        rule.potential,
+        predict(
+            rule, coupling.far_field, layout.positions[sites], sublattice, coupling.relaxation
+        ),
+        layout.host_types[sublattice],
+        rim[sites].astype(float),
+        layout.interpolation[sites],
+        reference=0.0,
+        period=period,
+    ).site_energies(np.zeros((layout.n_nodes, 3)))
 
 
 def predict(

@@ -317,7 +317,7 @@ class QuasiContinuum:
             return float(self.mesh.volumes.sum() / self.crystal.site_volume) + change
         weights = terms.continuum.weights[terms.continuum.active]
         volume = float(weights @ terms.continuum.element_volumes)
-        return float(terms.atoms.weights.sum() + volume / self.crystal.site_volume)
+        return terms.n_counted + volume / self.crystal.site_volume
 
     # -- energy and forces ------------------------------------------------------------------------
 

@@ -78,3 +78,21 @@ def test_core_converges(name, radii, close, gained):
     assert all(later < 0.5 * former for former, later in itertools.pairwise(errors))
     assert errors[-1] < close
     assert max(energies) < gained
+
+
+@pytest.mark.parametrize("radius", [30.0, 40.0])
+def test_a_block_of_atoms_has_the_energy_of_its_free_sites(radius):
+    """LAMMPS's energies of all atoms within a radius, in a cylinder of 100 Angstrom."""
+    one = Dislocation("screw_Fe")
+    model = qc.QuasiContinuum(
+        one.crystal, one.potential, far_field=one.field, scheme="atomistic", outer=radius
+    )
+    energy = qc.relax(model, fmax=1e-5).defect_energy
+    free = int(model.layout.free.all(axis=1).sum())
+    assert model.n_sites == pytest.approx(free)
+    period = one.data["geometry"]["period"]
+    # The circle of the same area; rim and all, the energy is 0.12 eV higher.
+    same = np.sqrt(free * one.crystal.volume / period / np.pi)
+    (burgers,) = (d.length for d in one.field.dislocations)
+    expected = one.data["energy_prefactor"] * np.log(same / burgers) + one.data["core_energy"]
+    assert energy == pytest.approx(period * expected, abs=1e-3)

@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 
 from qc.adapters.ase import PotentialCalculator
+from qc.continuum import CauchyBorn
 from qc.coupling import SCHEMES, PointDefects, QuasiContinuum
 from qc.coupling.blend import Blend
 from qc.coupling.layout import patch_sites
 from qc.crystal import fcc, triangular
-from qc.loads import HomogeneousStrain
+from qc.loads import HomogeneousStrain, VolterraDislocation
 from qc.mesh import Ball, CoreSet, LatticeBlock
 from qc.potentials import LennardJones, ToyEAM, zhou2004
 
@@ -286,3 +287,44 @@ def test_predictor_is_the_far_field():
     np.testing.assert_allclose(m.predictor(), m.layout.node_positions @ f.T, atol=1e-12)
     cell = m.to_ase().cell
     assert cell[2] == pytest.approx(f @ m.crystal.cell[2])
+
+
+def held_and_free(m):
+    """Which of the sites with an energy are held."""
+    atoms, layout = m.coupling.blended.atoms, m.layout
+    node = layout.node[~layout.vacant][atoms.active]
+    return ~((node >= 0) & layout.free[node].any(axis=1))
+
+
+def test_a_block_of_atoms_counts_what_is_free():
+    """Around a dislocation the held rim stores energy that is none of the block's."""
+    potential, crystal = copper()
+    moduli = CauchyBorn(crystal, potential).elastic_constants()
+    screw = VolterraDislocation(moduli, (0, 0, crystal.cell[2, 2]), (0.7, 0.9))
+    place = {"far_field": screw, "centres": [(0.7, 0.9, 0.0)]}
+    m = model("atomistic", **place)
+    held = held_and_free(m)
+    excess = m.coupling.blended.atoms.site_energies(m.U)
+    excess -= CauchyBorn(crystal, potential).site_energy(np.eye(3)[None])[0]
+    assert m.energy() == pytest.approx(excess[~held].sum(), abs=1e-12)
+    assert excess[held].sum() > 0.1
+    assert m.n_sites == (~held).sum()
+    # A vacancy changes what is there, not what the rim would store without it.
+    hole = model("atomistic", defects=HOLE, **place)
+    rim = [one.coupling.blended.atoms.reference[held_and_free(one)] for one in (m, hole)]
+    np.testing.assert_array_equal(*rim)
+    assert hole.n_sites == m.n_sites - 1
+    u, move = shaken(m), shaken(m, seed=1)
+    step = 1e-5
+    slope = (m.energy(u + step * move) - m.energy(u - step * move)) / (2 * step)
+    assert slope == pytest.approx(-np.vdot(m.forces(u), move), rel=1e-7)
+
+
+def test_a_point_defect_in_a_block_of_atoms_keeps_its_whole_energy():
+    """Held neighbours count by what the defect changes in them, at any strain."""
+    f = np.eye(3) + 0.02 * np.array([[1.0, 0.5, 0], [0.5, 0, 0], [0, 0, -1.0]])
+    m = model("atomistic", defects=HOLE, far_field=HomogeneousStrain(f))
+    u = shaken(m)
+    atoms, rule = m.coupling.blended.atoms, CauchyBorn(m.crystal, m.potential)
+    bulk = rule.site_energy(f[None])[0]
+    assert m.energy(u) == pytest.approx((atoms.site_energies(u) - bulk).sum(), abs=1e-10)
