@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from qc.errors import CapabilityError, InputError, PotentialError
+from qc.numerics.threads import Lock, locked
 
 from .ase_checks import (
     atomic_numbers,
@@ -106,6 +107,8 @@ class ASEPotential(Potential):
         label: str = "",
     ) -> None:
         check_calculator(calculator)
+        # A calculator holds results of one set of atoms at a time.
+        self._lock = Lock()
         self.calculator = calculator
         self.species = (species,) if isinstance(species, str) else tuple(species)
         self._numbers = atomic_numbers(self.species)
@@ -168,6 +171,7 @@ class ASEPotential(Potential):
             self.label,
         )
 
+    @locked
     def forget(self) -> None:
         """Drop every response kept in memory."""
         self._kept.clear()
@@ -367,6 +371,7 @@ class ASEPotential(Potential):
         stress = gradient[:, :9].reshape(n, 3, 3).copy()
         return energy, stress, gradient[:, 9:].reshape(n, n_s, 3).copy(), hessian
 
+    @locked
     def _response(
         self, unit: _Cell, f: Array, p: Array, second: bool | Literal["shifts"]
     ) -> tuple[float, Array, Array | None]:
@@ -424,6 +429,7 @@ class ASEPotential(Potential):
         a, b, c = (int(max(1, k)) for k in wanted)
         return a, b, c
 
+    @locked
     def _evaluate(
         self,
         y: Array,

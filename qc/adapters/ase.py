@@ -24,6 +24,7 @@ from qc.atomistic.field import ForceField
 from qc.atomistic.neighbours import NeighbourList, VerletList, check_positions
 from qc.errors import InputError, suggest
 from qc.numerics.checks import kind, not_negative
+from qc.numerics.threads import Lock, locked
 from qc.potentials import Potential
 
 Array = NDArray[np.float64]
@@ -47,6 +48,7 @@ class PotentialCalculator(Calculator):
     Energies are in eV, forces in eV/Angstrom, the stress in eV/Angstrom^3 in ASE's order
     xx, yy, zz, yz, xz, xy, positive in tension. ``free_energy`` equals ``energy``: atoms are
     classical. The stress is computed when it is first asked for, and needs three cell vectors.
+    Threads may share a calculator, each with atoms of its own: one calculates, the others wait.
 
     Raises
     ------
@@ -71,6 +73,7 @@ class PotentialCalculator(Calculator):
     ignored_changes: set[str] = {"initial_magmoms", "initial_charges"}
 
     def __init__(self, potential: Potential, *, skin: float = 0.5, **kwargs: Any) -> None:
+        self._lock = Lock()
         self._verlet: VerletList | None = None
         self._field: ForceField | None = None
         self._types: IntArray = np.empty(0, dtype=np.int64)
@@ -83,12 +86,14 @@ class PotentialCalculator(Calculator):
         return self._potential
 
     @potential.setter
+    @locked
     def potential(self, potential: Potential) -> None:
         kind("potential", potential, Potential)
         self._potential = potential
         self._verlet = self._field = None
         self.reset()
 
+    @locked
     def set(self, **kwargs: Any) -> dict[str, Any]:
         """Set parameters, ``skin`` only, and return those that changed.
 
@@ -110,6 +115,14 @@ class PotentialCalculator(Calculator):
             self._verlet = self._field = None
         return changed
 
+    @locked
+    def get_property(
+        self, name: str, atoms: Atoms | None = None, allow_calculation: bool = True
+    ) -> Any:
+        """Return a property; what ASE's other ways to one come down to."""
+        return super().get_property(name, atoms, allow_calculation)
+
+    @locked
     def calculate(
         self,
         atoms: Atoms | None = None,
@@ -154,6 +167,7 @@ class PotentialCalculator(Calculator):
         lists = self._verlet if self._field is None else self._field.list
         return None if lists is None else lists.made_at
 
+    @locked
     def make_list(self, atoms: Atoms, positions: Array | None) -> None:
         """Make the neighbour list of some atoms anew: at positions (n, 3), or when it is needed.
 

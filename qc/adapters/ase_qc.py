@@ -20,6 +20,7 @@ from qc.coupling import QuasiContinuum
 from qc.coupling.as_atoms import correctors
 from qc.errors import InputError, NonFiniteError
 from qc.numerics.checks import kind
+from qc.numerics.threads import Lock, locked
 
 
 class QCCalculator(Calculator):
@@ -56,9 +57,18 @@ class QCCalculator(Calculator):
 
     def __init__(self, model: QuasiContinuum, **kwargs: Any) -> None:
         kind("model", model, QuasiContinuum)
+        self._lock = Lock()
         self.model = model
         super().__init__(**kwargs)
 
+    @locked
+    def get_property(
+        self, name: str, atoms: Atoms | None = None, allow_calculation: bool = True
+    ) -> Any:
+        """Return a property; what ASE's other ways to one come down to."""
+        return super().get_property(name, atoms, allow_calculation)
+
+    @locked
     def calculate(
         self,
         atoms: Atoms | None = None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 
 import numpy as np
@@ -10,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from qc.atomistic import pair_kernels
 from qc.atomistic.pairs import PairList
 from qc.errors import CapabilityError, InputError, NonFiniteError
+from qc.numerics.threads import Lock, locked
 from qc.potentials import Potential
 from qc.potentials.checks import check_types
 
@@ -41,6 +43,10 @@ class ForceField:
         Weights that do not fit the types or are not finite, and as `PairList`.
     UnknownSpeciesError
         A type that the potential does not have; the message names the atom.
+
+    Notes
+    -----
+    Threads may share a field: one evaluates, the others wait. A copy has a list of its own.
     """
 
     def __init__(
@@ -54,6 +60,7 @@ class ForceField:
     ) -> None:
         if potential.pair_list == "none":
             raise CapabilityError(f"{type(potential).__name__} has no fused kernel")
+        self._lock = Lock()
         self.potential = potential
         self._types = np.array(types, dtype=np.int64)
         check_types(potential, self._types, "atom")
@@ -75,11 +82,19 @@ class ForceField:
             None if weighted.all() else weighted,
         )
 
+    @locked
+    def __copy__(self) -> ForceField:
+        other = object.__new__(type(self))
+        other.__dict__.update(self.__dict__)
+        other._lock, other.list = Lock(), copy.copy(self.list)
+        return other
+
     @property
     def rebuilds(self) -> int:
         """Number of times the list was made."""
         return self.list.rebuilds
 
+    @locked
     def energy_forces(
         self,
         positions: ArrayLike,

@@ -97,6 +97,17 @@ class PairList:
         self._buffer = np.empty(0, dtype=np.int32)
         self.made_at: Array | None = None
 
+    def __copy__(self) -> PairList:
+        """Return a list that is made anew by itself; until then it is the same one."""
+        other = object.__new__(type(self))
+        other.__dict__.update(self.__dict__)
+        if self.made_at is not None:
+            other.positions, other._base = self.positions.copy(), self._base.copy()
+            # Both read the rows that are there; the next ones go to memory of their own.
+            other._buffer = np.empty_like(self._buffer)
+            self._buffer = np.empty_like(self._buffer)
+        return other
+
     def update(
         self,
         positions: ArrayLike,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 
 import numpy as np
@@ -12,6 +13,7 @@ from qc.atomistic.field import ForceField
 from qc.atomistic.neighbours import VerletList
 from qc.atomistic.pairs import PairList
 from qc.errors import NonFiniteError
+from qc.numerics.threads import Lock, locked
 from qc.potentials import Bonds, Potential
 
 Array = NDArray[np.float64]
@@ -42,6 +44,9 @@ class AtomisticTerm:
     -----
     A potential without site energies gives the forces of the whole patch as a cluster (periodic
     along the line in 2.5D), whatever the weights; those of atoms well inside are the full ones.
+
+    Threads may share a term. A copy has lists of its own, which are the same until they are made
+    anew.
     """
 
     def __init__(
@@ -55,6 +60,7 @@ class AtomisticTerm:
         period: Array | None = None,
         skin: float = 0.5,
     ) -> None:
+        self._lock = Lock()
         self.potential = potential
         self.y0, self.types, self.weights = positions, types, weights
         self.interpolation = interpolation
@@ -75,6 +81,14 @@ class AtomisticTerm:
         # The list of the generic path: bonds of the active sites. It is made when first needed.
         self._list = VerletList(potential.cutoff, skin, cell=cell, pbc=pbc, rows=weights > 0)
 
+    @locked
+    def __copy__(self) -> AtomisticTerm:
+        other = object.__new__(type(self))
+        other.__dict__.update(self.__dict__)
+        other._lock = Lock()
+        other._list, other._field = copy.copy(self._list), copy.copy(self._field)
+        return other
+
     @property
     def list_positions(self) -> Array | None:
         """Where the patch was when its neighbour list was made, (n, 3) Angstrom; None before.
@@ -88,6 +102,7 @@ class AtomisticTerm:
         """The list that energy and forces use."""
         return self._list if self._field is None else self._field.list
 
+    @locked
     def make_list(self, positions: Array | None) -> None:
         """Make the neighbour list anew: at positions (n, 3) now, or for None when it is needed."""
         self._kept = None
@@ -106,6 +121,7 @@ class AtomisticTerm:
             raise NonFiniteError(f"position of patch atom {atom} is not finite")
         return y
 
+    @locked
     def _fused(self, y: Array) -> tuple[Array, Array]:
         """Energies of the active sites and forces (n, 3) by the potential's fused kernel.
 
@@ -121,6 +137,7 @@ class AtomisticTerm:
             self._kept = y, energies[self.active], forces
         return self._kept[1].copy(), self._kept[2].copy()
 
+    @locked
     def _bonds(self, y: Array) -> tuple[Bonds, IntArray, IntArray]:
         """Bonds of the active sites only, with the sites at both ends."""
         self._list.update(y)

@@ -11,6 +11,8 @@ J. L. Ericksen, Math. Mech. Solids 13 (2008) 199; E. B. Tadmor et al., Phys. Rev
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -40,6 +42,15 @@ STARTING_STRAIN = 0.1
 
 #: Angstrom; longest step of the shifts in one iteration.
 LONGEST_SHIFT = 0.2
+
+
+class _Star(NamedTuple):
+    """Bonds (k, 3) of a site by length, the species at their ends, lengths, and the longest."""
+
+    vectors: Array
+    types: IntArray
+    lengths: Array
+    reach: float
 
 
 class CauchyBorn:
@@ -79,10 +90,10 @@ class CauchyBorn:
         #: Forces on sublattices below this are zero: the potential gives them no better.
         self._shift_force = max(SHIFT_FORCE, float(getattr(potential, "noise", 0.0)))
         self._predictor: dict[bytes, tuple[Array, Array]] = {}
-        self._star = np.empty((0, 3))
-        self._lengths = np.empty(0)
+        # Set as a whole, and never changed: another thread may be at work with it.
+        self._star = _Star(np.empty((0, 3)), np.empty(0, dtype=np.int64), np.empty(0), 0.0)
         if self._is_simple:
-            self._grow(1.3 * potential.cutoff)
+            self._star = self._grown(1.3 * potential.cutoff)
 
     @property
     def has_shifts(self) -> bool:
@@ -93,21 +104,20 @@ class CauchyBorn:
     def _is_simple(self) -> bool:
         return not self.has_shifts and isinstance(self.cell, SiteSum)
 
-    def _grow(self, reach: float) -> None:
-        self._star = np.ascontiguousarray(self.crystal.star(reach))
-        self._lengths = np.linalg.norm(self._star, axis=1)
-        self._star_types = np.full(len(self._star), self.site_type, dtype=np.int64)
-        self._reach = reach
+    def _grown(self, reach: float) -> _Star:
+        vectors = np.ascontiguousarray(self.crystal.star(reach))
+        types = np.full(len(vectors), self.site_type, dtype=np.int64)
+        return _Star(vectors, types, np.linalg.norm(vectors, axis=1), reach)
 
-    def _bonds_needed(self, f: Array) -> IntArray:
-        """Count the bonds of the star, ordered by length, that each state needs.
+    def _bonds_needed(self, f: Array) -> tuple[_Star, IntArray]:
+        """Return a star, ordered by length, and how many of its bonds each state needs.
 
         A bond R with |F R| < cutoff has |R| < cutoff / smallest singular value of F.
         """
-        reach = self.potential.cutoff / smallest_stretch(f)
-        if len(reach) and reach.max() > self._reach:
-            self._grow(float(reach.max()))
-        return np.searchsorted(self._lengths, reach, side="right")
+        reach, star = self.potential.cutoff / smallest_stretch(f), self._star
+        if len(reach) and reach.max() > star.reach:
+            star = self._star = self._grown(float(reach.max()))
+        return star, np.searchsorted(star.lengths, reach, side="right")
 
     def site_energy(self, f: Array) -> Array:
         """Energy of one site, with a basis the mean over its sites, (n,) eV, for F (n, 3, 3)."""
@@ -285,11 +295,13 @@ class CauchyBorn:
             ``p(mean) + (dp/dF) (f - mean)``.
         """
         key = np.ascontiguousarray(mean, dtype=np.float64).tobytes()
-        if key not in self._predictor:
+        known = self._predictor.get(key)
+        if known is None:
+            known = self._linear_shifts(np.asarray(mean, dtype=float)[None])
             if len(self._predictor) > 64:
                 self._predictor.clear()
-            self._predictor[key] = self._linear_shifts(np.asarray(mean, dtype=float)[None])
-        relaxed, slope = self._predictor[key]
+            self._predictor[key] = known
+        relaxed, slope = known
         if f is None:
             return relaxed
         change = np.asarray(f) - mean
@@ -345,32 +357,36 @@ class CauchyBorn:
 
     def _evaluate(self, f: Array, tangent: bool) -> tuple[Array, Array, Array | None]:
         f = _checked(f)
-        needed = self._bonds_needed(f)
+        star, needed = self._bonds_needed(f)
         # A few strongly strained states must not lengthen the sum of all the others.
         common = int(np.quantile(needed, 0.9)) if len(needed) else 0
         many = needed <= common
         if many.all():
-            e, p, a = self._batch(f, common, tangent)
+            e, p, a = self._batch(f, star, common, tangent)
         else:
             e, p = np.empty(len(f)), np.empty((len(f), 3, 3))
             a = np.empty((len(f), 3, 3, 3, 3)) if tangent else None
             for part, bonds in ((many, common), (~many, int(needed.max()))):
-                e[part], p[part], moduli = self._batch(f[part], bonds, tangent)
+                e[part], p[part], moduli = self._batch(f[part], star, bonds, tangent)
                 if a is not None:
                     a[part] = moduli
         _finite(e)
         return e, p, a
 
-    def _batch(self, f: Array, bonds: int, tangent: bool) -> tuple[Array, Array, Array | None]:
-        star = self._star[:bonds]
+    def _batch(
+        self, f: Array, star: _Star, bonds: int, tangent: bool
+    ) -> tuple[Array, Array, Array | None]:
+        vectors, types = star.vectors[:bonds], star.types[:bonds]
         fused = getattr(self.potential, "deformed_star", None)
         with threads_for(len(f), FEW):
             if fused is None:
-                return self._generic(f, star, tangent)
-            e, p, a = fused(f, star, self.site_type, self._star_types[:bonds], tangent=tangent)
+                return self._generic(f, vectors, types, tangent)
+            e, p, a = fused(f, vectors, self.site_type, types, tangent=tangent)
             return e, p, a
 
-    def _generic(self, f: Array, star: Array, tangent: bool) -> tuple[Array, Array, Array | None]:
+    def _generic(
+        self, f: Array, star: Array, types: IntArray, tangent: bool
+    ) -> tuple[Array, Array, Array | None]:
         n, k = len(f), len(star)
         energy, stress = np.empty(n), np.empty((n, 3, 3))
         moduli = np.empty((n, 3, 3, 3, 3)) if tangent else None
@@ -382,7 +398,7 @@ class CauchyBorn:
                 start=np.arange(size + 1, dtype=np.int64) * k,
                 vectors=np.ascontiguousarray(vectors),
                 site_types=np.full(size, self.site_type, dtype=np.int64),
-                bond_types=np.tile(self._star_types[:k], size),
+                bond_types=np.tile(types, size),
             )
             energy[part], g = self.potential.bond_gradients(bonds)
             stress[part] = np.einsum("nki,kj->nij", g.reshape(size, k, 3), star)

@@ -77,31 +77,33 @@ class SiteSum:
         self.crystal, self.potential, self.types = crystal, potential, types
         self.n_sublattices = crystal.n_sublattices
         self._fused = getattr(potential, "deformed_cell", None)
-        self._reach = 0.0
+        # Bonds out to a reach, ordered by site: set as a whole, and never changed, for another
+        # thread may be at work with them.
+        self._star: tuple[float, Array, IntArray, IntArray, Array] | None = None
 
     @property
     def second_is_cheap(self) -> bool:
         """Whether second derivatives cost little more than the gradient."""
         return self._fused is not None
 
-    def _grow(self, reach: float) -> None:
+    def _grown(self, reach: float) -> tuple[float, Array, IntArray, IntArray, Array]:
+        """Return a reach and vectors, sources, targets and lengths of the bonds within it."""
         ns = self.n_sublattices
         stars = [self.crystal.star_sites(reach, s) for s in range(ns)]
         vectors = np.concatenate([v for v, _, _ in stars])
         source = np.repeat(np.arange(ns), [len(v) for v, _, _ in stars])
         target = np.concatenate([t for _, _, t in stars])
-        self._all = (vectors, source, target)
-        self._lengths = np.linalg.norm(vectors, axis=1)
-        self._reach = reach
+        return reach, vectors, source, target, np.linalg.norm(vectors, axis=1)
 
     def _bonds(self, f: Array, p: Array) -> tuple[Array, IntArray, IntArray]:
         """Return the bonds that any of these states needs: vectors, source, target."""
         spread = 2.0 * np.sqrt(np.einsum("nsi,nsi->sn", p, p).max(axis=0))
         reach = float(((self.potential.cutoff + spread) / smallest_stretch(f)).max())
-        if reach > self._reach:
-            self._grow(1.15 * reach)
-        keep = self._lengths <= reach
-        vectors, source, target = self._all
+        star = self._star
+        if star is None or reach > star[0]:
+            star = self._star = self._grown(1.15 * reach)
+        _, vectors, source, target, lengths = star
+        keep = lengths <= reach
         return vectors[keep], source[keep], target[keep]
 
     def __call__(self, f: Array, p: Array, order: Order = "gradient") -> CellResponse:

@@ -24,8 +24,8 @@ import numpy as np
 from ase import units
 from numpy.typing import ArrayLike, NDArray
 
+from qc.continuum import free_energy_kernels
 from qc.continuum.cauchy_born import CauchyBorn
-from qc.continuum.free_energy_kernels import polynomial, room
 from qc.continuum.vibration import HBAR, LatticeVibrations
 from qc.crystal import Crystal
 from qc.crystal.symmetry import point_group
@@ -150,9 +150,9 @@ class FreeEnergyExpansion:
         moduli = np.empty((n if tangent else 0, 3, 3, 3, 3))
         inverse = np.ascontiguousarray(np.linalg.inv(self.reference))
         with threads_for(n, FEW):
-            polynomial(
+            free_energy_kernels.polynomial(
                 states, inverse, thermal, offset, self.value, self.first, self.second,
-                self.third, self.radius, room(), energy, gradient, moduli,
+                self.third, self.radius, free_energy_kernels.room(), energy, gradient, moduli,
             )  # fmt: skip
         return energy, gradient, moduli if tangent else None
 

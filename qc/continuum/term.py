@@ -15,6 +15,7 @@ from qc.continuum.cauchy_born import CauchyBorn
 from qc.errors import InputError, InvertedElementError, NonFiniteError
 from qc.mesh.build import shape_gradients
 from qc.mesh.simplex_mesh import SimplexMesh
+from qc.numerics.threads import Lock, locked
 
 if TYPE_CHECKING:
     from qc.continuum.free_energy import FreeEnergyExpansion
@@ -68,6 +69,8 @@ class ContinuumTerm:
     Where a far field crosses an element with a cut, the element's reference edges are lattice
     vectors of the slipped crystal, so that elements in the wake of a dislocation are ordinary
     elements.
+
+    Threads may share a term. A copy has shifts of its own to start from.
     """
 
     def __init__(
@@ -80,6 +83,7 @@ class ContinuumTerm:
         sublattice_nodes: IntArray | None = None,
         shifts: Array | None = None,
     ) -> None:
+        self._lock = Lock()
         self.mesh, self.rule, self.n_nodes = mesh, rule, n_nodes
         self.active = np.nonzero(weights > 0)[0]
         self.weights = weights
@@ -119,6 +123,13 @@ class ContinuumTerm:
         self._slaved = np.zeros(len(self._shares))
         self._temperature: Array | None = None
         self.set_far_field(far_field, shifts)
+
+    @locked
+    def __copy__(self) -> ContinuumTerm:
+        other = object.__new__(type(self))
+        other.__dict__.update(self.__dict__)
+        other._lock, other._shifts = Lock(), self._shifts.copy()
+        return other
 
     def _place_points(
         self, volumes: Array, far_field: FarField, sublattice_nodes: IntArray | None
@@ -165,6 +176,7 @@ class ContinuumTerm:
             self._point_nodes = sublattice_nodes[vertex]
             self._point_basis = slipped_basis(mesh, far_field, vertex)
 
+    @locked
     def set_far_field(self, far_field: FarField, shifts: Array | None = None) -> None:
         """Take the deformation of a new predictor with the same cuts (a load step)."""
         mean = np.asarray(far_field.mean_deformation)
@@ -192,6 +204,7 @@ class ContinuumTerm:
         self._static = float(self.rule.evaluate(mean[None], start=start)[0][0])
         self.set_vibration(self._vibration)
 
+    @locked
     def set_vibration(
         self,
         expansion: FreeEnergyExpansion | None,
@@ -271,12 +284,14 @@ class ContinuumTerm:
     def _condensed(self) -> slice:
         return slice(0, len(self._shares) - len(self._nodal))
 
+    @locked
     def shifts(self, u: Array) -> Array:
         """Sublattice shifts at every quadrature point, (n_q, n_s, 3) Angstrom."""
         if self.rule.has_shifts and len(self.active):
             self._response(u)
         return self._shifts.copy()
 
+    @locked
     def set_shifts(self, shifts: Array) -> None:
         """Start the next relaxation of the shifts from these, (n_q, n_s, 3) Angstrom.
 
@@ -293,14 +308,16 @@ class ContinuumTerm:
         self._shifts = values.copy()
 
     @property
+    @locked
     def kept_shifts(self) -> Array:
         """Shifts that the next relaxation starts from, (n_q, n_s, 3) Angstrom."""
         return self._shifts.copy()
 
     def continue_from(self, other: ContinuumTerm) -> None:
         """Start the next relaxation of the shifts from where another term's are."""
-        if other._shifts.shape == self._shifts.shape:
-            self._shifts = other._shifts.copy()
+        shifts = other.kept_shifts
+        if shifts.shape == self._shifts.shape:
+            self.set_shifts(shifts)
 
     def basis_displacement(self, u: Array, element: IntArray, sublattice: IntArray) -> Array:
         """Displacement of sublattices beyond that of the cell's middle and the predictor, (n, 3).
@@ -322,6 +339,7 @@ class ContinuumTerm:
             out += np.where(at[:, None] >= 0, more[at, sublattice], 0.0)
         return out
 
+    @locked
     def _response(self, u: Array) -> tuple[Array, Array, Array, Array]:
         """Energy density, stress at fixed shifts, ``dW/dp`` at the points of vertices, strain.
 
@@ -460,6 +478,7 @@ class ContinuumTerm:
         shape = values.shape[1:]
         return np.asarray(self._gather @ values.reshape(len(values), -1)).reshape(-1, *shape)
 
+    @locked
     def hessian_product(self, u: Array, du: Array) -> Array:
         """Second derivative times a displacement, (n_nodes, 3)."""
         out = np.zeros((self.n_nodes, 3))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -19,6 +20,7 @@ from qc.coupling.surface import SurfaceRelaxation, relax_surface
 from qc.coupling.thermal import Thermal, slaved_fractions
 from qc.errors import CapabilityError
 from qc.loads import FarField, Load
+from qc.numerics.threads import Lock, locked
 
 Array = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -51,6 +53,11 @@ class Coupling:
         External loads, which add their energies E_l of the nodes' positions.
     evaluations : int
         Force evaluations and Hessian products so far.
+
+    Notes
+    -----
+    Threads may share a coupling: one evaluates, the others wait. A copy has neighbour lists, shifts
+    and a ghost force of its own, which go on from where these are.
     """
 
     def __init__(
@@ -67,6 +74,7 @@ class Coupling:
                 f"scheme '{scheme.name}' blends site energies, which {type(potential).__name__} "
                 "cannot give; use scheme 'bqcf'"
             )
+        self._lock = Lock()
         self.layout, self.rule, self.far_field, self.scheme = layout, rule, far_field, scheme
         self.thermal = thermal
         self.evaluations = 0
@@ -86,6 +94,16 @@ class Coupling:
         if scheme.ghost != "none":
             self.ghost = self._ghost_at_predictor()
         self._first_ghost, self._offset = self.ghost, 0.0
+
+    @locked
+    def __copy__(self) -> Coupling:
+        other = object.__new__(type(self))
+        other.__dict__.update(self.__dict__)
+        other._lock = Lock()
+        own = {id(t): copy.copy(t) for t in (self.blended, self._pure, self._blended_energy)}
+        other.blended, other._pure = own[id(self.blended)], own[id(self._pure)]
+        other._blended_energy = own[id(self._blended_energy)]
+        return other
 
     @property
     def loads(self) -> tuple[Load, ...]:
@@ -118,6 +136,7 @@ class Coupling:
         return self.scheme.conservative
 
     @property
+    @locked
     def pure(self) -> _Terms:
         """Unblended atomistic and continuum terms, for force blending."""
         if self._pure is None:
@@ -144,6 +163,7 @@ class Coupling:
         g[~self.layout.free] = 0.0
         return g
 
+    @locked
     def refresh_ghost(self, u: Array) -> float:
         """Take the ghost force at a new state; return the largest change, eV/Angstrom.
 
@@ -160,6 +180,7 @@ class Coupling:
         self.evaluations += 1
         return change
 
+    @locked
     def blended_forces(self, u: Array) -> Array:
         """Return the forces of BQCF, (n_nodes, 3) eV/Angstrom, fixed unknowns included."""
         return self._mix(self.pure.atom_forces(u), self.pure.continuum.forces(u))
@@ -168,6 +189,7 @@ class Coupling:
         beta = self.beta_nodes[:, None]
         return (1.0 - beta) * atomistic + beta * continuum
 
+    @locked
     def defect_energy(self, u: Array) -> float:
         """Best estimate of the full lattice's energy over the strained perfect crystal, eV.
 
@@ -242,6 +264,7 @@ class Coupling:
             raise CapabilityError(f"scheme '{self.scheme.name}' blends forces and has no energy")
         return math.fsum(self.energy_terms(u))
 
+    @locked
     def energy_terms(self, u: Array) -> Array:
         """Return the addends of the energy, for differences that keep their digits, eV."""
         if self.blended is None:
@@ -250,12 +273,14 @@ class Coupling:
         terms = [self.blended.energy_terms(u), dead[dead != 0.0], [self._offset]]
         return np.concatenate([*terms, self._load_energies(u)])
 
+    @locked
     def round_off(self, u: Array) -> float:
         """Bound on what round-off does to `defect_energy`, eV; 0 without site energies."""
         if not self.rule.potential.has_site_energies:
             return 0.0
         return (self.blended or self._blended_energy or self.pure).round_off(u)
 
+    @locked
     def forces(self, u: Array) -> Array:
         """Return the forces on the nodes, zero on fixed unknowns, (n_nodes, 3) eV/Angstrom."""
         self.evaluations += 1
@@ -268,6 +293,7 @@ class Coupling:
         f[~self.layout.free] = 0.0
         return f
 
+    @locked
     def energy_forces(self, u: Array) -> tuple[float, Array]:
         """Energy (eV) and forces (n_nodes, 3) in one evaluation; the energy is NaN if none exists.
 
@@ -307,6 +333,7 @@ class Coupling:
         """Make the neighbour list anew; see `AtomisticTerm.make_list`."""
         (self.blended or self.pure).atoms.make_list(positions)
 
+    @locked
     def hessian_product(self, u: Array, du: Array) -> Array:
         """Minus the derivative of the forces along ``du``, (n_nodes, 3), on the free unknowns."""
         self.evaluations += 1
@@ -397,6 +424,12 @@ class _Terms:
             reference=reference,
             period=period,
         )
+
+    def __copy__(self) -> _Terms:
+        other = object.__new__(type(self))
+        other.__dict__.update(self.__dict__)
+        other.atoms, other.continuum = copy.copy(self.atoms), copy.copy(self.continuum)
+        return other
 
     def forces(self, u: Array) -> Array:
         return self.atoms.forces(u) + self.continuum.forces(u)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from types import FunctionType
 from typing import Any
 
 import numba
@@ -14,10 +16,16 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from qc.numerics.progress import note
 
+Kernel = Callable[..., Any]
+
+#: Functions of the parallel kernels, and whether this process is a child that must not run them.
+_parallel: list[FunctionType] = []
+_forked = False
+
 
 def kernel(
     *, parallel: bool = False, inline: bool = False, inner: bool = False
-) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+) -> Callable[[Any], Kernel]:
     """Return a decorator that compiles a kernel with numba, nopython, without fast-math.
 
     A kernel and every jitted helper it calls live in one file: a cached kernel keeps its old
@@ -26,7 +34,8 @@ def kernel(
     Parameters
     ----------
     parallel : bool
-        Honour ``numba.prange``.
+        Honour ``numba.prange``. Such a kernel is called from Python, by the name it has in its
+        module: in a forked process this name stands for a kernel of one thread, see `serial`.
     inline : bool
         Always expand a helper where it is called. Each array argument of a call is some ten words
         on the stack, which a short helper of many arrays does not earn back.
@@ -39,21 +48,70 @@ def kernel(
     compiled in memory, so that a read-only installation works.
     """
 
-    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
-        options: dict[str, Any] = {
-            "parallel": parallel, "forceinline": inline, "error_model": "numpy"
-        }  # fmt: skip
+    def decorate(function: Any) -> Kernel:
+        if parallel:
+            _parallel.append(function)
+            if _forked:
+                return serial(function)
+        options = {"parallel": parallel, "forceinline": inline}
         if inner:
             options |= {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
-        try:
-            compiled = numba.njit(cache=True, **options)(function)
-        except RuntimeError:
-            compiled = numba.njit(cache=False, **options)(function)
-            _announcer.uncached.add(compiled)
-        _announcer.kernels.add(compiled)
-        return compiled
+        return _compile(function, options)
 
     return decorate
+
+
+def _compile(function: FunctionType, options: dict[str, Any]) -> Kernel:
+    options = options | {"error_model": "numpy"}
+    try:
+        compiled = numba.njit(cache=True, **options)(function)
+    except RuntimeError:
+        compiled = numba.njit(cache=False, **options)(function)
+        _announcer.uncached.add(compiled)
+    _announcer.kernels.add(compiled)
+    return compiled
+
+
+def serial(function: FunctionType) -> Kernel:
+    """Return a parallel kernel's function for one thread, compiled when it is first called.
+
+    It does the parts of the work one after the other, with the same result to the last bit, and is
+    cached under a name of its own, for numba tells kernels in its cache apart by nothing else.
+    """
+    twin = FunctionType(
+        function.__code__, function.__globals__, function.__name__, function.__defaults__,
+        function.__closure__,
+    )  # fmt: skip
+    twin.__module__, twin.__qualname__ = function.__module__, f"{function.__qualname__}_serial"
+    compiled: list[Kernel] = []
+
+    def call(*arguments: Any) -> Any:
+        if not compiled:
+            compiled.append(_compile(twin, {}))
+        return compiled[0](*arguments)
+
+    return call
+
+
+def _after_fork() -> None:
+    """Put serial kernels in place of parallel ones if the threads were left in the parent.
+
+    Numba ends a process that was forked from one with OpenMP threads at its first parallel kernel,
+    and a pool that starts it again waits for ever. The other threading layers start anew.
+    """
+    global _forked
+    try:
+        layer = numba.threading_layer()
+    except ValueError:
+        return  # no thread was ever started
+    if layer == "omp" and not _forked:
+        _forked = True
+        for function in _parallel:
+            function.__globals__[function.__name__] = serial(function)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 class _Announcer(event.Listener):

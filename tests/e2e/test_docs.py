@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -60,6 +63,20 @@ def test_potential_of_your_own(capsys):
         ["Ar", "Kr"], [[1.1e4, 1.2e4], [1.2e4, 1.3e4]], 0.28, [[66, 80], [80, 100]], 9.0
     )
     assert qc.verify.check_potential(alloy).passed
+
+
+def test_pool_of_processes(tmp_path):
+    (code,) = blocks(ROOT / "docs" / "parallel.md", "python")
+    script = tmp_path / "pool.py"
+    script.write_text(code, encoding="utf-8")
+    shown = subprocess.run(
+        [sys.executable, str(script)], cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True, text=True, timeout=300, check=True,
+    ).stdout  # fmt: skip
+    energies = [float(line.split()[-4]) for line in shown.splitlines()]
+    assert len(energies) == 3
+    # The cohesive energy of the published parameters.
+    assert min(energies) == energies[1] == pytest.approx(-3.54, abs=0.005)
 
 
 def test_case_file_of_the_docs():
