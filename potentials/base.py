@@ -177,6 +177,21 @@ class Potential(ABC):
         """
         raise NotImplementedError(f"{type(self).__name__} has no fused kernel")
 
+    def remarks(self, bonds: Bonds) -> tuple[str, ...]:
+        """Return what a user should know of the potential at these sites, one line each.
+
+        Such as tables that are noisy or too coarse at the distances that occur.
+        """
+        return ()
+
+    def stated_lattice(self, symbol: str) -> tuple[str, float] | None:
+        """Return structure and lattice constant (Angstrom) that the potential's source names.
+
+        In lower case, such as ``("fcc", 4.05)``; None where there is no such statement. It enters
+        no energy.
+        """
+        return None
+
     @abstractmethod
     def parameters(self) -> tuple[Array | float | str, ...]:
         """Return what defines the energy, in a fixed order, for `fingerprint`.

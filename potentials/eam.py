@@ -14,8 +14,9 @@ from qc.errors import InputError, PotentialError
 from . import eam_cell, eam_kernels, eam_pair_kernels, eam_star_kernels, star
 from .base import Array, Bonds, IntArray, Pairs, Potential
 from .checks import check_bonds, check_star
+from .interpolation import Curve, Interpolation, check_interpolation, curve
 from .pair_checks import Scratch, aligned, check_apart, check_pairs, shares
-from .splines import cubic_coefficients
+from .splines import evaluate
 
 #: LAMMPS differences five neighbouring values of a table, so a shorter one is not portable.
 MINIMUM_VALUES = 5
@@ -24,9 +25,9 @@ MINIMUM_VALUES = 5
 class EAM(Potential):
     """Embedded-atom potential, ``V_i = F_s(sum_b rho_st(r_b)) + 1/2 sum_b phi_st(r_b)``.
 
-    s is the species of the site, t that of the neighbour. Every function is the C2 cubic spline
-    of its table on a uniform grid that starts at zero; the pair function is held as r phi(r), as
-    in the setfl format, so a file and this object describe the same potential.
+    s is the species of the site, t that of the neighbour. Every function is made of cubics on a
+    uniform grid that starts at zero, see `interpolation`; the pair function is held as r phi(r),
+    as in the setfl format, so a file and this object describe the same potential.
 
     Parameters
     ----------
@@ -48,9 +49,17 @@ class EAM(Potential):
         with a file and enter no energy.
     source : str
         Where the tables come from.
+    notes : sequence of str, optional
+        What a reader passed over and might be an error; `remarks` repeats it.
     definition : sequence of str, float or array, optional
         What the tables were computed from, where that says all: it then stands for them in
         `fingerprint`.
+    interpolation : {"auto", "spline", "lammps"}
+        "spline": every function is the C2 cubic spline through its values. "lammps": slopes at the
+        knots by LAMMPS's five-point differences; second derivatives jump there. "auto": the
+        spline, but values whose noise would spoil its second derivative are smoothed within that
+        noise, and slopes are LAMMPS's where a table is too coarse for its function. `tables` says
+        what was done.
 
     Notes
     -----
@@ -89,7 +98,10 @@ class EAM(Potential):
         structures: Sequence[str] | None = None,
         source: str = "",
         definition: Sequence[Array | float | str] | None = None,
+        notes: Sequence[str] = (),
+        interpolation: Interpolation = "auto",
     ) -> None:
+        check_interpolation(interpolation)
         self.species = tuple(str(s) for s in species)
         ns = len(self.species)
         if ns == 0 or len(set(self.species)) != ns:
@@ -118,12 +130,23 @@ class EAM(Potential):
         for name in ("numbers", "masses", "lattice_constants", "structures"):
             if len(getattr(self, name)) != ns:
                 raise PotentialError(f"{name} must have one entry for each of {ns} species")
-        self.source = source
+        self.source, self.notes = source, tuple(notes)
         self._definition = None if definition is None else tuple(definition)
+        self.interpolation: Interpolation = interpolation
         self._kernel_tables = self._build()
 
+    def __repr__(self) -> str:
+        """Return species, cutoff and what stands for the tables."""
+        done = "; ".join(f"{name}: {what}" for name, what in self.tables.items() if what)
+        return (
+            f"EAM({', '.join(self.species)}; cutoff {self.cutoff:g} Angstrom; "
+            f"interpolation {self.interpolation!r}{'; ' if done else ''}{done})"
+        )
+
     @classmethod
-    def from_file(cls, path: str | Path, format: str | None = None) -> EAM:
+    def from_file(
+        cls, path: str | Path, format: str | None = None, interpolation: Interpolation = "auto"
+    ) -> EAM:
         """Read a setfl (``"alloy"``), Finnis-Sinclair setfl (``"fs"``) or ``"funcfl"`` file.
 
         Parameters
@@ -132,6 +155,8 @@ class EAM(Potential):
             The file.
         format : str, optional
             One of the three; unless given, it is found from the name and the content.
+        interpolation : {"auto", "spline", "lammps"}
+            Which functions stand for the tables, see `EAM`.
 
         Raises
         ------
@@ -140,22 +165,74 @@ class EAM(Potential):
         """
         from .setfl import read_eam
 
-        return read_eam(path, format)
+        return read_eam(path, format, interpolation)
 
     def _build(self) -> tuple[float, float, Array, float, Array]:
         """Return the table arguments that every kernel takes, in their order."""
-        ns, nr = len(self.species), self.rphi.shape[-1]
-        radial = np.empty((ns, ns, nr, 8))
+        ns, nr, chosen = len(self.species), self.rphi.shape[-1], self.interpolation
+        self._pair_curves: dict[tuple[int, int], Curve] = {}
+        self._density_curves: dict[tuple[int, int], Curve] = {}
         for s in range(ns):
             for t in range(s + 1):
-                radial[s, t, :, :4] = radial[t, s, :, :4] = _radial_spline(self.rphi[s, t])
+                found = curve(self.rphi[s, t], chosen, _end_slope(self.rphi[s, t]))
+                self._pair_curves[s, t] = self._pair_curves[t, s] = found
             if self.finnis_sinclair:
-                radial[s, :, :, 4:] = [_radial_spline(d) for d in self.density[s]]
+                for t, values in enumerate(self.density[s]):
+                    self._density_curves[s, t] = curve(values, chosen, _end_slope(values))
             else:
-                radial[:, s, :, 4:] = _radial_spline(self.density[s])
-        embed = np.array([cubic_coefficients(f) for f in self.embedding])
+                found = curve(self.density[s], chosen, _end_slope(self.density[s]))
+                self._density_curves.update({(t, s): found for t in range(ns)})
+        self._embedding_curves = [curve(f, chosen) for f in self.embedding]
+        radial = np.empty((ns, ns, nr, 8))
+        for (s, t), pair in self._pair_curves.items():
+            radial[s, t, :, :4] = pair.coefficients
+            radial[s, t, :, 4:] = self._density_curves[s, t].coefficients
+        embed = np.array([f.coefficients for f in self._embedding_curves])
         rows = radial.reshape(ns * ns, nr, 8)
         return (self.cutoff**2, 1.0 / self.dr, rows, 1.0 / self.drho, embed)
+
+    @property
+    def tables(self) -> dict[str, str]:
+        """What was done to each table to make a function of it; empty for the plain spline."""
+        n, found = self.species, {}
+        for (s, t), c in self._pair_curves.items():
+            if t <= s:
+                found[f"r phi of {n[s]}-{n[t]}"] = c.summary
+        for (s, t), c in self._density_curves.items():
+            if self.finnis_sinclair:
+                found[f"density of {n[t]} at {n[s]}"] = c.summary
+            elif s == 0:
+                found[f"density of {n[t]}"] = c.summary
+        found.update({f"F of {n[s]}": c.summary for s, c in enumerate(self._embedding_curves)})
+        return found
+
+    def remarks(self, bonds: Bonds) -> tuple[str, ...]:
+        """Return `notes`, and which tables are noisy or too coarse where some sites use them.
+
+        One line for each; nothing of tables that are as good as can be there.
+        """
+        _, vectors, site_types, bond_types = check_bonds(self, bonds)
+        n, found = self.species, []
+        r = np.linalg.norm(vectors, axis=1)
+        near = r < self.cutoff
+        sites = bonds.sites[near]
+        r, source, target = r[near], site_types[sites], bond_types[near]
+        density = np.zeros(len(site_types))
+        for s in range(len(n)):
+            for t in range(len(n)):
+                here = (source == s) & (target == t)
+                rho = self._density_curves[s, t]
+                added = evaluate(rho.coefficients, self.dr, r[here])
+                density += np.bincount(sites[here], added, len(density))
+                where = r[here] / self.dr
+                if t <= s:
+                    what = self._pair_curves[s, t].remark(where, "a distance", "eV Angstrom")
+                    found.append((f"r phi of {n[s]}-{n[t]}", what))
+                found.append((f"density of {n[t]} at {n[s]}", rho.remark(where, "a distance", "")))
+        for s, f in enumerate(self._embedding_curves):
+            where = np.maximum(density[site_types == s], 0.0) / self.drho
+            found.append((f"F of {n[s]}", f.remark(where, "a density", "eV")))
+        return (*self.notes, *(f"{name}: {what}" for name, what in found if what))
 
     @cached_property
     def _star_rows(self) -> Array:
@@ -170,6 +247,12 @@ class EAM(Potential):
         out = aligned(rows.shape)
         out[..., 0::2], out[..., 1::2] = rows[..., :4], rows[..., 4:]
         return out
+
+    def stated_lattice(self, symbol: str) -> tuple[str, float] | None:
+        """Return structure and lattice constant (Angstrom) that the tables came with."""
+        k = int(self.types_of([symbol])[0])
+        structure, a = self.structures[k].lower(), self.lattice_constants[k]
+        return (structure, a) if structure != "none" and a > 0.0 else None
 
     def site_energies(self, bonds: Bonds) -> Array:
         """Return site energies, (n,) eV."""
@@ -311,10 +394,14 @@ class EAM(Potential):
         return eam_cell.deformed_cell(self, F, shifts, vectors, source, target, types, order)
 
     def parameters(self) -> tuple[Array | float | str, ...]:
-        """Return the definition, or grids and tables, for `fingerprint`."""
+        """Return the definition, or grids and tables, for `fingerprint`.
+
+        Another interpolation than the usual one goes with it.
+        """
+        chosen = () if self.interpolation == "auto" else (self.interpolation,)
         if self._definition is not None:
-            return self._definition
-        return (self.dr, self.drho, self.rphi, self.density, self.embedding)
+            return (*self._definition, *chosen)
+        return (self.dr, self.drho, self.rphi, self.density, self.embedding, *chosen)
 
 
 def _deformed_star(
@@ -365,6 +452,6 @@ def _table(values: Array, species_shape: tuple[int, ...], name: str) -> Array:
     return table
 
 
-def _radial_spline(values: Array) -> Array:
-    """Spline of a radial function; one that has come to zero ends flat."""
-    return cubic_coefficients(values, end_slope=0.0 if values[-1] == 0.0 else None)
+def _end_slope(values: Array) -> float | None:
+    """Return the slope at the end: a radial function that has come to zero ends flat."""
+    return 0.0 if values[-1] == 0.0 else None

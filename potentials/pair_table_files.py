@@ -17,6 +17,7 @@ from qc.errors import PotentialError, PotentialFileError, suggest
 
 from .base import Array
 from .central import CentralPotential
+from .foreign import refuse_by_name
 from .pair_table import MINIMUM_VALUES, PairFunction, PairTable
 from .parse import Lines
 
@@ -66,6 +67,7 @@ def read_pair_table(
         not rise, a count that the file cannot hold, a section given twice, units other than metal,
         a BITMAP section. Without line: a keyword that no section has.
     """
+    refuse_by_name(path)
     lines = Lines(path)
     sections = _sections(lines)
     if keywords is None:

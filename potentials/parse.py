@@ -31,6 +31,16 @@ class Lines:
     ----------
     path : str or Path
         The file.
+    header : int, optional
+        Lines that are taken as they stand; after them ``#`` begins a comment and blank lines do
+        not count. Without it that holds of no line.
+
+    Attributes
+    ----------
+    number : int
+        Of the line taken last, from 1.
+    notes : list of str
+        What was passed over and might be an error, one line each.
 
     Raises
     ------
@@ -39,9 +49,11 @@ class Lines:
         `MAXIMUM_BYTES`.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, header: int | None = None) -> None:
         self.path = Path(path)
         self.number = 0
+        self.header = header
+        self.notes: list[str] = []
         try:
             content = read_regular(self.path, MAXIMUM_BYTES, PotentialFileError)
         except PotentialFileError:
@@ -54,6 +66,9 @@ class Lines:
         if b"\x00" in content:
             self.fail("the file is binary, not a table of numbers", line=0)
         self._lines = content.splitlines()
+        if header is not None and b"#" in content:
+            body = (line.partition(b"#")[0] for line in self._lines[header:])
+            self._lines[header:] = list(body)
 
     def fail(self, message: str, line: int | None = None) -> NoReturn:
         """Raise `PotentialFileError` for the current line, or for the whole file at line 0."""
@@ -65,12 +80,29 @@ class Lines:
         """Return the words of a line by its number, from 1, without moving; [] past the end."""
         return self._lines[line - 1].split() if line <= len(self._lines) else []
 
+    def ahead(self, count: int) -> list[list[bytes]]:
+        """Return the words of the next lines that count, without moving; [] past the end."""
+        found, k = [], self.number
+        for _ in range(count):
+            k = self._counting(k)
+            found.append(self.peek(k + 1))
+            k += 1
+        return found
+
     def words(self, what: str) -> list[bytes]:
-        """Return the words of the next line."""
-        if self.number >= len(self._lines):
+        """Return the words of the next line that counts."""
+        k = self._counting(self.number)
+        if k >= len(self._lines):
             self.fail(f"the file ends before {what}")
-        self.number += 1
-        return self._lines[self.number - 1].split()
+        self.number = k + 1
+        return self._lines[k].split()
+
+    def _counting(self, k: int) -> int:
+        """Return the index of the first line at or after one that is no blank in the body."""
+        if self.header is not None:
+            while self.header <= k < len(self._lines) and not self._lines[k].strip():
+                k += 1
+        return k
 
     def capacity(self) -> int:
         """Return how many numbers the rest of the file could hold at most."""
@@ -106,7 +138,7 @@ class Lines:
         return word.decode("ascii")
 
     def table(self, count: int, what: str) -> Array:
-        """Return ``count`` numbers that fill the next lines to their ends.
+        """Return ``count`` numbers from the next lines; what else the last of them holds is noted.
 
         The caller has compared ``count`` with `capacity`.
         """
@@ -120,19 +152,23 @@ class Lines:
                 )
             self.number += 1
             values += [self.real(w, what) for w in self._lines[self.number - 1].split()]
-        if len(values) > count:
-            self.fail(f"{what} has {count} values by the header, this line brings {len(values)}")
-        return np.array(values)
+        extra = len(values) - count
+        if extra:
+            noun = "value" if extra == 1 else "values"
+            self.notes.append(
+                f"line {self.number}: {extra} {noun} beyond the {count} of {what}, passed over"
+            )
+        return np.array(values[:count])
 
-    def finish(self) -> None:
-        """Refuse anything but blanks in the rest of the file."""
+    def finish(self, what: str) -> None:
+        """Refuse anything but blanks in the rest of the file, saying what may be wrong."""
         for number, line in enumerate(self._lines[self.number :], start=self.number + 1):
             if line.strip():
-                self.fail(
-                    "something follows the last table; the file holds more functions than this "
-                    "format (an angular-dependent potential?) or its header miscounts",
-                    line=number,
-                )
+                self.fail(f"something follows the last table; {what}", line=number)
+
+    def text(self, lines: int = 200) -> list[bytes]:
+        """Return the first lines, as `Lines` sees them."""
+        return self._lines[:lines]
 
 
 def _show(word: bytes) -> str:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 import numpy as np
 
 from qc.errors import PotentialError, suggest
 
+from . import foreign
 from .base import Array
 from .eam import EAM, MINIMUM_VALUES
+from .interpolation import Interpolation
 from .parse import Lines
 
 _PER_LINE = 5
@@ -21,6 +23,11 @@ _PER_LINE = 5
 HARTREE_BOHR = 27.2 * 0.529
 
 FORMATS = ("alloy", "fs", "funcfl")
+
+_NEITHER = (
+    "this is neither setfl, with the elements on line 4, nor funcfl, with atomic number and mass "
+    "on line 2"
+)
 
 # Spacings and cutoffs outside are typing errors, and their squares would overflow.
 _SMALLEST, _LARGEST = 1e-12, 1e12
@@ -48,7 +55,9 @@ class _Element(NamedTuple):
     structure: str
 
 
-def read_eam(path: str | Path, format: str | None = None) -> EAM:
+def read_eam(
+    path: str | Path, format: str | None = None, interpolation: Interpolation = "auto"
+) -> EAM:
     """Read a setfl, Finnis-Sinclair setfl or funcfl file.
 
     Parameters
@@ -57,15 +66,22 @@ def read_eam(path: str | Path, format: str | None = None) -> EAM:
         The file.
     format : str, optional
         ``"alloy"``, ``"fs"`` or ``"funcfl"``. Unless given it is found from the content: a setfl
-        file lists its elements on the fourth line, and its two kinds differ in length. A setfl
-        file of one element is the same in both.
+        file lists its elements on the fourth line, and its two kinds differ in what follows the
+        first density. A setfl file of one element is the same in both.
+    interpolation : {"auto", "spline", "lammps"}
+        See `EAM`.
 
     Notes
     -----
+    As LAMMPS does, ``#`` begins a comment after the header (three lines of setfl, one of funcfl),
+    blank lines there do not count, and what the last line of a table holds beyond it is passed
+    over, which `EAM.notes` says. Values on lines of their own behind the last table are refused:
+    every table might be shifted.
+
     A cutoff in the header that lies beyond the tables is taken back to their end. funcfl holds an
     effective charge Z(r); the pair function is 27.2 x 0.529 Z^2 / r eV. Other programs put other
     cubics through the same knots: forces from smooth tables agree with LAMMPS to 1e-5 eV/Angstrom
-    or better, those from noisy or very coarse ones differ by what the table leaves open.
+    or better, those from noisy ones differ by the noise, divided by the spacing.
 
     Raises
     ------
@@ -81,17 +97,54 @@ def read_eam(path: str | Path, format: str | None = None) -> EAM:
         raise PotentialError(
             f"format must be one of {', '.join(FORMATS)}, not '{format}'{suggest(format, FORMATS)}"
         )
-    lines = Lines(path)
+    if format == "funcfl":
+        return _read_funcfl(Lines(path, header=1), interpolation)
+    lines = Lines(path, header=3)
     if format is None:
-        format = "setfl" if _lists_elements(lines.peek(4)) else "funcfl"
-    return _read_funcfl(lines) if format == "funcfl" else _read_setfl(lines, format)
+        foreign.refuse_by_name(path)
+        if not _lists_elements(lines.ahead(4)[3]):
+            funcfl = Lines(path, header=1)
+            if _looks_like_funcfl(funcfl):
+                return _read_funcfl(funcfl, interpolation)
+            _fail_as_neither(lines)
+        format = "setfl"
+    return _read_setfl(lines, format, interpolation)
 
 
 def _lists_elements(words: list[bytes]) -> bool:
     return len(words) > 1 and words[0].isdigit() and words[1][:1].isalpha()
 
 
-def _read_setfl(lines: Lines, format: str) -> EAM:
+def _looks_like_funcfl(lines: Lines) -> bool:
+    """Return whether the second line holds atomic number and mass, the third begins a grid."""
+    _, second, third = lines.ahead(3)
+    return (
+        len(second) > 1
+        and all(re.fullmatch(rb"[+-]?[0-9.]+([eEdD][+-]?[0-9]+)?", w) for w in second[:2])
+        and len(third) != 1
+        and (not third or third[0][:1].isdigit())
+        and (len(third) < 3 or b"." not in third[2])
+    )
+
+
+def _fail_as_neither(lines: Lines) -> NoReturn:
+    """Say what may be wrong with a file that is neither setfl nor funcfl."""
+    known = foreign.what_it_is(lines.path, lines.text())
+    if known:
+        lines.fail(known, line=0)
+    for number in range(1, 12):
+        if number != 4 and _lists_elements(lines.peek(number)) and len(lines.peek(number + 1)) == 5:
+            lines.fail(
+                "this line seems to list the elements; in a setfl file that is line 4, after three "
+                "lines of comment",
+                line=number,
+            )
+    if not lines.peek(4):
+        lines.fail(f"the file ends before the line of elements; {_NEITHER}", line=len(lines.text()))
+    lines.fail(_NEITHER, line=0)
+
+
+def _read_setfl(lines: Lines, format: str, interpolation: Interpolation) -> EAM:
     comments = [b" ".join(lines.words("the comment lines")) for _ in range(3)]
     words = lines.words("the line of elements")
     ns = lines.integer(words[0], "the number of elements") if words else 0
@@ -105,30 +158,33 @@ def _read_setfl(lines: Lines, format: str) -> EAM:
     short = ns * (grid.nrho + grid.nr) + pairs * grid.nr
     if short > lines.capacity():
         lines.fail(f"the header declares {short} values, more than the file can hold")
-    if format == "setfl":
-        # Each element also has one line of at least two words.
-        long = short + ns * (ns - 1) * grid.nr
-        is_fs = lines.count_numbers() >= long + 2 * ns or lines.path.suffix == ".fs"
-        format = "fs" if ns > 1 and is_fs else "alloy"
+    if format == "setfl" and (ns == 1 or lines.path.suffix == ".fs"):
+        format = "alloy" if ns == 1 else "fs"
     elements, embedding, density = [], [], []
     for name in species:
         elements.append(_element(lines, name))
         embedding.append(lines.table(grid.nrho, f"the embedding function of {name}"))
         # A section lists the densities its element gives, at every receiving one.
-        receivers = species if format == "fs" else [name]
-        density.append([lines.table(grid.nr, f"the density of {name} at {t}") for t in receivers])
+        given = [lines.table(grid.nr, f"the density of {name} at {species[0]}")]
+        if format == "setfl":
+            format = "alloy" if _begins_element(lines.ahead(1)[0]) else "fs"
+        if format == "fs":
+            given += [lines.table(grid.nr, f"the density of {name} at {t}") for t in species[1:]]
+        density.append(given)
     rphi = np.empty((ns, ns, grid.nr))
     for s in range(ns):
         for t in range(s + 1):
             what = f"r phi(r) of {species[s]} and {species[t]}"
             rphi[s, t] = rphi[t, s] = lines.table(grid.nr, what)
-    lines.finish()
-    given = np.array(density)
+    if lines.count_numbers() == 2 * pairs * grid.nr:
+        lines.fail(foreign.words("an angular-dependent potential (adp)"))
+    lines.finish("the file holds more functions than this format, or a table more values")
+    table = np.array(density)
     return EAM(
         species,
         dr=grid.dr,
         rphi=rphi,
-        density=np.swapaxes(given, 0, 1) if format == "fs" else given[:, 0],
+        density=np.swapaxes(table, 0, 1) if format == "fs" else table[:, 0],
         drho=grid.drho,
         embedding=np.array(embedding),
         cutoff=grid.cutoff,
@@ -137,10 +193,21 @@ def _read_setfl(lines: Lines, format: str) -> EAM:
         lattice_constants=[e.lattice_constant for e in elements],
         structures=[e.structure for e in elements],
         source=_printable(comments),
+        interpolation=interpolation,
+        notes=lines.notes,
     )
 
 
-def _read_funcfl(lines: Lines) -> EAM:
+def _begins_element(words: list[bytes]) -> bool:
+    """Return whether a line holds atomic number and mass, maybe lattice constant and lattice."""
+    return (
+        2 <= len(words) <= 4
+        and re.fullmatch(rb"[0-9]{1,3}", words[0]) is not None
+        and (len(words) < 4 or words[3][:1].isalpha())
+    )
+
+
+def _read_funcfl(lines: Lines, interpolation: Interpolation) -> EAM:
     comment = b" ".join(lines.words("the comment line"))
     element = _element(lines, "the element")
     if not 1 <= element.number <= len(_SYMBOLS):
@@ -153,7 +220,7 @@ def _read_funcfl(lines: Lines) -> EAM:
     embedding = lines.table(grid.nrho, "the embedding function")
     charge = lines.table(grid.nr, "the effective charge")
     density = lines.table(grid.nr, "the density")
-    lines.finish()
+    lines.finish("the file holds more functions than this format, or a table more values")
     return EAM(
         [_SYMBOLS[element.number - 1]],
         dr=grid.dr,
@@ -167,6 +234,8 @@ def _read_funcfl(lines: Lines) -> EAM:
         lattice_constants=[element.lattice_constant],
         structures=[element.structure],
         source=_printable([comment]),
+        interpolation=interpolation,
+        notes=lines.notes,
     )
 
 
@@ -177,7 +246,8 @@ def _grid(lines: Lines) -> _Grid:
         lines.fail("this line should hold nrho, drho, nr, dr and the cutoff")
     if len(words) > 5 and words[5][:1].isdigit():
         lines.fail(
-            "a sixth number on this line: eam/he files, with negative densities, are not read"
+            "a sixth number on this line: "
+            + foreign.words("an eam/he file, with densities below zero")
         )
     nrho, nr = lines.integer(words[0], "nrho"), lines.integer(words[2], "nr")
     drho, dr = lines.real(words[1], "drho"), lines.real(words[3], "dr")

@@ -18,8 +18,10 @@ Array = NDArray[np.float64]
 MINIMUM_KNOTS = 4
 
 
-def cubic_coefficients(values: Array, end_slope: float | None = None) -> Array:
-    """Return the coefficients of the C2 cubic spline through values at 0, h, 2h, ...
+def cubic_coefficients(
+    values: Array, end_slope: float | None = None, slopes: Array | None = None
+) -> Array:
+    """Return the coefficients of cubics through values at 0, h, 2h, ...: of the C2 spline.
 
     Parameters
     ----------
@@ -28,6 +30,8 @@ def cubic_coefficients(values: Array, end_slope: float | None = None) -> Array:
     end_slope : float, optional
         Slope at the last knot per grid spacing; without it the last two intervals share one
         cubic (not-a-knot), as the first two always do.
+    slopes : (n,) float64, optional
+        Slopes at all knots per grid spacing, instead of those of the C2 spline.
 
     Returns
     -------
@@ -44,7 +48,7 @@ def cubic_coefficients(values: Array, end_slope: float | None = None) -> Array:
         raise PotentialError(f"a spline needs at least {MINIMUM_KNOTS} values, not {f.shape}")
     if not np.isfinite(f).all():
         raise PotentialError(f"value {int(np.argmin(np.isfinite(f)))} of a table is not finite")
-    slope = _slopes(f, end_slope)
+    slope = spline_slopes(f, end_slope) if slopes is None else slopes
     rise = np.diff(f)
     table = np.zeros((len(f), 4))
     table[:, 0] = f
@@ -54,28 +58,43 @@ def cubic_coefficients(values: Array, end_slope: float | None = None) -> Array:
     return table
 
 
-def _slopes(f: Array, end_slope: float | None) -> Array:
-    """Return knot slopes per spacing: ``s[k-1] + 4 s[k] + s[k+1] = 3 (f[k+1] - f[k-1])``."""
+def spline_slopes(f: Array, end_slope: float | None = None, given: Array | None = None) -> Array:
+    """Return knot slopes per spacing: ``s[k-1] + 4 s[k] + s[k+1] = 3 (f[k+1] - f[k-1])``.
+
+    Parameters
+    ----------
+    f : (n,) float64
+        At least four finite values.
+    end_slope : float, optional
+        As `cubic_coefficients`.
+    given : (n,) float64, optional
+        Slopes to keep, NaN where there is none: the second derivative may jump at these knots.
+    """
     n = len(f)
     right = np.empty(n)
     right[1:-1] = 3.0 * (f[2:] - f[:-2])
     right[0] = 0.5 * (-5.0 * f[0] + 4.0 * f[1] + f[2])
-    lower, diagonal = 1.0, [1.0] + [4.0] * (n - 1)
-    upper_first = 2.0
+    lower = np.ones(n)
+    upper = np.ones(n)
+    diagonal = np.full(n, 4.0)
+    diagonal[0] = diagonal[-1] = 1.0
+    upper[0] = 2.0
     if end_slope is None:
         right[-1] = 0.5 * (5.0 * f[-1] - 4.0 * f[-2] - f[-3])
-        last_lower, diagonal[-1] = 2.0, 1.0
+        lower[-1] = 2.0
     else:
         right[-1] = end_slope
-        last_lower, diagonal[-1] = 0.0, 1.0
+        lower[-1] = 0.0
+    if given is not None:
+        kept = np.isfinite(given)
+        right[kept], diagonal[kept], lower[kept], upper[kept] = given[kept], 1.0, 0.0, 0.0
     # Thomas elimination; plain floats, because numpy scalars are ten times slower in a loop.
-    r = right.tolist()
-    ratio = [upper_first] + [0.0] * (n - 1)
+    r, low, diag, up = right.tolist(), lower.tolist(), diagonal.tolist(), upper.tolist()
+    ratio = up[:1] + [0.0] * (n - 1)
     for k in range(1, n):
-        low = lower if k < n - 1 else last_lower
-        pivot = diagonal[k] - low * ratio[k - 1]
-        ratio[k] = 1.0 / pivot
-        r[k] = (r[k] - low * r[k - 1]) / pivot
+        pivot = diag[k] - low[k] * ratio[k - 1]
+        ratio[k] = up[k] / pivot
+        r[k] = (r[k] - low[k] * r[k - 1]) / pivot
     for k in range(n - 2, -1, -1):
         r[k] -= ratio[k] * r[k + 1]
     return np.array(r)

@@ -22,6 +22,9 @@ TAPER = (2.26, 2.40)
 #: for the jumps in value and slope, and for the jump in curvature.
 REPAIR_WIDTHS = (0.2, 0.03)
 
+#: Lattice constant of each structure, in units of the nearest-neighbour distance.
+_LATTICE_CONSTANT = {"fcc": np.sqrt(2.0), "bcc": 2.0 / np.sqrt(3.0), "hcp": 1.0}
+
 #: The density table ends at this many times the largest rho_e.
 DENSITY_RANGE = 6.0
 
@@ -112,7 +115,7 @@ def zhou2004(*symbols: str, knots_per_length: int = 1500, knots_per_density: int
         cutoff=(nr - 1) * dr,
         numbers=[e["number"] for e in elements],
         masses=[e["mass"] for e in elements],
-        lattice_constants=[np.sqrt(2.0) * e["r_e"] for e in elements],
+        lattice_constants=[_LATTICE_CONSTANT[e["structure"]] * e["r_e"] for e in elements],
         structures=[e["structure"] for e in elements],
         source="Zhou, Johnson & Wadley, Phys. Rev. B 69 (2004) 144113",
         definition=(

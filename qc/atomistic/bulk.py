@@ -18,6 +18,7 @@ from qc.atomistic.bulk_elasticity import Elasticity, elasticity
 from qc.atomistic.bulk_lattice import (
     STRUCTURES,
     cohesive_energy,
+    crystal_bonds,
     equilibrium,
     lattice_constants,
     site_energies,
@@ -106,6 +107,8 @@ class BulkProperties:
         Groups that mean nothing for this crystal, with the reason.
     failures : dict of str to str
         Groups, or members of them, that could not be computed, with the message.
+    remarks : tuple of str
+        What the potential says of itself at the distances of this crystal, such as a noisy table.
     """
 
     crystal: Crystal
@@ -118,6 +121,7 @@ class BulkProperties:
     growth_fault: DefectEnergy | None = None
     not_applicable: dict[str, str] = field(default_factory=dict)
     failures: dict[str, str] = field(default_factory=dict)
+    remarks: tuple[str, ...] = ()
 
     @property
     def formula(self) -> str:
@@ -267,6 +271,7 @@ def _bulk_properties(
         growth_fault=growth,
         not_applicable=reasons,
         failures=failures,
+        remarks=potential.remarks(crystal_bonds(found, potential)[0]),
     )
 
 

@@ -107,6 +107,7 @@ def as_json(properties: BulkProperties, potential: Potential) -> dict[str, Any]:
         ],
         "growth_fault": None if p.growth_fault is None else _pair(p.growth_fault),
         "unstable": list(p.unstable),
+        "remarks": list(p.remarks),
         "not_applicable": p.not_applicable,
         "failures": p.failures,
     }
@@ -126,6 +127,7 @@ def as_text(properties: BulkProperties) -> str:
     """Return the properties as a table in Angstrom, eV, GPa, mJ/m^2 and THz."""
     p = properties
     rows = [*_lattice_rows(p), *(("UNSTABLE", why) for why in p.unstable), *_elastic_rows(p)]
+    rows[0:0] = [("table", what) for what in p.remarks]
     if p.vacancy is not None:
         rows.append(
             (

@@ -53,7 +53,8 @@ def check_potential(
     Gradients against differences with the step swept, Hessian products likewise and symmetric,
     rotation and permutation invariance, range and smoothness at the cutoff, what happens to a
     site without bonds and to NaN, unknown species, and, where offered, that the fused kernels
-    agree with the generic path and do not depend on the number of threads.
+    agree with the generic path and do not depend on the number of threads. What the potential
+    remarks of itself, such as tables that are noisy or too coarse, is listed.
 
     Parameters
     ----------
@@ -82,7 +83,7 @@ def check_potential(
     checks: list[Check] = []
     groups: list[Callable[[Potential, _Sample], Iterator[Check]]] = [
         _gradient, _hessian, _blocks, _rotation, _permutation, _range, _smoothness, _isolated,
-        _bad_input, _purity,
+        _bad_input, _purity, _remarks,
     ]  # fmt: skip
     optional: dict[str, list[Callable[[Potential, _Sample], Iterator[Check]]]] = {
         "energy_forces": [_fused, _fused_gradient, _fused_bad_input],
@@ -260,6 +261,12 @@ def _purity(potential: Potential, sample: _Sample) -> Iterator[Check]:
     changed |= not np.array_equal(first, potential.bond_gradients(bonds)[1])
     changed |= potential.fingerprint() != potential.fingerprint()
     yield Check("repeatable", float(changed), 0.0, "inputs untouched, same answer twice")
+
+
+def _remarks(potential: Potential, sample: _Sample) -> Iterator[Check]:
+    """Pass on what the potential says of itself where the sample is; nothing is judged."""
+    for remark in potential.remarks(sample.bonds):
+        yield Check("remark", np.nan, None, remark)
 
 
 def _fused(potential: Potential, sample: _Sample) -> Iterator[Check]:

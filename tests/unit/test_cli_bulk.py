@@ -21,7 +21,7 @@ TOP = {
     "element", "structure", "potential", "units", "a", "c", "c_over_a", "cell", "basis", "symbols",
     "volume_per_atom", "cohesive_energy", "bulk_modulus", "elastic_constants",
     "elastic_constants_clamped", "inner_displacements", "kleinman", "phonons", "vacancy",
-    "surfaces", "faults", "growth_fault", "unstable", "not_applicable", "failures",
+    "surfaces", "faults", "growth_fault", "unstable", "not_applicable", "failures", "remarks",
 }  # fmt: skip
 
 

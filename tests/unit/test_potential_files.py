@@ -174,7 +174,6 @@ CHANGES = {
     "word": (9, "0.5 O.5 0.5 0.5 0.5", r":9: .*finite number, not 'O.5'"),
     "expression": (9, "0.5 1+1 0.5 0.5 0.5", r":9: .*finite number, not '1\+1'"),
     "underscore": (9, "0.5 1_0 0.5 0.5 0.5", r":9: .*finite number, not '1_0'"),
-    "too many": (10, "0.5 0.5 0.5 0.5 0.5", r":10: .*9 values by the header, .*brings 10"),
     "no species": (4, "0", ":4: .*number of elements"),
     "negative species": (4, "-1 Cu", ":4: .*number of elements"),
     "species missing": (4, "3 Cu Ni", ":4: .*number of elements"),
@@ -206,6 +205,81 @@ def test_one_line_broken(tmp_path, lines, change):
         read(tmp_path, lines, format="alloy")
 
 
+ACCEPTED = {
+    "comment line behind the header": lambda rows: [*rows[:3], "# a comment", *rows[3:]],
+    "blank line behind the header": lambda rows: [*rows[:3], "", *rows[3:]],
+    "blank header line": lambda rows: [rows[0], "", *rows[2:]],
+    "comments behind values": lambda rows: [*rows[:3], *(f"{row} # 1 2 3" for row in rows[3:])],
+    "comments between tables": lambda rows: [*rows[:8], "# 7 8", " ", *rows[8:]],
+}
+
+
+@pytest.mark.parametrize("change", ACCEPTED)
+@pytest.mark.parametrize("format", ["alloy", None])
+def test_what_lammps_accepts_is_the_same_potential(tmp_path, lines, change, format):
+    """LAMMPS gives the same energies for these files, as was tried."""
+    found = read(tmp_path, ACCEPTED[change](lines), format=format)
+    for name in ("rphi", "density", "embedding"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(small(), name))
+    assert found.notes == ()
+
+
+def test_comments_in_funcfl(tmp_path):
+    head, *rows = funcfl().splitlines()
+    path = tmp_path / "Cu_test.eam"
+    path.write_text("\n".join([head, "", *(f"{row} # comment" for row in rows)]))
+    (tmp_path / "x").write_text(funcfl())
+    assert EAM.from_file(path).fingerprint() == EAM.from_file(tmp_path / "x").fingerprint()
+
+
+def test_a_value_too_many_is_passed_over_and_said(tmp_path, lines):
+    """As in LAMMPS, which says nothing."""
+    lines[9] += " 0.25"
+    found = read(tmp_path, lines, format="alloy")
+    np.testing.assert_array_equal(found.density, small().density)
+    assert found.notes == ("line 10: 1 value beyond the 9 of the density of Cu at Cu, passed over",)
+    alone = Bonds(np.zeros(2, int), np.empty((0, 3)), np.zeros(1, int), np.empty(0, int))
+    assert found.notes[0] in found.remarks(alone)
+
+
+FOREIGN = {
+    "library.meam": ("# meam data\n'Si'  'dia'   4.  14  28.086\n4.87 4.4 5.5 5.5 5.5", "MEAM lib"),
+    "mylibrary": ("# meam data\n'Si'  'dia'   4.  14  28.086\n4.87 4.4 5.5 5.5 5.5", "MEAM lib"),
+    "SiC.meam": ("# x\nlattce(1,2) = 'dia'\nEc(1,2) = 6.4\nrc = 4.0", "MEAM parameter"),
+    "parameters": ("# x\nlattce(1,2) = 'dia'\nEc(1,2) = 6.4\nrc = 4.0", "MEAM parameter"),
+    "W.snapcoeff": ("# x\n\n2 31\nW 0.5 1\n0.78\n", "a SNAP potential"),
+    "W.snap": ("# x\npair_style snap\npair_coeff * * W.snapcoeff W.snapparam W", "a SNAP"),
+    "in.tungsten": ("# x\npair_style snap\npair_coeff * * a b W", "input script"),
+    "GaN.poly": ("# x\n 2 0\n31 69.7 Ga\n7 14.0 N\n2000 2000 10 1e4", "polymorphic"),
+}
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_files_of_other_kinds_are_named(tmp_path, name):
+    content, message = FOREIGN[name]
+    (tmp_path / name).write_text(content + "\n")
+    with pytest.raises(PotentialFileError, match=message) as info:
+        EAM.from_file(tmp_path / name)
+    assert "LAMMPSlib" in str(info.value)
+    assert "\n" not in str(info.value)
+
+
+def test_angular_dependent_potential_is_named(tmp_path, lines):
+    extra = 2 * 3 * 9
+    with pytest.raises(PotentialFileError, match=r"angular-dependent.*LAMMPSlib"):
+        read(tmp_path, [*lines, *["0.1 0.2 0.3"] * (extra // 3)])
+
+
+def test_elements_on_another_line(tmp_path, lines):
+    with pytest.raises(PotentialFileError, match=r":5: this line seems to list the elements"):
+        read(tmp_path, ["one more line", *lines])
+
+
+def test_neither_setfl_nor_funcfl(tmp_path):
+    with pytest.raises(PotentialFileError, match=r"neither setfl.*nor funcfl"):
+        read(tmp_path, ["# Johnson", "a Johnson potential", "of 1988", "and some prose", "more"])
+
+
 def test_leftovers_are_refused(tmp_path, lines):
     """An angular-dependent file begins like setfl and holds more tables."""
     with pytest.raises(PotentialFileError, match=rf":{len(lines) + 1}: something follows"):
@@ -226,7 +300,7 @@ def test_finnis_sinclair_read_as_alloy_is_refused(tmp_path):
         (b" \n\t\n", "empty"),
         (b"\x7fELF\x00\x01\x02", "binary"),
         (b"\x89PNG\r\n\x1a\n\x00\x00", "binary"),
-        (b"<html>\n<body>not found\n</body>\n</html>\n", "mass of the element"),
+        (b"<html>\n<body>not found\n</body>\n</html>\n", "a page of HTML"),
         (b"one line only", "ends before"),
     ],
 )
