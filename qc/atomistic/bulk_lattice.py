@@ -29,8 +29,17 @@ MOST_SITES = 100
 #: Rows and columns of the Voigt index.
 VOIGT = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))
 
-#: Trial nearest-neighbour distances, in units of the cutoff.
+#: Trial lattice constants, in units of one that the potential states.
+_NEAR = np.linspace(0.85, 1.15, 31)
+
+#: Trial nearest-neighbour distances, in units of the cutoff: where most potentials have their
+#: minimum, and steps inwards from there where that has none.
 _NEAREST = np.linspace(0.3, 1.0, 72)[:-1]
+_INWARDS = 0.975 ** np.arange(8, 0, -1)
+_CLOSEST = 0.1
+
+#: eV, or relative to the energy of isolated atoms: what binds by less does not bind.
+_BOUND = 1e-9
 
 #: A step of the cell's relaxation: largest strain, and largest shuffle in Angstrom.
 _LONGEST = 0.05
@@ -193,7 +202,8 @@ def lattice_constants(
 ) -> tuple[float, float | None]:
     """Return the lattice constant of lowest energy, Angstrom, and c/a for hcp.
 
-    Nearest-neighbour distances from 0.3 to 1 cutoff are scanned for minima of the energy; the
+    The energy is scanned for minima near the lattice constant that the potential states; then over
+    nearest-neighbour distances from 0.3 to 1 cutoff, then down to 0.1, until there is one. The
     deepest is refined until the virial vanishes.
 
     Raises
@@ -253,43 +263,96 @@ def _scaled(crystal: Crystal, scale: float) -> Crystal:
     )
 
 
-def _best_scale(crystal: Crystal, potential: Potential) -> float:
-    """Return the factor of the cell at the deepest minimum of the energy of uniform expansion."""
-    scales = _NEAREST * potential.cutoff / crystal.nearest_neighbour
-    bonds, _ = crystal_bonds(crystal, potential, potential.cutoff / scales[0])
-    n, lengths = bonds.n_sites, np.linalg.norm(bonds.vectors, axis=1)
+class _Expansion:
+    """Energy and virial of a crystal under uniform expansion, by the factor of its cell."""
 
-    def stretched(scale: float) -> Bonds:
-        inside = scale * lengths < potential.cutoff * (1 + 1e-9)
+    def __init__(self, crystal: Crystal, potential: Potential, smallest: float) -> None:
+        self.potential = potential
+        self.bonds, _ = crystal_bonds(crystal, potential, potential.cutoff / smallest)
+        self.lengths = np.linalg.norm(self.bonds.vectors, axis=1)
+
+    def at(self, scale: float) -> Bonds:
+        n, bonds = self.bonds.n_sites, self.bonds
+        inside = scale * self.lengths < self.potential.cutoff * (1 + 1e-9)
         start = np.zeros(n + 1, dtype=np.int64)
         np.cumsum(np.bincount(bonds.sites[inside], minlength=n), out=start[1:])
         vectors = np.ascontiguousarray(scale * bonds.vectors[inside])
         return Bonds(start, vectors, bonds.site_types, bonds.bond_types[inside])
 
-    energies = np.array([potential.site_energies(stretched(s)).mean() for s in scales])
-    alone = np.mean([isolated_energy(potential, symbol) for symbol in crystal.symbols])
+    def energies(self, scales: Array) -> Array:
+        return np.array([self.potential.site_energies(self.at(s)).mean() for s in scales])
+
+    def virial(self, scale: float) -> float:
+        here = self.at(scale)
+        gradients = self.potential.bond_gradients(here)[1]
+        return float(np.einsum("bc,bc->", gradients, here.vectors))
+
+
+def _best_scale(crystal: Crystal, potential: Potential) -> float:
+    """Return the factor of the cell at a minimum of the energy of uniform expansion.
+
+    The deepest near a stated lattice constant, or else of a range; closer in, where tables often
+    mean nothing, only if there is no other.
+    """
+    unit = potential.cutoff / crystal.nearest_neighbour
+    alone = float(np.mean([isolated_energy(potential, symbol) for symbol in crystal.symbols]))
+    best = None
+    stated = potential.stated_lattice(crystal.symbols[0])
+    if stated is not None and stated[0] == crystal.name:
+        scales = _NEAR * stated[1] / crystal.a
+        scales = scales[scales < unit]
+        if len(scales):
+            expansion = _Expansion(crystal, potential, scales[0])
+            energies = expansion.energies(scales)
+            best = _deepest(energies, alone)
+    if best is None:
+        scales = _NEAREST * unit
+        expansion = _Expansion(crystal, potential, scales[0])
+        energies = expansion.energies(scales)
+        best = _deepest(energies, alone)
+    while best is None and scales[0] > _CLOSEST * unit:
+        closer = scales[0] * _INWARDS
+        expansion = _Expansion(crystal, potential, closer[0])
+        energies = np.concatenate([expansion.energies(closer), energies])
+        scales = np.concatenate([closer, scales])
+        best = _deepest(energies, alone)
+    if best is None:
+        low, high = (s * crystal.nearest_neighbour for s in (scales[0], scales[-1]))
+        raise CrystalError(
+            f"{_of(potential, crystal, 'binds no')}: its energy has no minimum below that of "
+            f"isolated atoms for nearest neighbours between {low:.3g} and {high:.3g} Angstrom"
+        )
+    low, high = float(scales[best - 1]), float(scales[best + 1])
+    # Beside a minimum of three energies the slopes need not differ in sign; closer by they do.
+    for _ in range(20):
+        if expansion.virial(low) < 0.0 < expansion.virial(high):
+            return float(optimize.brentq(expansion.virial, low, high, xtol=1e-14, rtol=1e-14))
+        trials = np.linspace(low, high, 9)
+        k = int(np.argmin(expansion.energies(trials)))
+        low, high = float(trials[max(k - 1, 0)]), float(trials[min(k + 1, 8)])
+    raise CrystalError(
+        f"{_of(potential, crystal, 'has no smooth minimum for')}: its energy is lowest near a "
+        f"nearest-neighbour distance of {low * crystal.nearest_neighbour:.4g} Angstrom, its force "
+        "vanishes nowhere there"
+    )
+
+
+def _deepest(energies: Array, alone: float) -> int | None:
+    """Return the place of the deepest minimum in a row that lies below an energy, or None."""
     inner = np.arange(1, len(energies) - 1)
+    # Round-off and the ringing of splines in the tail of a potential bind nothing.
+    bound = alone - _BOUND * max(1.0, abs(alone))
     minima = inner[
         (energies[inner] <= energies[inner - 1])
         & (energies[inner] < energies[inner + 1])
-        & (energies[inner] < alone)
+        & (energies[inner] < bound)
     ]
-    if len(minima) == 0:
-        low, high = (_NEAREST[k] * potential.cutoff for k in (0, -1))
-        raise CrystalError(
-            f"{type(potential).__name__} binds no {crystal.name} "
-            f"{'-'.join(dict.fromkeys(crystal.symbols))}: its energy has no minimum for nearest "
-            f"neighbours between {low:.3g} and {high:.3g} Angstrom"
-        )
-    best = minima[energies[minima].argmin()]
+    return int(minima[energies[minima].argmin()]) if len(minima) else None
 
-    def pressure(scale: float) -> float:
-        here = stretched(scale)
-        return float(np.einsum("bc,bc->", potential.bond_gradients(here)[1], here.vectors))
 
-    return float(
-        optimize.brentq(pressure, scales[best - 1], scales[best + 1], xtol=1e-14, rtol=1e-14)
-    )
+def _of(potential: Potential, crystal: Crystal, verb: str) -> str:
+    formula = "-".join(dict.fromkeys(crystal.symbols))
+    return f"{type(potential).__name__} {verb} {crystal.name} {formula}"
 
 
 def _relaxed_cell(crystal: Crystal, potential: Potential, steps: int = 100) -> Crystal:

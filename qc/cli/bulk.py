@@ -159,10 +159,9 @@ def choose_structure(potential: Potential, element: str) -> str:
     """
     from ase.data import atomic_numbers, reference_states
 
-    names = getattr(potential, "structures", None)
-    named = "" if names is None else str(names[potential.species.index(element)]).lower()
-    if named in STRUCTURES:
-        return named
+    stated = potential.stated_lattice(element)
+    if stated is not None and stated[0] in STRUCTURES:
+        return stated[0]
     natural = (reference_states[atomic_numbers.get(element, 0)] or {}).get("symmetry", "")
     if natural in STRUCTURES:
         return str(natural)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qc.cli.potential_names import HELP
-from qc.errors import CrystalError, InputError
+from qc.errors import ConvergenceError, CrystalError, InputError
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -255,8 +255,9 @@ def _constants(atoms: Atoms, potential: Potential, structures: tuple[str, ...]) 
     for name in structures:
         try:
             a, ratio = lattice_constants(potential, host, name)
-        except CrystalError:
-            # A structure that this potential does not bind is not what the atoms are.
+        except (CrystalError, ConvergenceError):
+            # A structure that this potential does not bind, or that slides into another, is
+            # not what the atoms are.
             continue
         out[name] = a if ratio is None else (a, a * ratio)
     if not out:

@@ -507,6 +507,28 @@ class TestOtherCells:
         assert crystal.a == pytest.approx(3.61496, abs=1e-5)
         np.testing.assert_array_equal(crystal.rotation, np.eye(3))
 
+    @pytest.mark.parametrize("cutoff", [4.0, 6.0])
+    def test_neighbours_much_closer_than_the_cutoff(self, cutoff):
+        """Of fcc Lennard-Jones: lattice sums 12.13188 and 14.45392 of the infinite crystal."""
+        potential = LennardJones("Ar", epsilon=0.01, sigma=3.4, cutoff=cutoff * 3.4)
+        a, _ = bulk.lattice_constants(potential, "Ar", "fcc")
+        nearest = 3.4 * (2 * 12.13188 / 14.45392) ** (1 / 6)
+        assert a == pytest.approx(np.sqrt(2.0) * nearest, rel=2e-3)
+
+    def test_a_stated_lattice_constant_is_where_the_search_starts(self):
+        """Tables that collapse at short distances, as those of some files do."""
+        cu = zhou2004("Cu")
+        r = cu.dr * np.arange(cu.rphi.shape[-1])
+        hole = -40.0 * np.maximum(1.0 - (r - 2.0) ** 2 / 0.02, 0.0) ** 3
+        tables = {
+            "dr": cu.dr, "rphi": cu.rphi + hole, "density": cu.density, "drho": cu.drho,
+            "embedding": cu.embedding,
+        }  # fmt: skip
+        stated = EAM(["Cu"], **tables, structures=["FCC"], lattice_constants=[3.6])
+        a = bulk.lattice_constants(cu, "Cu", "fcc")[0]
+        assert bulk.lattice_constants(stated, "Cu", "fcc")[0] == pytest.approx(a, rel=1e-12)
+        assert bulk.lattice_constants(EAM(["Cu"], **tables), "Cu", "fcc")[0] < 3.0
+
     def test_gradient_and_hessian_by_differences(self):
         potential = zhou2004("Ti")
         crystal = bulk.standard_crystal("Ti", "hcp", 2.9, 1.55)
@@ -606,6 +628,28 @@ class TestFaults:
     def test_a_potential_that_does_not_bind(self):
         with pytest.raises(CrystalError, match="binds no fcc Cu"):
             bulk.lattice_constants(Well(depth=-0.3), "Cu", "fcc")
+
+    def test_energies_that_jump_have_no_minimum_to_find(self):
+        """phi = -r within the cutoff, nothing beyond: the lowest energy is where a shell leaves."""
+        r = 0.01 * np.arange(301)
+        pull = EAM(
+            ["Cu"], dr=0.01, rphi=-(r**2)[None, None], density=np.zeros((1, 301)), drho=1.0,
+            embedding=np.zeros((1, 9)),
+        )  # fmt: skip
+        with pytest.raises(CrystalError, match="no smooth minimum for fcc Cu"):
+            bulk.lattice_constants(pull, "Cu", "fcc")
+
+    def test_round_off_in_a_tail_binds_nothing(self):
+        """A spline that rings into zeros is 1e-17 eV deep there."""
+        r = 0.01 * np.arange(501)
+        tables = {
+            "dr": 0.01, "rphi": np.maximum(1.0 - r / 2.0, 0.0)[None, None] ** 5, "drho": 1.0,
+            "density": np.zeros((1, 501)), "embedding": np.zeros((1, 9)),
+        }  # fmt: skip
+        for interpolation in ("auto", "spline", "lammps"):
+            push = EAM(["Cu"], **tables, interpolation=interpolation)
+            with pytest.raises(CrystalError, match="binds no fcc Cu"):
+                bulk.lattice_constants(push, "Cu", "fcc")
 
     def test_a_monolayer(self):
         with pytest.raises(CrystalError, match="three dimensions"):
