@@ -160,11 +160,31 @@ class Lines:
             )
         return np.array(values[:count])
 
-    def finish(self, what: str) -> None:
-        """Refuse anything but blanks in the rest of the file, saying what may be wrong."""
-        for number, line in enumerate(self._lines[self.number :], start=self.number + 1):
-            if line.strip():
-                self.fail(f"something follows the last table; {what}", line=number)
+    def finish(self, count: int) -> None:
+        """Note a few numbers behind the last table, of ``count`` values; refuse anything else.
+
+        Where lines hold one value, every table may have been shifted by a value too many in one
+        of them; where they hold several, the tables began on lines of their own and were not.
+        """
+        rest = [
+            (number, line.split())
+            for number, line in enumerate(self._lines[self.number :], start=self.number + 1)
+            if line.strip()
+        ]
+        if not rest:
+            return
+        extra = [word for _, words in rest for word in words]
+        table = self._lines[max(self.number - count, 0) : self.number]
+        single = max(len(line.split()) for line in table) < 2
+        if single or len(extra) >= count or not all(_NUMBER.fullmatch(word) for word in extra):
+            self.fail(
+                "something follows the last table; the file holds more functions than this format, "
+                "or a table more values than the header says, which would shift those behind it",
+                line=rest[0][0],
+            )
+        noun = "value" if len(extra) == 1 else "values"
+        first = rest[0][0]
+        self.notes.append(f"line {first}: {len(extra)} {noun} behind the last table, passed over")
 
     def text(self, lines: int = 200) -> list[bytes]:
         """Return the first lines, as `Lines` sees them."""

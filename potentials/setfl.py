@@ -75,8 +75,8 @@ def read_eam(
     -----
     As LAMMPS does, ``#`` begins a comment after the header (three lines of setfl, one of funcfl),
     blank lines there do not count, and what the last line of a table holds beyond it is passed
-    over, which `EAM.notes` says. Values on lines of their own behind the last table are refused:
-    every table might be shifted.
+    over, as are a few values behind the last one, which `EAM.notes` says. In a file of one value
+    a line the latter are refused: a value too many anywhere would shift all tables behind it.
 
     A cutoff in the header that lies beyond the tables is taken back to their end. funcfl holds an
     effective charge Z(r); the pair function is 27.2 x 0.529 Z^2 / r eV. Other programs put other
@@ -178,7 +178,7 @@ def _read_setfl(lines: Lines, format: str, interpolation: Interpolation) -> EAM:
             rphi[s, t] = rphi[t, s] = lines.table(grid.nr, what)
     if lines.count_numbers() == 2 * pairs * grid.nr:
         lines.fail(foreign.words("an angular-dependent potential (adp)"))
-    lines.finish("the file holds more functions than this format, or a table more values")
+    lines.finish(grid.nr)
     table = np.array(density)
     return EAM(
         species,
@@ -220,7 +220,7 @@ def _read_funcfl(lines: Lines, interpolation: Interpolation) -> EAM:
     embedding = lines.table(grid.nrho, "the embedding function")
     charge = lines.table(grid.nr, "the effective charge")
     density = lines.table(grid.nr, "the density")
-    lines.finish("the file holds more functions than this format, or a table more values")
+    lines.finish(grid.nr)
     return EAM(
         [_SYMBOLS[element.number - 1]],
         dr=grid.dr,

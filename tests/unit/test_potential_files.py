@@ -281,9 +281,18 @@ def test_neither_setfl_nor_funcfl(tmp_path):
 
 
 def test_leftovers_are_refused(tmp_path, lines):
-    """An angular-dependent file begins like setfl and holds more tables."""
-    with pytest.raises(PotentialFileError, match=rf":{len(lines) + 1}: something follows"):
-        read(tmp_path, [*lines, "0.1 0.2 0.3"], format="alloy")
+    """More than a table, or what is no number; with one value a line, any."""
+    for extra in ("0.1 " * 9, "0.1 fcc"):
+        with pytest.raises(PotentialFileError, match=rf":{len(lines) + 1}: something follows"):
+            read(tmp_path, [*lines, extra], format="alloy")
+    found = read(tmp_path, [*lines, "0.1 0.2 0.3"], format="alloy")
+    assert found.notes == (f"line {len(lines) + 1}: 3 values behind the last table, passed over",)
+    single = [*lines[:5]]
+    for row in lines[5:]:
+        single += [row] if row.endswith("fcc") else row.split()
+    np.testing.assert_array_equal(read(tmp_path, single).rphi, small().rphi)
+    with pytest.raises(PotentialFileError, match="would shift"):
+        read(tmp_path, [*single, "0.1"])
     read(tmp_path, [*lines, "", "   "])
 
 
