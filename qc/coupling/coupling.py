@@ -207,6 +207,7 @@ class Coupling:
         """
         return self.best_energy(u)[0]
 
+    @locked
     def best_energy(self, u: Array) -> tuple[float, float]:
         """`defect_energy`, and how much of it is the change of the ghost force with the state, eV.
 
