@@ -42,13 +42,13 @@ class Guard:
     def __init__(self):
         self.given = []
 
-    def empty(self, shape, dtype=float):
+    def empty(self, shape, dtype=float, order="C"):
         size = int(np.prod(shape))
         raw = np.frombuffer(
             bytearray([CANARY]) * ((size + 2 * MARGIN) * np.dtype(dtype).itemsize), dtype
         )
         self.given.append((raw, size))
-        return raw[MARGIN : MARGIN + size].reshape(shape)
+        return raw[MARGIN : MARGIN + size].reshape(shape, order=order)
 
     def untouched(self):
         """Whether every canary outside is what it was."""
@@ -67,8 +67,8 @@ def guard(monkeypatch):
     """Guard all that numpy gives out, and scratch to its last number; check at the end."""
     found = Guard()
 
-    def zeros(shape, dtype=float):
-        out = found.empty(shape, dtype)
+    def zeros(shape, dtype=float, order="C"):
+        out = found.empty(shape, dtype, order)
         out[...] = 0
         return out
 
