@@ -74,9 +74,11 @@ def checked_flags(pbc: Sequence[bool]) -> tuple[bool, bool, bool]:
 def checked_array(values: ArrayLike, what: str, shape: tuple[int | None, ...]) -> Array:
     """Return a finite float64 array of the shape, None standing for any number of rows."""
     try:
+        if np.iscomplexobj(values):
+            raise TypeError
         array = np.ascontiguousarray(values, dtype=np.float64)
     except (TypeError, ValueError):
-        raise InputError(f"{what} must be an array of numbers") from None
+        raise InputError(f"{what} must be an array of numbers, real ones") from None
     wanted = tuple(got if k is None else k for k, got in zip(shape, array.shape, strict=False))
     if array.ndim != len(shape) or array.shape != wanted:
         text = ", ".join("n" if k is None else str(k) for k in shape)
@@ -89,6 +91,8 @@ def checked_array(values: ArrayLike, what: str, shape: tuple[int | None, ...]) -
 
 def checked_result(value: Any, what: str, shape: tuple[int, ...] | None, name: str) -> Array:
     """Return a calculator's result as float64; a copy, because it may be a buffer it reuses."""
+    if np.iscomplexobj(value):
+        raise PotentialError(f"{name} returned {what} that are complex")
     try:
         array: NDArray[np.float64] = np.array(value, dtype=np.float64)
     except (TypeError, ValueError) as fault:

@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Literal, NamedTuple
 import numpy as np
 
 from qc.errors import InputError, PotentialError
+from qc.numerics.checks import kind, numbers, positive, real
 
 from . import star as stars
 from .base import Array, Bonds, IntArray, Pairs, Potential
@@ -89,17 +90,18 @@ class CentralPotential(Potential):
         truncation: str = "smooth",
         switch: float = 0.8,
     ) -> None:
+        kind("species", species, Sequence, PotentialError)
         self.species = (species,) if isinstance(species, str) else tuple(species)
+        for symbol in self.species:
+            kind("a species", symbol, str, PotentialError)
         if not self.species or len(set(self.species)) != len(self.species):
             raise PotentialError(f"species must be distinct and at least one, not {self.species}")
-        self.cutoff = float(cutoff)
-        if not (np.isfinite(self.cutoff) and self.cutoff > 0.0):
-            raise PotentialError(f"cutoff must be positive and finite, not {cutoff}")
+        self.cutoff = positive("cutoff", cutoff, PotentialError)
         if truncation not in self.truncations:
             raise PotentialError(
                 f"truncation must be one of {', '.join(self.truncations)}, not '{truncation}'"
             )
-        if not 0.0 < switch < 1.0:
+        if not 0.0 < real("switch", switch, PotentialError) < 1.0:
             raise PotentialError(f"switch must lie between 0 and 1, not {switch}")
         self.truncation, self.switch = truncation, float(switch)
 
@@ -127,7 +129,7 @@ class CentralPotential(Potential):
             Not finite, not symmetric, or of another shape.
         """
         ns = len(self.species)
-        table = np.array(values, dtype=np.float64)
+        table = numbers(name, values, PotentialError)
         if table.ndim == 0:
             table = np.full((ns, ns), table)
         if not np.isfinite(table).all():

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from qc.errors import PotentialError
+from qc.numerics.checks import numbers
 
 from .base import Array, IntArray
 from .central import CentralPotential, Jet
@@ -41,7 +42,8 @@ class LennardJones(CentralPotential):
         truncation: str = "smooth",
         switch: float = 0.8,
     ) -> None:
-        reach = 2.5 * float(np.max(sigma)) if cutoff is None else cutoff
+        sigma = numbers("sigma", sigma, PotentialError)
+        reach = 2.5 * float(sigma.max(initial=0.0)) if cutoff is None else cutoff
         super().__init__(species, reach, truncation, switch)
         self.epsilon = self.pairwise(epsilon, "epsilon")
         self.sigma = self.pairwise(sigma, "sigma")

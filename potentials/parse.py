@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import NoReturn
@@ -9,6 +10,7 @@ from typing import NoReturn
 import numpy as np
 
 from qc.errors import PotentialFileError
+from qc.numerics.checks import kind
 from qc.numerics.reading import read_regular
 
 from .base import Array
@@ -50,6 +52,7 @@ class Lines:
     """
 
     def __init__(self, path: str | Path, header: int | None = None) -> None:
+        kind("path", path, (str, os.PathLike))
         self.path = Path(path)
         self.number = 0
         self.header = header

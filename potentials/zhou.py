@@ -82,7 +82,7 @@ def zhou2004(*symbols: str, knots_per_length: int = 1500, knots_per_density: int
     if not symbols:
         raise PotentialError(f"name at least one of {', '.join(table)}")
     for symbol in symbols:
-        if symbol not in table:
+        if not isinstance(symbol, str) or symbol not in table:
             raise UnknownSpeciesError(
                 f"zhou2004 has no parameters for '{symbol}'; it supports {', '.join(table)}"
                 f"{suggest(symbol, table)}"

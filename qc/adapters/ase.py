@@ -23,7 +23,7 @@ from qc.atomistic.energy import energy_forces, virial
 from qc.atomistic.field import ForceField
 from qc.atomistic.neighbours import NeighbourList, VerletList, check_positions
 from qc.errors import InputError, suggest
-from qc.numerics.checks import kind, not_negative
+from qc.numerics.checks import check_atomic_numbers, check_masses, kind, not_negative
 from qc.numerics.threads import Lock, locked
 from qc.potentials import Potential
 
@@ -195,17 +195,14 @@ class PotentialCalculator(Calculator):
 
 
 def _types(potential: Potential, numbers: NDArray[np.int64]) -> IntArray:
+    check_atomic_numbers(numbers)
     unique, inverse = np.unique(numbers, return_inverse=True)
     return potential.types_of([chemical_symbols[z] for z in unique])[inverse.reshape(-1)]
 
 
 def _check_dynamics(atoms: Atoms) -> None:
     """Refuse masses and momenta with which dynamics would go on in silence."""
-    if "masses" in atoms.arrays:
-        masses = atoms.arrays["masses"]
-        bad = np.nonzero(~(np.isfinite(masses) & (masses > 0)))[0]
-        if len(bad):
-            raise InputError(f"mass of atom {bad[0]} must be positive, got {masses[bad[0]]}")
+    check_masses(atoms)
     if "momenta" in atoms.arrays:
         check_positions(atoms.arrays["momenta"], "momentum")
 

@@ -19,7 +19,7 @@ from qc.atomistic.neighbours import check_positions
 from qc.coupling import QuasiContinuum
 from qc.coupling.as_atoms import correctors
 from qc.errors import InputError, NonFiniteError
-from qc.numerics.checks import kind
+from qc.numerics.checks import check_atomic_numbers, check_masses, kind
 from qc.numerics.threads import Lock, locked
 
 
@@ -82,6 +82,9 @@ class QCCalculator(Calculator):
         if self.atoms is None:
             raise InputError("no atoms to calculate")
         model = self.model
+        if "numbers" in system_changes:
+            self._check_species(self.atoms)
+        check_masses(self.atoms)
         u = correctors(model, check_positions(self.atoms.positions))
         occupied = model.occupied
         wanted = {"energy", "free_energy"} & set(properties)
@@ -103,6 +106,19 @@ class QCCalculator(Calculator):
                 results["energy"] = results["free_energy"] = float(energy)
         model.U = u
         self.results = results
+
+    def _check_species(self, atoms: Atoms) -> None:
+        """Refuse atoms that are not of the model's species; their number is checked elsewhere."""
+        check_atomic_numbers(atoms.numbers)
+        symbols = np.array(self.model.node_symbols())[self.model.occupied]
+        if len(symbols) != len(atoms):
+            return
+        bad = np.flatnonzero(symbols != np.array(atoms.get_chemical_symbols()))
+        if len(bad):
+            raise InputError(
+                f"representative atom {bad[0]} is {symbols[bad[0]]} in the model, not "
+                f"{atoms.get_chemical_symbols()[bad[0]]}: foreign atoms are PointDefects"
+            )
 
 
 if QCCalculator.name not in external_calculators:

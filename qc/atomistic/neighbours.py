@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.spatial import cKDTree
 
 from qc.errors import InputError
-from qc.numerics.checks import not_negative, positive
+from qc.numerics.checks import FARTHEST, not_negative, positive
 
 Array = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -74,12 +74,20 @@ def check_positions(positions: ArrayLike, what: str = "position") -> Array:
     InputError
         Wrong shape, or a NaN or infinite component; the message names the atom.
     """
-    y = np.ascontiguousarray(positions, dtype=np.float64)
+    if np.iscomplexobj(positions):
+        raise InputError(f"{what}s must be real numbers")
+    try:
+        y = np.ascontiguousarray(positions, dtype=np.float64)
+    except (TypeError, ValueError, OverflowError) as reason:
+        raise InputError(f"{what}s must be real numbers: {reason}") from reason
     if y.ndim != 2 or y.shape[1] != 3:
         raise InputError(f"{what}s must have shape (n, 3), got {y.shape}")
     if not np.isfinite(y).all():
         atom = int(np.nonzero(~np.isfinite(y).all(axis=1))[0][0])
         raise InputError(f"{what} of atom {atom} is not finite: {y[atom].tolist()}")
+    if len(y) and not max(y.max(), -y.min()) <= FARTHEST:
+        atom = int(np.abs(y).max(axis=1).argmax())
+        raise InputError(f"{what} of atom {atom} is beyond {FARTHEST:g}: {y[atom].tolist()}")
     return y
 
 

@@ -10,9 +10,9 @@ from ase import Atoms
 from ase.constraints import FixAtoms, FixCartesian
 from numpy.typing import NDArray
 
-from qc.coupling.regions import sites_in
+from qc.coupling.regions import outer_region, sites_in
 from qc.errors import InputError
-from qc.mesh import Ball, LatticeBlock, Region
+from qc.mesh import Region
 
 if TYPE_CHECKING:
     from qc.coupling.model import QuasiContinuum
@@ -176,9 +176,7 @@ def every_atom(model: QuasiContinuum, region: Region | float | None) -> Atoms:
         keep = ~layout.extra
         m, s, keep_extra = layout.lattice[keep], layout.sublattice[keep], True
     else:
-        if isinstance(region, int | float):
-            region = Ball(float(region), tuple(model.centre), planar=crystal.dim == 2)
-        shape = region.bind(crystal) if isinstance(region, LatticeBlock) else region
+        shape = outer_region(crystal, region, model.centre[None], 0.0, crystal.dim == 2, "region")
         m, s = sites_in(crystal, shape)
         if model.mesh.surface is not None:
             exist = model.mesh.surface.layers_below(m) >= 0

@@ -27,6 +27,7 @@ from qc.errors import (
     suggest,
 )
 from qc.loads import HomogeneousStrain
+from qc.numerics.checks import check_atomic_numbers, kind
 from qc.potentials import Potential
 
 if TYPE_CHECKING:
@@ -52,6 +53,9 @@ def embed(
     for key in options:
         if key not in known:
             raise InputError(f"from_atoms has no option '{key}'{suggest(key, known)}")
+    kind("atoms", atoms, Atoms)
+    kind("potential", potential, Potential)
+    check_atomic_numbers(atoms.numbers)
     symbols = atoms.get_chemical_symbols()
     if not symbols:
         raise CrystalError("no atoms: nothing to recognise a crystal in")

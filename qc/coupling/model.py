@@ -43,7 +43,7 @@ from qc.mesh import (
     SimplexMesh,
     graded_mesh,
 )
-from qc.numerics.checks import numbers, positive
+from qc.numerics.checks import coordinates, kind, numbers, positive, shaped
 from qc.potentials import Potential
 
 if TYPE_CHECKING:
@@ -150,6 +150,13 @@ class QuasiContinuum:
         surface: FreeSurface | None = None,
     ) -> None:
         self.scheme = get_scheme(scheme)
+        for name, value, wanted in (
+            ("far_field", far_field, FarField),
+            ("defects", defects, PointDefects),
+            ("surface", surface, FreeSurface),
+        ):
+            if value is not None:
+                kind(name, value, wanted)
         self.crystal, self.potential = crystal, potential
         self.rule = CauchyBorn(crystal, potential)
         require_bonds(crystal, potential, None if far_field is None else far_field.mean_deformation)
@@ -241,7 +248,7 @@ class QuasiContinuum:
         if nearest_pair(self.layout.positions[~self.layout.vacant]) < 1e-3:
             raise InputError("an extra atom coincides with a lattice site")
         self.coupling = Coupling(self.layout, self.rule, self.far_field, self.scheme, self.thermal)
-        self.U: Array = np.zeros((self.layout.n_nodes, 3))
+        self.U = np.zeros((self.layout.n_nodes, 3))
         self.loads = loads
 
     # -- construction from atoms ------------------------------------------------------------------
@@ -321,28 +328,41 @@ class QuasiContinuum:
 
     # -- energy and forces ------------------------------------------------------------------------
 
+    @property
+    def U(self) -> Array:
+        """Corrector displacements of the nodes, (n_nodes, 3) Angstrom; set or change them."""
+        return self._U
+
+    @U.setter
+    def U(self, values: ArrayLike) -> None:
+        self._U = self._state(values)
+
+    def _state(self, u: ArrayLike | None) -> Array:
+        """Return displacements (n_nodes, 3) that were handed in, checked; the model's for None."""
+        return self._U if u is None else shaped("U", u, (self.layout.n_nodes, 3))
+
     def energy(self, u: Array | None = None) -> float:
         """Energy relative to the homogeneously strained perfect crystal, eV."""
-        return self.coupling.energy(self.U if u is None else u)
+        return self.coupling.energy(self._state(u))
 
     def forces(self, u: Array | None = None) -> Array:
         """Return the forces on the nodes, zero where they are held, (n_nodes, 3) eV/Angstrom."""
-        return self.coupling.forces(self.U if u is None else u)
+        return self.coupling.forces(self._state(u))
 
     def energy_forces(self, u: Array | None = None) -> tuple[float, Array]:
         """`energy` and `forces` in one evaluation; the energy is NaN for blended forces."""
-        return self.coupling.energy_forces(self.U if u is None else u)
+        return self.coupling.energy_forces(self._state(u))
 
     def defect_energy(
         self, u: Array | None = None, mu: Mapping[str, float | Crystal] | None = None
     ) -> float:
         """Best estimate of the defect's energy, `Result.defect_energy` of `qc.relax`, eV."""
-        energy = self.coupling.defect_energy(self.U if u is None else u)
+        energy = self.coupling.defect_energy(self._state(u))
         return References(self.layout, self.rule, self.far_field, mu).energy(energy)
 
     def hessian_product(self, u: Array, du: Array) -> Array:
         """Minus the derivative of the forces along ``du``, (n_nodes, 3) eV/Angstrom."""
-        return self.coupling.hessian_product(u, du)
+        return self.coupling.hessian_product(self._state(u), self._state(du))
 
     # -- external loads ---------------------------------------------------------------------------
 
@@ -378,14 +398,14 @@ class QuasiContinuum:
         external = self.coupling.external
         if external is None:
             return 0.0
-        return float(external.energy_forces(self.U if u is None else u)[0].sum())
+        return float(external.energy_forces(self._state(u))[0].sum())
 
     def reactions(self, u: Array | None = None) -> Array:
         """Force of the crystal on each external load, (n_loads, 3) eV/Angstrom."""
         external = self.coupling.external
         if external is None:
             return np.zeros((0, 3))
-        return external.reactions(self.U if u is None else u)
+        return external.reactions(self._state(u))
 
     # -- positions --------------------------------------------------------------------------------
 
@@ -395,6 +415,7 @@ class QuasiContinuum:
 
     def predict(self, x: Array, sublattice: IntArray | int = 0) -> Array:
         """Predictor positions of sites at reference positions ``x`` (n, 3), Angstrom."""
+        x = x if isinstance(x, np.ndarray) else coordinates("positions", x)
         return predict(self.rule, self.far_field, x, sublattice, self.coupling.relaxation)
 
     @property
@@ -492,8 +513,11 @@ class QuasiContinuum:
         u : (n_nodes, 3) float64, optional
             Displacements of the nodes; the state's by default.
         """
-        values = self.U if u is None else u
-        element, weights = self.mesh.locate(sites)
+        values = self._state(u)
+        at = np.asarray(sites)
+        if at.dtype.kind not in "iu" or at.ndim != 2 or at.shape[1] != 3:
+            raise InputError("sites must be lattice coordinates, (n, 3) integers")
+        element, weights = self.mesh.locate(at)
         weights = np.where(element[:, None] >= 0, weights, 0.0)
         s = np.broadcast_to(np.asarray(sublattice, dtype=np.int64), element.shape)
         corners = self.mesh.elements[element]
@@ -526,6 +550,7 @@ class QuasiContinuum:
 
         The cuts of the new far field must be those of the old one.
         """
+        kind("far_field", far_field, FarField)
         require_bonds(self.crystal, self.potential, far_field.mean_deformation)
         other = copy.copy(self)
         other.far_field = far_field

@@ -68,16 +68,17 @@ def outer_region(
     points: Array,
     default: float,
     planar: bool,
+    name: str = "outer",
 ) -> Region:
     """Return the outer region; a number is a radius around the middle of the centres."""
     if isinstance(outer, LatticeBlock):
         return outer.bind(crystal)
     if outer is None or isinstance(outer, Real):
         centre = points.mean(axis=0)
-        radius = default if outer is None else positive("outer", outer, RegionError)
+        radius = default if outer is None else positive(name, outer, RegionError)
         return Ball(radius, (float(centre[0]), float(centre[1]), float(centre[2])), planar=planar)
     if not isinstance(outer, Region):
-        raise InputError(f"outer must be a radius or a region, not {outer!r}")
+        raise InputError(f"{name} must be a radius or a region, not {outer!r}")
     return outer
 
 
@@ -192,6 +193,7 @@ def require_inside(mesh: SimplexMesh, points: Array, margin: float = 0.0) -> Non
         )
 
 
+@np.errstate(over="ignore", invalid="ignore")
 def sites_in(crystal: Crystal, region: Region) -> tuple[IntArray, IntArray]:
     """Return the sites in a region: lattice coordinates (n, 3) and sublattices (n,)."""
     lower, upper = region.bounds(crystal)
@@ -199,9 +201,10 @@ def sites_in(crystal: Crystal, region: Region) -> tuple[IntArray, IntArray]:
     grid = np.stack(np.meshgrid(*zip(lower[:d], upper[:d], strict=True), indexing="ij"), -1)
     corners = (grid.reshape(-1, 1, d) - crystal.basis[:, :d]).reshape(-1, d)
     q = corners @ np.linalg.inv(crystal.cell[:d, :d])
-    low, high = np.floor(q.min(axis=0)).astype(int), np.ceil(q.max(axis=0)).astype(int)
-    if float(np.prod((high - low + 1).astype(float))) > 5e7:
+    low_f, high_f = np.floor(q.min(axis=0)), np.ceil(q.max(axis=0))
+    if not float(np.prod(high_f - low_f + 1.0)) <= 5e7:
         raise RegionError("more than 5e7 lattice sites were asked for; choose a smaller region")
+    low, high = low_f.astype(np.int64), high_f.astype(np.int64)
     axes = [np.arange(a, b + 1) for a, b in zip(low, high, strict=True)]
     m = np.zeros((int(np.prod([len(a) for a in axes])), 3), dtype=np.int64)
     m[:, :d] = np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, d)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from qc.errors import CrystalError
+from qc.numerics.checks import check_atomic_numbers, kind
 
 Array = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -77,6 +78,8 @@ def checked_structure(atoms: Atoms, what: str = "atoms") -> Structure:
     CrystalError
         No atoms, NaN or inf, or cell vectors of periodic directions that are zero or dependent.
     """
+    kind(what, atoms, Atoms, CrystalError)
+    check_atomic_numbers(atoms.numbers, CrystalError)
     positions = np.ascontiguousarray(atoms.positions, dtype=np.float64)
     cell = np.array(atoms.cell[:], dtype=np.float64)
     pbc = (bool(atoms.pbc[0]), bool(atoms.pbc[1]), bool(atoms.pbc[2]))

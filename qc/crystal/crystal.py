@@ -21,7 +21,7 @@ from qc.crystal.lattice import (
 )
 from qc.crystal.miller import Direction, miller_indices
 from qc.errors import CrystalError, suggest
-from qc.numerics.checks import not_negative, positive
+from qc.numerics.checks import not_negative, numbers, positive
 
 Array = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -241,7 +241,13 @@ class Crystal:
         s : int or (n,) int
             Sublattice.
         """
-        return np.asarray(m) @ self.cell + self.basis[np.asarray(s)]
+        sites = np.asarray(m)
+        if sites.dtype.kind not in "iuf":
+            raise CrystalError(f"sites must be integer coordinates, got {m!r}")
+        try:
+            return sites @ self.cell + self.basis[np.asarray(s)]
+        except IndexError as error:
+            raise CrystalError(f"{self.name} has {self.n_sublattices} sublattices") from error
 
     def star(self, radius: float, sublattice: int = 0) -> Array:
         """Return the bond vectors (nb, 3) float, Angstrom, from a site to all within a radius.
@@ -262,6 +268,8 @@ class Crystal:
             Sublattice of the far end.
         """
         not_negative("star: radius", radius, CrystalError)
+        if not 0 <= sublattice < self.n_sublattices:
+            raise CrystalError(f"{self.name} has no sublattice {sublattice}")
         reach = radius + 1e-9 * self.a
         vectors, coordinates, sublattices = [], [], []
         for s in range(self.n_sublattices):
@@ -316,7 +324,7 @@ class Crystal:
         distance : (n,) float, Angstrom
             From the site to the position.
         """
-        X = np.atleast_2d(np.asarray(X, dtype=np.float64))
+        X = np.atleast_2d(numbers("positions", X, CrystalError))
         if not np.isfinite(X).all():
             bad = int(np.flatnonzero(~np.isfinite(X).all(axis=1))[0])
             raise CrystalError(f"position {bad} is NaN or inf: {X[bad]}")
@@ -443,7 +451,7 @@ def hexagonal_cell(a: float, c: float) -> Array:
 
 
 def _check_symbol(symbol: str) -> None:
-    if symbol not in atomic_numbers:
+    if not isinstance(symbol, str) or symbol not in atomic_numbers:
         raise CrystalError(
             f"{symbol!r} is not a chemical symbol{suggest(str(symbol), atomic_numbers)}"
         )

@@ -19,6 +19,7 @@ from qc.crystal.crystal import Crystal
 from qc.crystal.orientation import orient
 from qc.crystal.recognise import recognise
 from qc.errors import CrystalError
+from qc.numerics.checks import kind
 
 Array = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -69,6 +70,8 @@ def nonaffinity(
     Source: Falk & Langer, Phys. Rev. E 57 (1998) 7192.
     """
     structure = checked_structure(atoms)
+    if crystal is not None:
+        kind("crystal", crystal, Crystal, CrystalError)
     if reference is not None:
         return _against_reference(
             structure, checked_structure(reference, "reference"), crystal, radius

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from qc.coupling import QuasiContinuum
 from qc.errors import CapabilityError, InputError, NonFiniteError
-from qc.numerics.checks import kind
+from qc.numerics.checks import kind, numbers
 
 Array = NDArray[np.float64]
 
@@ -210,7 +210,7 @@ class AtomsSystem:
         """
         self.coordinates = x
         energy = float(self.atoms.get_potential_energy(force_consistent=self._consistent))
-        forces = np.array(self.atoms.get_forces(apply_constraint=False), dtype=np.float64)
+        forces = numbers("the calculator's forces", self.atoms.get_forces(apply_constraint=False))
         if forces.shape != x.shape:
             raise InputError(f"the calculator gave forces of shape {forces.shape} for {x.shape}")
         if not (np.isfinite(energy) and np.isfinite(forces).all()):

@@ -15,6 +15,7 @@ from qc.crystal.affine import lattice_matched, star_reach
 from qc.crystal.nonaffinity import lattice_fit
 from qc.io.fields import ElementFields, element_fields
 from qc.mesh import CoreSet
+from qc.numerics.checks import kind
 
 Array = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -75,6 +76,7 @@ def atom_fields(
     elements : ElementFields, optional
         Of the same model; taken instead of being computed.
     """
+    kind("model", model, QuasiContinuum)
     layout = model.layout
     keep = np.flatnonzero(~layout.vacant)
     x = layout.positions[keep]

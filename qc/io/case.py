@@ -21,6 +21,7 @@ from qc.errors import CaseError
 from qc.io import schema
 from qc.io.potentials import BUILT_IN, FILES
 from qc.io.schema import Length
+from qc.numerics.checks import kind
 from qc.numerics.reading import read_regular
 
 STRUCTURES = ("fcc", "bcc", "hcp", "diamond", "triangular")
@@ -245,6 +246,7 @@ def load_case(path: str | os.PathLike[str]) -> Case:
     FileNotFoundError
         There is no such file.
     """
+    kind("path", path, (str, os.PathLike))
     source = Path(path)
     try:
         raw = read_regular(source, LONGEST, CaseError)

@@ -135,6 +135,7 @@ def write_checkpoint(
     OutputError
         The file cannot be written; one that was there before is left intact.
     """
+    kind("model", model, QuasiContinuum)
     import qc
 
     if deformations is None:

@@ -9,6 +9,7 @@ import secrets
 from pathlib import Path
 
 from qc.errors import OutputError
+from qc.numerics.checks import kind
 
 #: Temporary names: of a file, by a process.
 _TEMPORARY = re.compile(r"\..+\.([0-9]{1,9})-[0-9a-f]{8}\.part")
@@ -37,6 +38,7 @@ def write_atomically(path: str | os.PathLike[str], data: bytes | str) -> Path:
         The disk is full, permission is missing, or the path is a folder; the temporary file is
         removed and an existing file is left as it was.
     """
+    kind("path", path, (str, os.PathLike))
     target = Path(path)
     content = data.encode("utf-8") if isinstance(data, str) else data
     temporary = target.with_name(f".{target.name}.{os.getpid()}-{secrets.token_hex(4)}.part")

@@ -17,6 +17,7 @@ from ase.io.formats import open_with_compression
 from qc.errors import InputError
 from qc.io import lammps
 from qc.io.structure_checks import check_counts, check_size
+from qc.numerics.checks import kind
 
 #: Bytes by which a LAMMPS file is known: the header of a data file lies in them.
 _HEAD = 1 << 16
@@ -53,6 +54,7 @@ def read_structure(
         more than it holds, or has no such frame or no atoms; its types are not known as elements,
         or elements are given for a file that has no types.
     """
+    kind("path", path, (str, os.PathLike))
     source = Path(path)
     names = lammps.parse_elements(elements)
     if not source.exists():

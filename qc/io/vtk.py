@@ -20,6 +20,7 @@ from qc.coupling import QuasiContinuum
 from qc.errors import InputError
 from qc.io.fields import ElementFields, cell_mean, displacement, element_fields, flat_positions
 from qc.io.files import write_atomically
+from qc.numerics.checks import kind
 
 Array = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -94,6 +95,7 @@ def write_vtu(
     InputError
         A further field has the wrong number of rows.
     """
+    kind("model", model, QuasiContinuum)
     mesh, layout = model.mesh, model.layout
     n = mesh.n_vertices
     e = element_fields(model) if fields is None else fields

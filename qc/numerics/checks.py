@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import math
 import operator
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qc.errors import InputError
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+#: Atomic number of the last element that there are symbols for.
+HEAVIEST = 118
 
 #: Angstrom; a coordinate farther out has no digits left below 1e-4 Angstrom.
 FARTHEST = 1e12
@@ -100,9 +107,7 @@ def whole(name: str, value: object, least: int, error: type[InputError] = InputE
     return number
 
 
-def numbers(
-    name: str, values: object, error: type[InputError] = InputError
-) -> NDArray[np.float64]:
+def numbers(name: str, values: object, error: type[InputError] = InputError) -> NDArray[np.float64]:
     """Return real numbers as a new float64 array of whatever shape; NaN and infinities pass.
 
     Raises
@@ -114,6 +119,8 @@ def numbers(
         raw = np.asarray(values)
         if np.iscomplexobj(raw):
             raise TypeError("complex numbers")
+        if raw.dtype.kind in "USM":
+            raise TypeError(f"{values!r}")
         return np.array(raw, dtype=np.float64)
     except (TypeError, ValueError, OverflowError) as reason:
         raise error(f"{name} must be real numbers: {reason}") from reason
@@ -139,6 +146,68 @@ def coordinates(
     return found
 
 
+def shaped(
+    name: str,
+    values: object,
+    shape: tuple[int, ...],
+    error: type[InputError] = InputError,
+) -> NDArray[np.float64]:
+    """Return real numbers of one shape as float64, the array itself where it is one.
+
+    Raises
+    ------
+    InputError
+        Or the class given: as `numbers`, or another shape.
+    """
+    if isinstance(values, np.ndarray) and values.dtype == np.float64:
+        found = values
+    else:
+        found = numbers(name, values, error)
+    if found.shape != shape:
+        raise error(f"{name} must have shape {shape}, got {found.shape}")
+    return found
+
+
+def check_atomic_numbers(values: NDArray[np.int64], error: type[InputError] = InputError) -> None:
+    """Refuse atomic numbers that no element has.
+
+    Raises
+    ------
+    InputError
+        Or the class given; the message names the atom.
+    """
+    bad = np.flatnonzero((values < 0) | (values > HEAVIEST))
+    if len(bad):
+        raise error(f"atom {bad[0]} has the atomic number {values[bad[0]]}, which is no element's")
+
+
+def check_masses(atoms: Atoms, error: type[InputError] = InputError) -> None:
+    """Refuse masses with which dynamics would go on in silence.
+
+    Raises
+    ------
+    InputError
+        Or the class given: a mass that is set and not positive and finite; it names the atom.
+    """
+    if "masses" in atoms.arrays:
+        masses = atoms.arrays["masses"]
+        bad = np.flatnonzero(~(np.isfinite(masses) & (masses > 0)))
+        if len(bad):
+            raise error(f"mass of atom {bad[0]} must be positive, got {masses[bad[0]]}")
+
+
+def function(name: str, value: object, error: type[InputError] = InputError) -> None:
+    """Refuse what is neither None nor can be called.
+
+    Raises
+    ------
+    InputError
+        Or the class given.
+    """
+    if value is not None and not callable(value):
+        raise error(f"{name} must be a function, got {value!r}")
+
+
 def kind(
     name: str,
     value: object,
@@ -161,7 +230,8 @@ def kind(
     InputError
         Or the class given.
     """
-    if not isinstance(value, wanted):
+    # A protocol takes a class for one of its instances.
+    if not isinstance(value, wanted) or isinstance(value, type):
         types = wanted if isinstance(wanted, tuple) else (wanted,)
         names = " or ".join(one.__name__ for one in types)
         article = "an" if names[0] in "AEIOUaeio" else "a"

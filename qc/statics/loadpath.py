@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +11,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from qc.coupling import QuasiContinuum
-from qc.errors import InputError
+from qc.errors import InputError, suggest
+from qc.numerics.checks import function, kind, whole
 from qc.statics.precondition import Preconditioner
 from qc.statics.relax import relax
 from qc.statics.result import Result
@@ -109,8 +111,16 @@ def follow(
     NonFiniteError
         Forces are NaN or infinite at the start of a step.
     """
+    kind("model", model, QuasiContinuum)
+    known = [*inspect.signature(relax).parameters, "iteration"][1:]
+    for name in options:
+        if name not in known:
+            raise InputError(f"follow has no option '{name}'{suggest(name, known)}")
+    function("callback", callback)
+    function("iteration", options.get("iteration"))
     path = _checked(deformations)
-    if not 0 <= start <= len(path):
+    whole("start", start, 0)
+    if not start <= len(path):
         raise InputError(f"start {start} is not among the {len(path)} load steps")
     iteration = options.pop("iteration", None)
     if start < len(path) and preconditioner is None:

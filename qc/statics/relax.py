@@ -13,7 +13,7 @@ from qc.coupling import QuasiContinuum
 from qc.coupling.reference import References
 from qc.crystal import Crystal
 from qc.errors import ConvergenceError, InputError, QCError, suggest
-from qc.numerics.checks import positive, whole
+from qc.numerics.checks import function, kind, positive, whole
 from qc.numerics.progress import Progress
 from qc.statics.health import coupling_error, doubt, inspect_state
 from qc.statics.lbfgs import lbfgs
@@ -88,6 +88,9 @@ def relax(
     NonFiniteError
         Forces are NaN or infinite already at the start; ``model.U`` is left as it was.
     """
+    kind("model", model, QuasiContinuum)
+    function("callback", callback)
+    function("preconditioner", preconditioner)
     if method not in METHODS:
         raise InputError(f"unknown method {method!r}{suggest(method, METHODS)}")
     for name, value in (("fmax", fmax), ("longest", longest)):

@@ -22,7 +22,7 @@ def get_scheme(scheme: str | Scheme) -> Scheme:
     """
     if isinstance(scheme, Scheme):
         return scheme
-    if scheme not in SCHEMES:
+    if not isinstance(scheme, str) or scheme not in SCHEMES:
         raise InputError(
             f"unknown scheme {scheme!r}{suggest(scheme, SCHEMES)}; known: {', '.join(SCHEMES)}"
         )
