@@ -14,6 +14,7 @@ from ase.calculators.calculator import (
     external_calculators,
     register_calculator_class,
 )
+from ase.outputs import Properties, all_outputs
 
 from qc.atomistic.neighbours import check_positions
 from qc.coupling import QuasiContinuum
@@ -37,10 +38,17 @@ class QCCalculator(Calculator):
 
     Notes
     -----
-    The energy is relative to the perfect crystal. After each calculation ``model.U`` holds the
-    correctors of the atoms' positions. In 2.5D atoms may be wrapped along the line: each counts in
-    the image nearest to where ``model.U`` has it. Blended forces (``"bqcf"``) have no energy, and
-    ASE is told so.
+    ``energy`` is the one that the forces derive from, which line searches and dynamics rely on; it
+    is relative to the perfect crystal. Its error is of first order in the change of the ghost force
+    with the state. ``defect_energy`` is the better estimate, `QuasiContinuum.defect_energy`, right
+    to second order, and the one to compare states by, a barrier say. It has no forces of its own
+    and costs two evaluations, so it is computed only where it is asked for:
+    ``atoms.calc.get_property("defect_energy", atoms)``. ASE has no such property; what it exports
+    and stores leaves it out.
+
+    After each calculation ``model.U`` holds the correctors of the atoms' positions. In 2.5D atoms
+    may be wrapped along the line: each counts in the image nearest to where ``model.U`` has it.
+    Blended forces (``"bqcf"``) have no energy but ``defect_energy``, and ASE is told so.
 
     Raises
     ------
@@ -52,7 +60,7 @@ class QCCalculator(Calculator):
     """
 
     name = "qc_model"
-    implemented_properties: list[str] = ["energy", "free_energy", "forces"]
+    implemented_properties: list[str] = ["energy", "free_energy", "forces", "defect_energy"]
     ignored_changes: set[str] = {"initial_magmoms", "initial_charges", "cell", "pbc"}
 
     def __init__(self, model: QuasiContinuum, **kwargs: Any) -> None:
@@ -104,8 +112,16 @@ class QCCalculator(Calculator):
                 if not np.isfinite(energy):
                     raise NonFiniteError("the energy is not finite")
                 results["energy"] = results["free_energy"] = float(energy)
+        if "defect_energy" in properties and "defect_energy" not in results:
+            results["defect_energy"] = model.defect_energy(u)
+            if not np.isfinite(results["defect_energy"]):
+                raise NonFiniteError("the defect energy is not finite")
         model.U = u
         self.results = results
+
+    def export_properties(self) -> Properties:
+        """Return the results that ASE has a name for."""
+        return Properties({k: v for k, v in self.results.items() if k in all_outputs})
 
     def _check_species(self, atoms: Atoms) -> None:
         """Refuse atoms that are not of the model's species; their number is checked elsewhere."""

@@ -7,10 +7,12 @@ import pytest
 from ase import units
 from ase.build import bulk, make_supercell
 from ase.constraints import FixAtoms, FixCartesian
+from ase.io import read, write
 from ase.md.langevin import Langevin
 from ase.md.velocitydistribution import thermalize_momenta
 from ase.md.verlet import VelocityVerlet
 from ase.neighborlist import neighbor_list
+from ase.optimize import LBFGS
 from scipy.spatial import cKDTree
 
 from qc.adapters.ase_qc import QCCalculator
@@ -230,3 +232,58 @@ def test_a_defect_comes_back_where_it_was(name):
     assert len(m.defects.extra) == 1
     out = m.all_atoms()
     np.testing.assert_allclose(out.positions[-1], place, atol=1e-6)
+
+
+# -- two energies ---------------------------------------------------------------------------------
+
+
+def barrier(**options):
+    """Migration barrier of a vacancy, by the functional and by `defect_energy`: two numbers."""
+    crystal = fcc("Cu", A)
+    hop = crystal.cell[0]
+    m = QuasiContinuum(
+        crystal, potential(), defects=HOLE, centres=[np.zeros(3), hop], outer=5 * A, **options
+    )
+    found = []
+    for share in (0.0, 0.5):
+        m.U = np.zeros_like(m.U)
+        atoms = m.to_ase()
+        jumper = int(np.linalg.norm(atoms.positions - m.offset - hop, axis=1).argmin())
+        if share:
+            # Half way it is at rest by symmetry.
+            atoms.positions[jumper] -= share * hop
+            atoms.set_constraint([*atoms.constraints, FixAtoms([jumper])])
+        atoms.calc = QCCalculator(m)
+        assert LBFGS(atoms, logfile=None).run(fmax=5e-3, steps=150)
+        better = atoms.calc.get_property("defect_energy", atoms)
+        found.append((atoms.get_potential_energy(), better))
+        assert better == m.defect_energy()
+    return np.subtract(found[1], found[0])
+
+
+def test_barriers_by_the_defect_energy():
+    exact, same = barrier(scheme="atomistic")
+    assert exact == pytest.approx(same, abs=1e-9)
+    functional, better = barrier(core=1.75 * A, blend=1.75 * A)
+    assert abs(functional - exact) > 3e-3
+    assert abs(better - exact) < 0.25 * abs(functional - exact)
+    assert abs(better - exact) < 1.5e-3
+
+
+def test_the_defect_energy_is_computed_where_it_is_asked_for(tmp_path):
+    m = model()
+    atoms = m.to_ase()
+    atoms.calc = QCCalculator(m)
+    energy = atoms.get_potential_energy()
+    assert "defect_energy" not in atoms.calc.results
+    assert atoms.calc.get_property("defect_energy", atoms) == m.defect_energy()
+    assert atoms.get_potential_energy() == energy
+    # ASE does not know it and takes the rest.
+    assert set(atoms.calc.export_properties()) >= {"energy", "forces"}
+    for suffix in ("extxyz", "traj"):
+        write(tmp_path / f"atoms.{suffix}", atoms)
+        assert read(tmp_path / f"atoms.{suffix}").get_potential_energy() == pytest.approx(energy)
+    other = QCCalculator(model(scheme="bqcf"))
+    atoms = other.model.to_ase()
+    # Blended forces have no energy, but this.
+    assert np.isfinite(other.get_property("defect_energy", atoms))
