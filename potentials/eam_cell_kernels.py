@@ -12,22 +12,26 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-from qc.numerics.jit import kernel
+from qc.numerics.jit import apart, keep, kernel
 
 #: Elements in a batch: its scratch should stay in the first two levels of cache.
 LANES = 64
+
+# A helper is compiled anew for every plain number it is given, but not for numbers of a type. That
+# pays where it unrolls a loop, as in `_add`.
+_0, _1, _10 = np.int64(0), np.int64(1), np.int64(10)
 
 # Rows of scratch: (F, p_t - p_s) with F row by row first, place in the tables, values, slopes and
 # halved second derivatives there, sums over the bonds of a class, weights of its two densities,
 # moments, products of Y and moments, sums of F-F blocks.
 _F, _APART = 0, 9
 _FRAC, _INVERSE, _VALUE, _SLOPE, _BEND = 12, 13, 14, 17, 20
-_PAIR_SUM, _DENSITY_SUM, _WEIGHT = 23, 24, 26
-_PULL, _DRAG, _QUARTIC = 28, 38, 48
-_TURNED, _HALF, _BLOCK, _STRESS, _STIFF = 83, 95, 155, 161, 170
+_PAIR_SUM, _DENSITY_SUM, _WEIGHT = (np.int64(row) for row in (23, 24, 26))
+_PULL, _DRAG, _QUARTIC = (np.int64(row) for row in (28, 38, 48))
+_TURNED, _HALF, _BLOCK, _STRESS, _STIFF = (np.int64(row) for row in (83, 95, 155, 161, 170))
 # Then, for every sublattice, density, pair energy, two derivatives of the embedding function, three
 # components of p and of dE/dp, and the gradient of the density; then the Hessian.
-_SITES = 206
+_SITES = np.int64(206)
 
 #: Kinds of terms of a bond: pulls and bends of the pair energy and of the densities.
 _PAIR_PULL, _DENSITY_PULL, _PAIR_BEND, _DENSITY_BEND, _OTHER_PULL, _OTHER_BEND = 0, 1, 2, 3, 4, 5
@@ -39,10 +43,10 @@ _UPPER = ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2))
 def rows(n_sublattices: int) -> int:
     """Rows of scratch that the kernel needs for so many sublattices."""
     width = 9 + 3 * (n_sublattices - 1)
-    return _SITES + n_sublattices * (10 + width) + width * width
+    return int(_SITES) + n_sublattices * (10 + width) + width * width
 
 
-@kernel()
+@kernel(inner=True)
 def _set_up(gradients, shifts, first, n, sites, work):
     """Transpose F and p into columns and clear the sums.
 
@@ -62,7 +66,7 @@ def _set_up(gradients, shifts, first, n, sites, work):
     work[_STRESS : _STRESS + 9] = 0.0
 
 
-@kernel()
+@kernel(inner=True)
 def _separate(place, s, t, work):
     """Put ``p_t - p_s`` beside F."""
     for i in range(3):
@@ -71,7 +75,7 @@ def _separate(place, s, t, work):
             out[e] = other[e] - one[e]
 
 
-@kernel()
+@kernel(inner=True)
 def _find(r, reach, rdr, outside, work, interval):
     """Place of one bond in the tables for every column; return whether any is inside the cutoff.
 
@@ -98,7 +102,7 @@ def _find(r, reach, rdr, outside, work, interval):
     return inside > 0
 
 
-@kernel()
+@kernel(inner=True)
 def _look_up(table, bend, work, interval):
     """Values, slopes and, if asked for, halved second derivatives of r phi and rho, by Horner."""
     frac = work[_FRAC]
@@ -120,7 +124,7 @@ def _look_up(table, bend, work, interval):
             work[_BEND + 1, e] = rho_d + t * c[7]
 
 
-@kernel()
+@kernel(inner=True)
 def _look_up_density(table, work, interval):
     """Look the density of another row up, alone."""
     frac = work[_FRAC]
@@ -135,7 +139,7 @@ def _look_up_density(table, work, interval):
         work[_BEND + 2, e] = rho_d + t * c[7]
 
 
-@kernel()
+@kernel(inner=True)
 def _pair_terms(rdr, bend, work, pulls, bends):
     """Add a bond to the pair energy; keep its pull and, if asked for, its bend."""
     inverse, value, slope = work[_INVERSE], work[_VALUE], work[_SLOPE]
@@ -154,7 +158,7 @@ def _pair_terms(rdr, bend, work, pulls, bends):
             bends[e] = (dd_pair - pulls[e]) * i * i
 
 
-@kernel()
+@kernel(inner=True)
 def _density_terms(which, rdr, bend, work, pulls, bends):
     """Add a bond to the density at one end; keep its pull and, if asked for, its bend."""
     inverse, value, slope = work[_INVERSE], work[_VALUE + 1 + which], work[_SLOPE + 1 + which]
@@ -168,7 +172,7 @@ def _density_terms(which, rdr, bend, work, pulls, bends):
             bends[e] = (second[e] * twice - pulls[e]) * inverse[e] * inverse[e]
 
 
-@kernel()
+@kernel(inner=True)
 def _bonds(
     vectors, first, last, rows, reach, rdr, radial, bend, work, interval, terms, groups
 ):  # fmt: skip
@@ -183,10 +187,12 @@ def _bonds(
                 counts = True
                 _look_up(radial[rows[0]], bend, work, interval)
                 _pair_terms(rdr, bend, work, terms[_PAIR_PULL, b], terms[_PAIR_BEND, b])
-                _density_terms(0, rdr, bend, work, terms[_DENSITY_PULL, b], terms[_DENSITY_BEND, b])
+                pulls, bends = terms[_DENSITY_PULL, b], terms[_DENSITY_BEND, b]
+                _density_terms(0, rdr, bend, work, pulls, bends)
                 if rows[1] >= 0:
                     _look_up_density(radial[rows[1]], work, interval)
-                    _density_terms(1, rdr, bend, work, terms[_OTHER_PULL, b], terms[_OTHER_BEND, b])
+                    pulls, bends = terms[_OTHER_PULL, b], terms[_OTHER_BEND, b]
+                    _density_terms(1, rdr, bend, work, pulls, bends)
             else:
                 for kind in range(len(terms)):
                     terms[kind, b] = 0.0
@@ -196,7 +202,7 @@ def _bonds(
     return found
 
 
-@kernel()
+@kernel(inner=True)
 def _add(source, target, factor, n, work):
     """Add ``factor`` times some rows to others."""
     for a in range(n):
@@ -205,7 +211,7 @@ def _add(source, target, factor, n, work):
             out[e] += factor * one[e]
 
 
-@kernel()
+@kernel(inner=True)
 def _embed(table, rdrho, site, step, work):
     """Embedding energy onto the pair energy, and its derivatives, of one site."""
     last = len(table) - 1
@@ -221,7 +227,7 @@ def _embed(table, rdrho, site, step, work):
         work[site + 3 * step, e] = (2.0 * c[2] + t * 6.0 * c[3]) * rdrho * rdrho
 
 
-@kernel()
+@kernel(inner=True)
 def _weigh(pair, density, other, two, factor, groups, work):
     """Sum pair and density parts of the terms of a class, onto the pair part."""
     one, two_weight = work[_WEIGHT], work[_WEIGHT + 1]
@@ -236,7 +242,7 @@ def _weigh(pair, density, other, two, factor, groups, work):
                     out[e] += two_weight[e] * rho[e]
 
 
-@kernel()
+@kernel(inner=True)
 def _moments(monomials, begin, end, terms, groups, work, row):
     """Sum terms times monomials over bonds, four at a time to spare loads and stores."""
     for a in range(begin, end):
@@ -252,7 +258,7 @@ def _moments(monomials, begin, end, terms, groups, work, row):
                 out[e] += (q0 * t0[e] + q1 * t1[e]) + (q2 * t2[e] + q3 * t3[e])
 
 
-@kernel()
+@kernel(inner=True)
 def _times_y(i, m0, m1, m2, m3, inner, out, work):
     """Row i of Y = (F, p_t - p_s) times four rows of work; within a sublattice times three."""
     f0, f1, f2 = work[_F + 3 * i], work[_F + 3 * i + 1], work[_F + 3 * i + 2]
@@ -266,7 +272,7 @@ def _times_y(i, m0, m1, m2, m3, inner, out, work):
             out[e] = f0[e] * a0[e] + f1[e] * a1[e] + f2[e] * a2[e] + apart[e] * a3[e]
 
 
-@kernel()
+@kernel(inner=True)
 def _turn(pair_of, moment, begin, inner, work):
     """``Y`` times a moment v v, columns from ``begin``: columns of F (9), then of the shift (3)."""
     for j in range(begin, 3 if inner else 4):
@@ -277,7 +283,7 @@ def _turn(pair_of, moment, begin, inner, work):
             _times_y(i, m0, m1, m2, m3, inner, out, work)
 
 
-@kernel()
+@kernel(inner=True)
 def _scatter(s, t, inner, whole, factor, on_f, on_p, skip, work):
     """Add the product of `_turn` to derivatives by F and by the shifts of both ends.
 
@@ -291,7 +297,7 @@ def _scatter(s, t, inner, whole, factor, on_f, on_p, skip, work):
             _add(_TURNED + 9, on_p + 3 * (s - skip), -factor, 3, work)
 
 
-@kernel()
+@kernel(inner=True)
 def _stiffness(
     s, t, inner, whole, pair_of, triple_of, quadruple_of, pairs, triples, hessian, width, work
 ):  # fmt: skip
@@ -336,7 +342,7 @@ def _stiffness(
                     _add(place, hessian + (on_s + x) * width + on_t + y, -1.0, 1, work)
 
 
-@kernel()
+@kernel(inner=True)
 def _finish(pairs, whole, ns, curvature, slopes, hessian, width, work):
     """Spread the sums F-F, and add the curvature of the embedding functions."""
     if whole:
@@ -360,99 +366,106 @@ def _finish(pairs, whole, ns, curvature, slopes, hessian, width, work):
                     out[e] += bend[e] * a[e] * b[e]
 
 
-@kernel()
-def _batch(
-    gradients, shifts, start, n, vectors, monomials, first, last, ends, rows,
+@kernel(inner=True)
+def _share(
+    thread, gradients, shifts, vectors, monomials, first, last, ends, rows,
     pair_weights, density_weights, species, reach, rdr, radial, rdrho, embed,
     second, pair_of, triple_of, quadruple_of, pairs, triples,
-    work, interval, terms, groups, sites, df, dp, hessians,
+    all_work, intervals, all_terms, all_groups, sites, df, dp, hessians,
 ):  # fmt: skip
-    """Elements ``start`` to ``start + n``, at most `LANES`."""
+    """Do one thread's share of the batches, one after the other."""
+    work, interval = all_work[thread], intervals[thread]
+    terms, groups = all_terms[thread], all_groups[thread]
     ns, classes = shifts.shape[1], len(first)
     width, whole = 9 + 3 * (ns - 1), second == 2
     density, place, on_p = _SITES, _SITES + 4 * ns, _SITES + 7 * ns
     slopes = _SITES + 10 * ns
     hessian = slopes + ns * width
     lead = len(groups) - classes
-    _set_up(gradients, shifts, start, n, _SITES, work)
-    for c in range(classes):
-        _separate(place, ends[c, 0], ends[c, 1], work)
-        at = first[c] // 4
-        bend = whole or (second == 1 and ends[c, 0] != ends[c, 1])
-        groups[lead + c] = _bonds(
-            vectors, first[c], last[c], rows[c], reach, rdr, radial, bend,
-            work, interval, terms, groups[at:],
-        )  # fmt: skip
+    threads, batches = len(all_work), (len(gradients) + LANES - 1) // LANES
+    for batch in range(thread * batches // threads, (thread + 1) * batches // threads):
+        start = batch * LANES
+        n = min(LANES, len(gradients) - start)
+        _set_up(gradients, shifts, start, n, _SITES, work)
+        for c in range(classes):
+            _separate(place, ends[c, 0], ends[c, 1], work)
+            at = first[c] // 4
+            bend = whole or (second == 1 and ends[c, 0] != ends[c, 1])
+            groups[lead + c] = _bonds(
+                vectors, first[c], last[c], rows[c], reach, rdr, radial, bend,
+                work, interval, terms, groups[at:],
+            )  # fmt: skip
+            for s in range(ns):
+                if pair_weights[c, s] != 0.0:
+                    _add(_PAIR_SUM, density + ns + s, pair_weights[c, s], 1, work)
+                for which in range(2):
+                    weight = density_weights[c, which, s]
+                    if weight != 0.0:
+                        _add(_DENSITY_SUM + which, density + s, weight, 1, work)
         for s in range(ns):
-            if pair_weights[c, s] != 0.0:
-                _add(_PAIR_SUM, density + ns + s, pair_weights[c, s], 1, work)
-            for which in range(2):
-                if density_weights[c, which, s] != 0.0:
-                    _add(_DENSITY_SUM + which, density + s, density_weights[c, which, s], 1, work)
-    for s in range(ns):
-        _embed(embed[species[s]], rdrho, density + s, ns, work)
-    if second:
-        work[_STIFF : _STIFF + 36] = 0.0
-        work[slopes : hessian + width * width] = 0.0
-    for c in range(classes):
-        s, t = ends[c, 0], ends[c, 1]
-        inner, two = s == t, rows[c, 1] >= 0
-        other = _OTHER_PULL if two else _DENSITY_PULL
-        _separate(place, s, t, work)
-        at = first[c] // 4
-        own = groups[at : at + groups[lead + c]]
-        factor = 0.0
-        work[_WEIGHT : _WEIGHT + 2] = 0.0
-        for u in range(ns):
-            factor += pair_weights[c, u]
-            for which in range(2):
-                if density_weights[c, which, u] != 0.0:
-                    _add(density + 2 * ns + u, _WEIGHT + which, density_weights[c, which, u], 1,
-                         work)  # fmt: skip
-        # The monomials of R alone are the only ones within a sublattice.
-        low = 4 if inner else 0
-        _weigh(terms[_PAIR_PULL], terms[_DENSITY_PULL], terms[other], two, factor, own, work)
-        _moments(monomials, low, 10, terms[_PAIR_PULL], own, work, _PULL)
-        _turn(pair_of, _PULL, 0, inner, work)
-        _scatter(s, t, inner, True, 1.0, _STRESS, on_p, 0, work)
-        if second == 0 or (inner and not whole):
-            continue
-        for which in range(2 if two else 1):
-            kind = other if which else _DENSITY_PULL
-            _moments(monomials, low, 10 if whole else 4, terms[kind], own, work, _DRAG)
-            _turn(pair_of, _DRAG, 0 if whole else 3, inner, work)
-            for u in range(ns):
-                weight = density_weights[c, which, u]
-                if weight != 0.0:
-                    on = slopes + u * width
-                    _scatter(s, t, inner, whole, weight, on, on + 9, 1, work)
-        other = _OTHER_BEND if two else _DENSITY_BEND
-        _weigh(terms[_PAIR_BEND], terms[_DENSITY_BEND], terms[other], two, factor, own, work)
-        _moments(
-            monomials, 20 if inner else 0, 35 if whole else 10, terms[_PAIR_BEND], own, work,
-            _QUARTIC,
-        )  # fmt: skip
-        _stiffness(
-            s, t, inner, whole, pair_of, triple_of, quadruple_of, pairs, triples,
-            hessian, width, work,
-        )  # fmt: skip
-    if second:
-        _finish(pairs, whole, ns, density + 3 * ns, slopes, hessian, width, work)
-    skip = 0 if whole else 9
-    for e in range(n):
-        for s in range(ns):
-            sites[start + e, s] = work[density + ns + s, e]
-            for i in range(3):
-                dp[start + e, s, i] = work[on_p + 3 * s + i, e]
-        for a in range(9):
-            df[start + e, a] = work[_STRESS + a, e]
+            _embed(embed[species[s]], rdrho, density + s, ns, work)
         if second:
-            out = hessians[start + e]
-            for a in range(skip, width):
-                for b in range(a, width):
-                    value = work[hessian + a * width + b, e]
-                    out[a - skip, b - skip] = value
-                    out[b - skip, a - skip] = value
+            work[_STIFF : _STIFF + 36] = 0.0
+            work[slopes : hessian + width * width] = 0.0
+        for c in range(classes):
+            s, t = ends[c, 0], ends[c, 1]
+            inner, two = s == t, rows[c, 1] >= 0
+            other = _OTHER_PULL if two else _DENSITY_PULL
+            _separate(place, s, t, work)
+            at = first[c] // 4
+            own = groups[at : at + groups[lead + c]]
+            factor = 0.0
+            work[_WEIGHT : _WEIGHT + 2] = 0.0
+            for u in range(ns):
+                factor += pair_weights[c, u]
+                for which in range(2):
+                    weight = density_weights[c, which, u]
+                    if weight != 0.0:
+                        _add(density + 2 * ns + u, _WEIGHT + which, weight, 1, work)
+            # The monomials of R alone are the only ones within a sublattice.
+            low = 4 if inner else 0
+            _weigh(terms[_PAIR_PULL], terms[_DENSITY_PULL], terms[other], two, factor, own, work)
+            _moments(monomials, low, _10, terms[_PAIR_PULL], own, work, _PULL)
+            _turn(pair_of, _PULL, _0, inner, work)
+            _scatter(s, t, inner, True, 1.0, _STRESS, on_p, _0, work)
+            if second == 0 or (inner and not whole):
+                continue
+            for which in range(2 if two else 1):
+                kind = other if which else _DENSITY_PULL
+                _moments(monomials, low, 10 if whole else 4, terms[kind], own, work, _DRAG)
+                _turn(pair_of, _DRAG, 0 if whole else 3, inner, work)
+                for u in range(ns):
+                    weight = density_weights[c, which, u]
+                    if weight != 0.0:
+                        on = slopes + u * width
+                        _scatter(s, t, inner, whole, weight, on, on + 9, _1, work)
+            other = _OTHER_BEND if two else _DENSITY_BEND
+            _weigh(terms[_PAIR_BEND], terms[_DENSITY_BEND], terms[other], two, factor, own, work)
+            _moments(
+                monomials, 20 if inner else 0, 35 if whole else 10, terms[_PAIR_BEND], own, work,
+                _QUARTIC,
+            )  # fmt: skip
+            _stiffness(
+                s, t, inner, whole, pair_of, triple_of, quadruple_of, pairs, triples,
+                hessian, width, work,
+            )  # fmt: skip
+        if second:
+            _finish(pairs, whole, ns, density + 3 * ns, slopes, hessian, width, work)
+        skip = 0 if whole else 9
+        for e in range(n):
+            for s in range(ns):
+                sites[start + e, s] = work[density + ns + s, e]
+                for i in range(3):
+                    dp[start + e, s, i] = work[on_p + 3 * s + i, e]
+            for a in range(9):
+                df[start + e, a] = work[_STRESS + a, e]
+            if second:
+                out = hessians[start + e]
+                for a in range(skip, width):
+                    for b in range(a, width):
+                        value = work[hessian + a * width + b, e]
+                        out[a - skip, b - skip] = value
+                        out[b - skip, a - skip] = value
 
 
 @kernel(parallel=True)
@@ -469,16 +482,12 @@ def deformed_cell(
     ``work`` (threads, rows, LANES), ``interval`` (threads, LANES), ``terms`` (threads, 6 or 4, k,
     LANES), zero at first, and ``groups`` (threads, k / 4 + classes) are scratch.
     """
-    n = len(gradients)
-    threads = len(work)
-    batches = (n + LANES - 1) // LANES
-    for thread in numba.prange(threads):
-        for batch in range(thread * batches // threads, (thread + 1) * batches // threads):
-            start = batch * LANES
-            _batch(
-                gradients, shifts, start, min(LANES, n - start), vectors, monomials, first, last,
-                ends, rows, pair_weights, density_weights, species, reach, rdr, radial, rdrho,
-                embed, second, pair_of, triple_of, quadruple_of, pairs, triples,
-                work[thread], interval[thread], terms[thread], groups[thread],
-                sites, df, dp, hessians,
-            )  # fmt: skip
+    everything = (
+        gradients, shifts, vectors, monomials, first, last, ends, rows,
+        pair_weights, density_weights, species, reach, rdr, radial, rdrho, embed,
+        second, pair_of, triple_of, quadruple_of, pairs, triples,
+        work, interval, terms, groups, sites, df, dp, hessians,
+    )  # fmt: skip
+    for thread in numba.prange(len(work)):
+        apart(_share, thread, everything)
+    keep(_share, everything)

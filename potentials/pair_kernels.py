@@ -27,7 +27,7 @@ from numba.core import cgutils
 from numba.core.types import float64, int64, void
 from numba.extending import intrinsic
 
-from qc.numerics.jit import kernel
+from qc.numerics.jit import apart, keep, kernel
 
 #: The names of LLVM's types, as numba has them.
 ir = cgutils.ir
@@ -173,7 +173,7 @@ def _scatter_row(
     return void(points, partner, energy, pull, sums, i, low, high), generate
 
 
-@kernel()
+@kernel(inner=True)
 def _compact(first, last, points, start, neighbours, reach, partner, squared, ends):
     """Collect the pairs inside the cutoff of some rows; ``ends`` says where each row's end."""
     m = 0
@@ -197,7 +197,7 @@ def _compact(first, last, points, start, neighbours, reach, partner, squared, en
     return m
 
 
-@kernel()
+@kernel(inner=True)
 def _find_even(m, near, grid, x, interval):
     """Intervals on the even grid; ``x`` becomes the way into them. Returns how many are too near.
 
@@ -216,7 +216,7 @@ def _find_even(m, near, grid, x, interval):
     return close
 
 
-@kernel()
+@kernel(inner=True)
 def _find_uneven(m, pair, near, buckets, first, rows, x, interval):
     """Find intervals by buckets, as `_find_even` does by arithmetic."""
     close = 0
@@ -232,7 +232,7 @@ def _find_uneven(m, pair, near, buckets, first, rows, x, interval):
     return close
 
 
-@kernel()
+@kernel(inner=True)
 def _evaluate(m, interval, rows, x, energy, slope):
     """Half pair energies and their slopes with respect to x."""
     padded = (m + LANES - 1) // LANES * LANES
@@ -243,7 +243,7 @@ def _evaluate(m, interval, rows, x, energy, slope):
         _evaluate_lanes(rows, interval, x, energy, slope, k)
 
 
-@kernel()
+@kernel(inner=True)
 def _scatter(first, last, points, partner, energy, pull, ends, sums):
     """Add half energies and forces of compacted pairs to both atoms."""
     low = 0
@@ -252,13 +252,16 @@ def _scatter(first, last, points, partner, energy, pull, ends, sums):
         low = ends[i - first]
 
 
-@kernel()
+@kernel(inner=True)
 def _chunk(
-    begin, end, points, types, start, neighbours,
+    c, bounds, points, types, start, neighbours,
     reach, near, squared, even, grid, buckets, first, rows,
-    partner, pair, interval, ends, x, inverse, energy, pull, sums,
+    partners, pairs, intervals, all_ends, places, inverses, energies, pulls, all_sums,
 ):  # fmt: skip
-    """Rows ``begin`` to ``end``; returns how many pairs were too near for the table."""
+    """Rows of chunk ``c``; returns how many pairs were too near for the table."""
+    begin, end = bounds[c], bounds[c + 1]
+    partner, pair, interval, ends = partners[c], pairs[c], intervals[c], all_ends[c]
+    x, inverse, energy, pull, sums = places[c], inverses[c], energies[c], pulls[c], all_sums[c]
     ns = int(np.sqrt(len(near)) + 0.5)
     close = 0
     here = begin
@@ -316,14 +319,15 @@ def energy_forces(
         points[k, 1] = positions[k, 1]
         points[k, 2] = positions[k, 2]
         points[k, 3] = factor * weights[k]
+    everything = (
+        bounds, points, types, start, neighbours,
+        reach, near, squared, even, grid, buckets, first, rows,
+        partner, pair, interval, ends, x, inverse, energy, pull, sums,
+    )  # fmt: skip
     for c in numba.prange(parts):
         sums[c, :, :] = 0.0
-        close[c] = _chunk(
-            bounds[c], bounds[c + 1], points, types, start, neighbours,
-            reach, near, squared, even, grid, buckets, first, rows,
-            partner[c], pair[c], interval[c], ends[c], x[c], inverse[c], energy[c], pull[c],
-            sums[c],
-        )  # fmt: skip
+        close[c] = apart(_chunk, c, everything)
+    keep(_chunk, everything)
     for c in range(1, parts):
         for k in range(n_all):
             for a in range(4):

@@ -26,7 +26,7 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-from qc.numerics.jit import kernel
+from qc.numerics.jit import apart, keep, kernel
 
 #: Columns of ``pair``; the first eight as in `stillinger_weber_kernels`.
 REACH, CUT, SIGMA, DECAY, REPEL, ATTRACT, P, Q, OWN = range(9)
@@ -397,17 +397,24 @@ def _finish(e, whole, stiffness, moduli, out):
             out[e, i, j] = out[e, j, i]
 
 
-@kernel()
-def _cells(
-    first, last, f, p, vectors, start, target, types, pair, metric, ns, second,
-    near, bond, moments, fields, move, curve, moved, curves, mixed, strained, moduli, stiffness,
-    line, sites, df, dp, hessians,
+@kernel(inner=True)
+def _share(
+    thread, f, p, vectors, start, target, types, pair, metric, ns, second,
+    nears, bond_rows, all_moments, all_fields, moves, bends, all_moved, all_curves, all_mixed,
+    all_strained, all_moduli, all_stiffness, lines, sites, df, dp, hessians,
 ):  # fmt: skip
-    """Evaluate the cells from ``first`` to ``last``; see `deformed_cell`."""
+    """Evaluate one thread's share of the cells; see `deformed_cell`."""
+    near, bond, moments, fields = (
+        nears[thread], bond_rows[thread], all_moments[thread], all_fields[thread]
+    )  # fmt: skip
+    move, curve, moved, curves = moves[thread], bends[thread], all_moved[thread], all_curves[thread]
+    mixed, strained, moduli = all_mixed[thread], all_strained[thread], all_moduli[thread]
+    stiffness, line = all_stiffness[thread], lines[thread]
+    n, threads = len(f), len(nears)
     n_s = len(types)
     width = hessians.shape[1]
     whole = second == 2
-    for e in range(first, last):
+    for e in range(n * thread // threads, n * (thread + 1) // threads):
         for c in range(9):
             df[e, c] = 0.0
         for s in range(n_s):
@@ -463,13 +470,11 @@ def deformed_cell(
     ``mixed`` (n_s, 18), ``strained`` (ns, 90), ``moduli`` (6, 6), ``stiffness`` (9, 9), ``line``
     (9).
     """
-    n = len(f)
-    threads = len(near)
-    for thread in numba.prange(threads):
-        _cells(
-            n * thread // threads, n * (thread + 1) // threads,
-            f, p, vectors, start, target, types, pair, metric, ns, second,
-            near[thread], bond[thread], moments[thread], fields[thread], move[thread],
-            curve[thread], moved[thread], curves[thread], mixed[thread], strained[thread],
-            moduli[thread], stiffness[thread], line[thread], sites, df, dp, hessians,
-        )  # fmt: skip
+    everything = (
+        f, p, vectors, start, target, types, pair, metric, ns, second,
+        near, bond, moments, fields, move, curve, moved, curves, mixed, strained, moduli,
+        stiffness, line, sites, df, dp, hessians,
+    )  # fmt: skip
+    for thread in numba.prange(len(near)):
+        apart(_share, thread, everything)
+    keep(_share, everything)

@@ -16,7 +16,7 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-from qc.numerics.jit import kernel
+from qc.numerics.jit import apart, keep, kernel
 
 #: Columns of ``pair``: squared distance beyond which every term is below 1e-19, a sigma, sigma,
 #: gamma sigma, A epsilon B sigma^p, A epsilon sigma^q, p, q.
@@ -30,7 +30,7 @@ WIDTH = 12
 ROW = 10
 
 
-@kernel()
+@kernel(inner=True)
 def _inverse_power(inverse, power):
     """Return ``inverse ** power``; the usual exponents 4 and 0 without a call."""
     if power == 4.0:
@@ -41,7 +41,7 @@ def _inverse_power(inverse, power):
     return inverse**power
 
 
-@kernel()
+@kernel(inner=True)
 def _gather(i, start, vectors, bond_types, pair, ns, s, work, near):
     """List the bonds within reach: unit vector, length, and g with two derivatives.
 
@@ -72,7 +72,7 @@ def _gather(i, start, vectors, bond_types, pair, ns, s, work, near):
     return m
 
 
-@kernel()
+@kernel(inner=True)
 def _two_body(r, pair, row):
     """Return the pair energy and its two derivatives."""
     inverse = 1.0 / r
@@ -90,7 +90,7 @@ def _two_body(r, pair, row):
     return value * e, (slope + value * w) * e, (bend + 2.0 * slope * w + value * (w * w + dw)) * e
 
 
-@kernel()
+@kernel(inner=True)
 def _site(i, start, vectors, site_types, bond_types, pair, angle, ns, work, near, gradients):
     """Return a site's energy; fill its gradients if there is room for them."""
     s = site_types[i]
@@ -128,7 +128,7 @@ def _site(i, start, vectors, site_types, bond_types, pair, angle, ns, work, near
     return energy
 
 
-@kernel()
+@kernel(inner=True)
 def _site_product(
     i, start, vectors, dvectors, site_types, bond_types, pair, angle, ns, work, near, products
 ):
@@ -193,30 +193,34 @@ def bond_terms(
     What is empty is not wanted; if ``products`` is not empty, it alone is filled. ``work``
     (nb, WIDTH) and ``near`` (nb,) are scratch.
     """
+    alone = (
+        start, vectors, dvectors, site_types, bond_types, pair, angle, ns, work, near, products
+    )  # fmt: skip
+    both = (start, vectors, site_types, bond_types, pair, angle, ns, work, near, gradients)
     for i in numba.prange(len(start) - 1):
         if len(products) > 0:
-            _site_product(
-                i, start, vectors, dvectors, site_types, bond_types, pair, angle, ns, work, near,
-                products,
-            )  # fmt: skip
+            apart(_site_product, i, alone)
         else:
-            energies[i] = _site(
-                i, start, vectors, site_types, bond_types, pair, angle, ns, work, near, gradients
-            )
+            energies[i] = apart(_site, i, both)
+    keep(_site_product, alone)
+    keep(_site, both)
 
 
-@kernel()
+@kernel(inner=True)
 def _rows(
-    first, last, positions, types, weights, start, neighbours, owners, pair, angle, ns,
-    work, moments, near, energies, forces,
+    thread, positions, types, weights, start, neighbours, owners, pair, angle, ns,
+    all_work, all_moments, all_near, energies, all_forces,
 ):  # fmt: skip
-    """Energies of the rows from ``first`` to ``last``; their weighted pull is added to forces.
+    """Energies of a thread's share of the rows; their weighted pull is added to its forces.
 
     Scratch: ``work`` (ROW, longest row), ``moments`` (2 ns, 10): six components of T, three of
     ``sum g u`` and ``sum g`` of the neighbours of each species, and the same as those of another
     species see them; ``near`` (2, longest row) atom and species of each neighbour.
     """
-    for i in range(first, last):
+    work, moments, near = all_work[thread], all_moments[thread], all_near[thread]
+    forces = all_forces[thread]
+    n, threads = len(start) - 1, len(all_forces)
+    for i in range(n * thread // threads, n * (thread + 1) // threads):
         energies[i] = 0.0
         weight = weights[i]
         if weight == 0.0:
@@ -345,11 +349,10 @@ def weighted(
 
     The first axis of scratch and ``forces`` counts the threads; each has a static share of rows.
     """
-    n = len(start) - 1
-    threads = len(forces)
-    for thread in numba.prange(threads):
-        _rows(
-            n * thread // threads, n * (thread + 1) // threads,
-            positions, types, weights, start, neighbours, owners, pair, angle, ns,
-            work[thread], moments[thread], near[thread], energies, forces[thread],
-        )  # fmt: skip
+    everything = (
+        positions, types, weights, start, neighbours, owners, pair, angle, ns,
+        work, moments, near, energies, forces,
+    )  # fmt: skip
+    for thread in numba.prange(len(forces)):
+        apart(_rows, thread, everything)
+    keep(_rows, everything)

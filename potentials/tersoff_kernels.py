@@ -15,7 +15,7 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-from qc.numerics.jit import kernel
+from qc.numerics.jit import apart, keep, kernel
 
 #: Columns of ``bond``: square of the largest distance at which a neighbour matters, cutoff
 #: function, and the pair parameters.
@@ -34,7 +34,7 @@ ROWS = 8
 SQUARE = 4
 
 
-@kernel()
+@kernel(inner=True)
 def _cutoff(r, table, row):
     """Return the cutoff function and its two derivatives."""
     if r < table[row, INNER]:
@@ -47,7 +47,7 @@ def _cutoff(r, table, row):
     return 0.5 - 0.5 * sine, -0.5 * scale * np.cos(x), 0.5 * scale * scale * sine
 
 
-@kernel()
+@kernel(inner=True)
 def _bend(cosine, angle, row):
     """Return the angular function and its two derivatives by the cosine."""
     x = angle[row, COSINE] - cosine
@@ -60,7 +60,7 @@ def _bend(cosine, angle, row):
     return value, slope, second
 
 
-@kernel()
+@kernel(inner=True)
 def _spread(s, angle, row):
     """Return ``exp(lambda3^m s^m)`` and its two derivatives by s."""
     factor = angle[row, LAMBDA3]
@@ -74,7 +74,7 @@ def _spread(s, angle, row):
     return e, slope * e, (6.0 * factor * s + slope * slope) * e
 
 
-@kernel()
+@kernel(inner=True)
 def _order(zeta, beta, n):
     """Return the bond order ``(1 + (beta zeta)^n)^(-1/(2n))`` and its two derivatives."""
     x = beta * zeta
@@ -93,7 +93,7 @@ def _order(zeta, beta, n):
     return b, slope, slope * (n * (1.0 - share) - 1.0 - 0.5 * share) / zeta
 
 
-@kernel()
+@kernel(inner=True)
 def _gather(i, start, vectors, bond_types, bond, ns, s, work, near):
     """List the bonds within reach: unit vector and length in ``work``."""
     m = start[i]
@@ -113,12 +113,12 @@ def _gather(i, start, vectors, bond_types, bond, ns, s, work, near):
     return m
 
 
-@kernel()
+@kernel(inner=True)
 def _dot(work, a, b):
     return work[a, 0] * work[b, 0] + work[a, 1] * work[b, 1] + work[a, 2] * work[b, 2]
 
 
-@kernel()
+@kernel(inner=True)
 def _zeta(a, first, last, s, bond_types, angle, ns, work, near):
     """Return zeta of one bond."""
     zeta = 0.0
@@ -133,7 +133,7 @@ def _zeta(a, first, last, s, bond_types, angle, ns, work, near):
     return zeta
 
 
-@kernel()
+@kernel(inner=True)
 def _site(i, start, vectors, site_types, bond_types, bond, angle, ns, work, near, gradients):
     """Return a site's energy; fill its gradients if there is room for them."""
     s = site_types[i]
@@ -183,7 +183,7 @@ def _site(i, start, vectors, site_types, bond_types, bond, angle, ns, work, near
     return energy
 
 
-@kernel()
+@kernel(inner=True)
 def _site_product(
     i, start, vectors, dvectors, site_types, bond_types, bond, angle, ns, work, near, products
 ):
@@ -287,19 +287,20 @@ def bond_terms(
     What is empty is not wanted; if ``products`` is not empty, it alone is filled. ``work``
     (nb, WIDTH) and ``near`` (nb,) are scratch.
     """
+    alone = (
+        start, vectors, dvectors, site_types, bond_types, bond, angle, ns, work, near, products
+    )  # fmt: skip
+    both = (start, vectors, site_types, bond_types, bond, angle, ns, work, near, gradients)
     for i in numba.prange(len(start) - 1):
         if len(products) > 0:
-            _site_product(
-                i, start, vectors, dvectors, site_types, bond_types, bond, angle, ns, work, near,
-                products,
-            )  # fmt: skip
+            apart(_site_product, i, alone)
         else:
-            energies[i] = _site(
-                i, start, vectors, site_types, bond_types, bond, angle, ns, work, near, gradients
-            )
+            energies[i] = apart(_site, i, both)
+    keep(_site_product, alone)
+    keep(_site, both)
 
 
-@kernel()
+@kernel(inner=True)
 def _pairs_of(m, s, angle, ns, work, square, near):
     """Fill, for every ordered pair of neighbours, cosine, g e, g' e and the slope of log e.
 
@@ -337,18 +338,21 @@ def _pairs_of(m, s, angle, ns, work, square, near):
                 square[3, other] = pull / e
 
 
-@kernel()
+@kernel(inner=True)
 def _rows(
-    first, last, positions, types, weights, start, neighbours, owners, bond, angle, ns,
-    work, square, near, energies, forces,
+    thread, positions, types, weights, start, neighbours, owners, bond, angle, ns,
+    all_work, all_square, all_near, energies, all_forces,
 ):  # fmt: skip
-    """Energies of the rows from ``first`` to ``last``; their weighted pull is added to forces.
+    """Energies of a thread's share of the rows; their weighted pull is added to its forces.
 
     Scratch: ``work`` (ROWS + 2 ns, longest row): unit vector, 1/r, r, gradient, and for a bond
     to each species the cutoff function and its slope; ``square`` (SQUARE, longest row squared);
     ``near`` (2, longest row) atom and species of each neighbour.
     """
-    for i in range(first, last):
+    work, square, near = all_work[thread], all_square[thread], all_near[thread]
+    forces = all_forces[thread]
+    n, threads = len(start) - 1, len(all_forces)
+    for i in range(n * thread // threads, n * (thread + 1) // threads):
         energies[i] = 0.0
         weight = weights[i]
         if weight == 0.0:
@@ -466,11 +470,10 @@ def weighted(
 
     The first axis of scratch and ``forces`` counts the threads; each has a static share of rows.
     """
-    n = len(start) - 1
-    threads = len(forces)
-    for thread in numba.prange(threads):
-        _rows(
-            n * thread // threads, n * (thread + 1) // threads,
-            positions, types, weights, start, neighbours, owners, bond, angle, ns,
-            work[thread], square[thread], near[thread], energies, forces[thread],
-        )  # fmt: skip
+    everything = (
+        positions, types, weights, start, neighbours, owners, bond, angle, ns,
+        work, square, near, energies, forces,
+    )  # fmt: skip
+    for thread in numba.prange(len(forces)):
+        apart(_rows, thread, everything)
+    keep(_rows, everything)
