@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from qc.adapters.ase_qc import QCCalculator
     from qc.coupling import QuasiContinuum
     from qc.crystal.nonaffinity import nonaffinity
+    from qc.io.axes import plot
     from qc.statics import relax
 
     __version__: str
@@ -49,6 +50,7 @@ _PUBLIC: dict[str, tuple[str, str | None]] = {
     "loads": ("qc.loads", None),
     "mesh": ("qc.mesh", None),
     "nonaffinity": ("qc.crystal.nonaffinity", "nonaffinity"),
+    "plot": ("qc.io.axes", "plot"),
     "potentials": ("qc.potentials", None),
     "relax": ("qc.statics", "relax"),
     "statics": ("qc.statics", None),
@@ -71,6 +73,7 @@ __all__ = [
     "loads",
     "mesh",
     "nonaffinity",
+    "plot",
     "potentials",
     "relax",
     "statics",

@@ -72,6 +72,114 @@ SCALARS: dict[str, Scalar] = {
 }
 
 
+@dataclass(frozen=True)
+class Drawing:
+    """What a picture shows, on whatever axes it is painted.
+
+    Attributes
+    ----------
+    title : str
+    paint : callable
+        ``paint(axes, far, near)`` adds it to matplotlib axes, with thinner lines if seen from
+        ``far`` and with what is worth a close look if ``near``; returns what a colour bar is for.
+    label : str
+        Of the colour bar; empty where there is none.
+    handles : tuple
+        Entries of the legend.
+    """
+
+    title: str
+    paint: Callable[[Any, bool, bool], Any]
+    label: str = ""
+    handles: tuple[Any, ...] = ()
+
+
+def mesh_drawing(cut: Section) -> Drawing:
+    """Return the edges of the elements."""
+
+    def paint(axes: Any, far: bool, near: bool) -> None:
+        width = 0.25 if far else 0.45
+        axes.add_collection(_polygons(cut, facecolors="white", edgecolors=_INK, lw=width))
+
+    return Drawing("Mesh", paint)
+
+
+def regions_drawing(
+    model: QuasiContinuum, cut: Section, fields: AtomFields | None = None
+) -> Drawing:
+    """Return the elements by region and, close up, the atoms of core, blend and halo."""
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
+
+    atoms = atom_fields(model) if fields is None else fields
+    colours = np.array(COLOURS)[element_regions(model)[cut.element]]
+
+    def paint(axes: Any, far: bool, near: bool) -> None:
+        width = 0.15 if far else 0.4
+        axes.add_collection(
+            _polygons(cut, facecolors=colours, alpha=0.75, edgecolors="white", lw=width)
+        )
+        if near:
+            _atoms(axes, atoms, cut, model, np.array(COLOURS)[atoms.region])
+
+    shown = sorted(set(atoms.region.tolist()))
+    names = ("core: every atom", "blend", "continuum: mesh vertices", "halo: carries neighbours")
+    handles: list[Any] = [Patch(color=COLOURS[r], label=names[r]) for r in shown if r != 3]
+    handles += [
+        Line2D([], [], ls="", marker="o", ms=4, color=COLOURS[r], mec=_INK, mew=0.3,
+               label=names[r])
+        for r in shown if r == 3
+    ]  # fmt: skip
+    return Drawing("Regions", paint, handles=tuple(handles))
+
+
+def nonaffinity_drawing(
+    model: QuasiContinuum, cut: Section, fields: AtomFields | None = None
+) -> Drawing:
+    """Return the atoms coloured by their non-affinity."""
+    from matplotlib.colors import LogNorm
+
+    atoms = atom_fields(model) if fields is None else fields
+    # Six decades down to the noise of interpolation; a missing neighbour makes about 0.1.
+    norm = LogNorm(1e-5, 1e0)
+
+    def paint(axes: Any, far: bool, near: bool) -> Any:
+        width = 0.15 if far else 0.3
+        axes.add_collection(_polygons(cut, facecolors="none", edgecolors="#b8c2ca", lw=width))
+        return _atoms(axes, atoms, cut, model, atoms.nonaffinity, norm=norm, cmap="magma_r")
+
+    return Drawing("Non-affinity", paint, "non-affinity D² (nearest-neighbour distance²)")
+
+
+def field_drawing(
+    model: QuasiContinuum, cut: Section, name: str, fields: ElementFields | None = None
+) -> Drawing:
+    """Return a scalar field over the elements; see `draw_field`."""
+    if name not in SCALARS:
+        raise InputError(f"no scalar field {name!r}{suggest(name, SCALARS)}")
+    scalar = SCALARS[name]
+    elements = element_fields(model) if fields is None else fields
+    values = _smoothed(model, scalar.values(model, elements))[cut.element]
+    norm, cmap = _scale(values, scalar.diverging)
+
+    def paint(axes: Any, far: bool, near: bool) -> Any:
+        drawn = _polygons(cut, array=np.ma.masked_invalid(values), cmap=cmap, norm=norm)
+        # Edges in the colour of the face hide the seams that anti-aliasing leaves.
+        drawn.set(edgecolor="face", linewidth=0.2)
+        axes.add_collection(drawn)
+        axes.set_facecolor("#eceff1")
+        return drawn
+
+    return Drawing(_headline(scalar.label), paint, scalar.label)
+
+
+def colour_bar(figure: Any, axes: Any, drawn: Any, drawing: Drawing) -> Any:
+    """Add a drawing's colour bar beside axes, one or several."""
+    return figure.colorbar(
+        drawn, ax=axes, extend="both", pad=0.02, fraction=0.03, aspect=30, label=drawing.label
+    )
+
+
 def draw_mesh(
     path: str | os.PathLike[str], model: QuasiContinuum, *, title: str | None = None
 ) -> Path:
@@ -83,12 +191,7 @@ def draw_mesh(
         The picture cannot be written.
     """
     cut = section(model)
-    with _figure(model, cut, title or "Mesh") as (figure, panels):
-        for k, (axes, _) in enumerate(panels):
-            width = 0.25 if k == 0 else 0.45
-            axes.add_collection(_polygons(cut, facecolors="white", edgecolors=_INK, lw=width))
-        _note(figure, _sizes(model))
-        return save_figure(path, figure)
+    return _save(path, model, cut, mesh_drawing(cut), title, note=_sizes(model))
 
 
 def draw_regions(
@@ -113,38 +216,8 @@ def draw_regions(
     OutputError
         The picture cannot be written.
     """
-    from matplotlib.lines import Line2D
-    from matplotlib.patches import Patch
-
-    fields = atom_fields(model) if fields is None else fields
     cut = section(model)
-    colours = np.array(COLOURS)[element_regions(model)[cut.element]]
-    with _figure(model, cut, title or "Regions") as (figure, panels):
-        for k, (axes, _) in enumerate(panels):
-            close = k == len(panels) - 1
-            width = 0.15 if k == 0 else 0.4
-            axes.add_collection(
-                _polygons(cut, facecolors=colours, alpha=0.75, edgecolors="white", lw=width)
-            )
-            if close:
-                _atoms(axes, fields, cut, model, np.array(COLOURS)[fields.region])
-        shown = sorted(set(fields.region.tolist()))
-        names = (
-            "core: every atom",
-            "blend",
-            "continuum: mesh vertices",
-            "halo: carries neighbours",
-        )
-        handles: list[Any] = [Patch(color=COLOURS[r], label=names[r]) for r in shown if r != 3]
-        handles += [
-            Line2D([], [], ls="", marker="o", ms=4, color=COLOURS[r], mec=_INK, mew=0.3,
-                   label=names[r])
-            for r in shown if r == 3
-        ]  # fmt: skip
-        figure.legend(
-            handles=handles, loc="outside lower center", ncols=4, frameon=False, fontsize=8
-        )
-        return save_figure(path, figure)
+    return _save(path, model, cut, regions_drawing(model, cut, fields), title)
 
 
 def draw_nonaffinity(
@@ -155,23 +228,8 @@ def draw_nonaffinity(
     fields: AtomFields | None = None,
 ) -> Path:
     """Draw the atoms coloured by their non-affinity; parameters and errors as `draw_regions`."""
-    from matplotlib.colors import LogNorm
-
-    fields = atom_fields(model) if fields is None else fields
     cut = section(model)
-    # Six decades down to the noise of interpolation; a missing neighbour makes about 0.1.
-    norm = LogNorm(1e-5, 1e0)
-    with _figure(model, cut, title or "Non-affinity") as (figure, panels):
-        for k, (axes, _) in enumerate(panels):
-            axes.add_collection(
-                _polygons(cut, facecolors="none", edgecolors="#b8c2ca", lw=0.15 if k == 0 else 0.3)
-            )
-            drawn = _atoms(axes, fields, cut, model, fields.nonaffinity, norm=norm, cmap="magma_r")
-        figure.colorbar(
-            drawn, ax=[a for a, _ in panels], extend="both", pad=0.02, fraction=0.03, aspect=30,
-            label="non-affinity D² (nearest-neighbour distance²)",
-        )  # fmt: skip
-        return save_figure(path, figure)
+    return _save(path, model, cut, nonaffinity_drawing(model, cut, fields), title)
 
 
 def draw_field(
@@ -205,24 +263,30 @@ def draw_field(
     OutputError
         The picture cannot be written.
     """
-    if name not in SCALARS:
-        raise InputError(f"no scalar field {name!r}{suggest(name, SCALARS)}")
-    scalar = SCALARS[name]
-    fields = element_fields(model) if fields is None else fields
     cut = section(model)
-    values = _smoothed(model, scalar.values(model, fields))[cut.element]
-    norm, cmap = _scale(values, scalar.diverging)
-    with _figure(model, cut, title or _headline(scalar.label)) as (figure, panels):
-        for axes, _ in panels:
-            drawn = _polygons(cut, array=np.ma.masked_invalid(values), cmap=cmap, norm=norm)
-            # Edges in the colour of the face hide the seams that anti-aliasing leaves.
-            drawn.set(edgecolor="face", linewidth=0.2)
-            axes.add_collection(drawn)
-            axes.set_facecolor("#eceff1")
-        figure.colorbar(
-            drawn, ax=[a for a, _ in panels], extend="both", pad=0.02, fraction=0.03, aspect=30,
-            label=scalar.label,
-        )  # fmt: skip
+    return _save(path, model, cut, field_drawing(model, cut, name, fields), title)
+
+
+def _save(
+    path: str | os.PathLike[str],
+    model: QuasiContinuum,
+    cut: Section,
+    drawing: Drawing,
+    title: str | None,
+    note: str = "",
+) -> Path:
+    with _figure(model, cut, title or drawing.title) as (figure, panels):
+        for k, axes in enumerate(panels):
+            drawn = drawing.paint(axes, k == 0, k == len(panels) - 1)
+        if drawing.label:
+            colour_bar(figure, panels, drawn, drawing)
+        if drawing.handles:
+            figure.legend(
+                handles=drawing.handles, loc="outside lower center", ncols=4, frameon=False,
+                fontsize=8,
+            )  # fmt: skip
+        if note:
+            figure.supxlabel(note, fontsize=8, color=_INK)
         return save_figure(path, figure)
 
 
@@ -320,16 +384,13 @@ def _closest_in_view(model: QuasiContinuum, spacing: float) -> float:
 @contextmanager
 def _figure(
     model: QuasiContinuum, cut: Section, title: str
-) -> Iterator[tuple[Any, list[tuple[Any, str]]]]:
+) -> Iterator[tuple[Any, list[Any]]]:
     """Yield a figure with a panel of the whole and, where it is small, one of the core."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    whole = (
-        _bounds(np.concatenate(cut.polygons)) if len(cut.polygons) else np.array([[0, 0], [1, 1.0]])
-    )
+    whole, near = views_of(model, cut)
     views = [(whole, "")]
-    near = _core_view(model, whole)
     if near is not None:
         views.append((near, "close-up of the core"))
     width = 8.0
@@ -348,27 +409,40 @@ def _figure(
     figure = Figure(figsize=size, dpi=DPI, layout="constrained")
     FigureCanvasAgg(figure)
     grid = figure.subplots(*shape, squeeze=False, gridspec_kw=ratios).ravel()
-    labels = [_axis_label(model.crystal, k) for k in range(2)]
-    panels = []
     for axes, (view, name) in zip(grid, views, strict=True):
-        margin = 0.02 * (view[1] - view[0]).max()
-        axes.set(
-            xlim=(view[0, 0] - margin, view[1, 0] + margin),
-            ylim=(view[0, 1] - margin, view[1, 1] + margin),
-            aspect="equal",
-        )
-        axes.set_xlabel(labels[0], fontsize=9)
-        axes.set_ylabel(labels[1], fontsize=9)
-        axes.tick_params(labelsize=8, color=_INK)
+        show(axes, model, view)
         if name:
             axes.set_title(name, fontsize=9, color=_INK)
-        panels.append((axes, name))
     if near is not None:
         _frame(grid[0], near)
-    if cut.level is not None:
-        title = f"{title}, section at z = {cut.level:.1f} Å"
-    figure.suptitle(title, fontsize=11, color=_INK)
-    yield figure, panels
+    figure.suptitle(full_title(title, cut), fontsize=11, color=_INK)
+    yield figure, list(grid)
+
+
+def full_title(title: str, cut: Section) -> str:
+    """Return a title that says where a section is."""
+    return title if cut.level is None else f"{title}, section at z = {cut.level:.1f} Å"
+
+
+def show(axes: Any, model: QuasiContinuum, view: Array) -> None:
+    """Let axes show a window (2, 2), lowest and highest x and y, and name their directions."""
+    margin = 0.02 * (view[1] - view[0]).max()
+    axes.set(
+        xlim=(view[0, 0] - margin, view[1, 0] + margin),
+        ylim=(view[0, 1] - margin, view[1, 1] + margin),
+        aspect="equal",
+    )
+    axes.set_xlabel(_axis_label(model.crystal, 0), fontsize=9)
+    axes.set_ylabel(_axis_label(model.crystal, 1), fontsize=9)
+    axes.tick_params(labelsize=8, color=_INK)
+
+
+def views_of(model: QuasiContinuum, cut: Section) -> tuple[Array, Array | None]:
+    """Return windows (2, 2) of the whole and, where that is much larger, of core and blend."""
+    whole = (
+        _bounds(np.concatenate(cut.polygons)) if len(cut.polygons) else np.array([[0, 0], [1, 1.0]])
+    )
+    return whole, _core_view(model, whole)
 
 
 def _frame(axes: Any, view: Array) -> None:
@@ -423,6 +497,3 @@ def _sizes(model: QuasiContinuum) -> str:
         f"{model.n_unknowns:,} unknowns for {model.n_sites:,.0f} sites"
     )
 
-
-def _note(figure: Any, text: str) -> None:
-    figure.supxlabel(text, fontsize=8, color=_INK)

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import qc
+from qc.io import pictures
 from qc.io.case import parse_case
 from qc.io.setup import set_up
 
@@ -77,6 +78,22 @@ def test_pool_of_processes(tmp_path):
     assert len(energies) == 3
     # The cohesive energy of the published parameters.
     assert min(energies) == energies[1] == pytest.approx(-3.54, abs=0.005)
+
+
+def test_pictures_of_the_docs():
+    import matplotlib.pyplot as plt
+
+    (code,) = blocks(ROOT / "docs" / "plots.md", "python")
+    made: dict = {}
+    exec(code, made)
+    assert [made[side].get_title().split(",")[0] for side in ("left", "right")] == [
+        "Regions",
+        "Non-affinity",
+    ]
+    plt.close(made["figure"])
+    table = set(re.findall(r'`"(\w+)"`', (ROOT / "docs" / "plots.md").read_text(encoding="utf-8")))
+    scalars = {n for n in pictures.SCALARS if n[-3:] not in ("_yy", "_zz", "_yz", "_xz")}
+    assert table == {"regions", "nonaffinity", "mesh", *scalars}
 
 
 def test_case_file_of_the_docs():

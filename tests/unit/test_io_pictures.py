@@ -1,6 +1,7 @@
 """Pictures: valid PNG files that show what the model holds, and exact plane sections."""
 
 import matplotlib.image
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
@@ -9,6 +10,8 @@ from qc.coupling import PointDefects, QuasiContinuum
 from qc.crystal import fcc, triangular
 from qc.errors import InputError, OutputError
 from qc.io import pictures
+from qc.io.atoms import atom_fields
+from qc.io.axes import plot
 from qc.io.fields import element_fields
 from qc.io.slices import cut_tetrahedra, section
 from qc.loads import HomogeneousStrain, VolterraDislocation
@@ -203,3 +206,85 @@ def volume_below(y, elements, level):
     share = (level - p[crossing, 2]) / (q[crossing, 2] - p[crossing, 2])
     edge = p[crossing] + share[:, None] * (q[crossing] - p[crossing])
     return ConvexHull(np.vstack([below, edge])).volume
+
+
+@pytest.fixture
+def ax():
+    figure, axes = plt.subplots()
+    yield axes
+    plt.close(figure)
+
+
+def collections(axes, kind):
+    return [c for c in axes.collections if type(c).__name__ == kind]
+
+
+def test_a_plot_of_regions_is_close_up_and_holds_elements_and_atoms(dislocation, ax):
+    assert plot(dislocation, ax=ax) is ax
+    (elements,) = collections(ax, "PolyCollection")
+    (atoms,) = collections(ax, "EllipseCollection")
+    assert len(elements.get_paths()) == len(dislocation.mesh.elements)
+    # Columns hide nothing: every atom that counts is there, at its own place.
+    fields = atom_fields(dislocation)
+    assert np.array_equal(atoms.get_offsets(), fields.positions[:, :2])
+    assert len(np.unique(atoms.get_facecolors(), axis=0)) == len(np.unique(fields.region))
+    reach = dislocation.layout.blend.outer + dislocation.crystal.nearest_neighbour
+    assert np.diff(ax.get_xlim()) == pytest.approx(2 * reach * 1.04)
+    words = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert words[0] == "core: every atom"
+    assert ax.get_title() == "Regions"
+
+
+def test_the_whole_is_the_whole(dislocation, ax):
+    plot(dislocation, "mesh", ax=ax, view="whole")
+    extent = np.ptp(section(dislocation).polygons.reshape(-1, 2)[:, 0])
+    assert np.diff(ax.get_xlim()) == pytest.approx(1.04 * extent)
+
+
+def test_a_plot_of_nonaffinity_is_coloured_by_it_and_finds_the_vacancy(vacancy, ax):
+    plot(vacancy, "nonaffinity", ax=ax)
+    (atoms,) = collections(ax, "EllipseCollection")
+    colours, at = atoms.get_array(), atoms.get_offsets()
+    hot = np.linalg.norm(at[colours > 1e-2], axis=1)
+    # The twelve neighbours of the vacant site, of which a section shows those in its slab.
+    assert len(hot)
+    assert hot.max() < 1.1 * vacancy.crystal.nearest_neighbour
+    assert "section at z = 0.0" in ax.get_title()
+    assert "non-affinity" in ax.figure.axes[1].get_ylabel()
+
+
+def test_a_plot_of_a_field_in_3d_is_a_section_at_the_height_asked_for(vacancy, ax):
+    plot(vacancy, "relaxation", ax=ax, level=5.0)
+    (elements,) = collections(ax, "PolyCollection")
+    cut = section(vacancy, 5.0)
+    assert len(elements.get_paths()) == len(cut.polygons)
+    assert len(cut.polygons) != len(section(vacancy).polygons)
+    assert "z = 5.0" in ax.get_title()
+    assert ax.figure.axes[1].get_ylabel() == "relaxation |U| (Å)"
+
+
+def test_without_axes_a_plot_makes_its_own_figure(dislocation):
+    before = set(plt.get_fignums())
+    axes = plot(dislocation, "strain_xy")
+    (new,) = set(plt.get_fignums()) - before
+    assert axes.figure is plt.figure(new)
+    plt.close(new)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"what": "region"}, "cannot plot 'region', only regions, .*; did you mean 'regions'"),
+        ({"what": None}, "cannot plot None"),
+        ({"ax": "here"}, "ax"),
+        ({"view": "near"}, "view must be 'core' or 'whole', not 'near'"),
+        ({"level": 1.0}, "this model is plane"),
+    ],
+)
+def test_what_cannot_be_plotted_is_refused(dislocation, options, words):
+    before = plt.get_fignums()
+    with pytest.raises(InputError, match=words):
+        plot(dislocation, **options)
+    with pytest.raises(InputError, match="model"):
+        plot("model.vtu")
+    assert plt.get_fignums() == before
