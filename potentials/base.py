@@ -120,6 +120,9 @@ class Potential(ABC):
     #: Which list the fused kernel `energy_forces` takes; "none" if the family has no such kernel.
     pair_list: ClassVar[Literal["none", "half", "full"]] = "none"
 
+    #: Whether `energy_forces` takes a ``virial`` to fill.
+    fused_virial: ClassVar[bool] = False
+
     @abstractmethod
     def site_energies(self, bonds: Bonds) -> Array:
         """Return site energies, (n,) eV."""
@@ -174,6 +177,11 @@ class Potential(ABC):
         weights : (n_all,) float64
         pairs : Pairs
             Of the kind that `pair_list` names.
+
+        Notes
+        -----
+        A family with `fused_virial` takes one more argument, ``virial`` (3, 3) float64, and if it
+        is not None fills it with ``dE/dF`` at F = I, eV, atoms and cell deformed together.
         """
         raise NotImplementedError(f"{type(self).__name__} has no fused kernel")
 

@@ -82,6 +82,7 @@ class CentralPotential(Potential):
     truncations: ClassVar[tuple[str, ...]] = TRUNCATIONS
 
     pair_list: ClassVar[Literal["none", "half", "full"]] = "half"
+    fused_virial: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -234,7 +235,12 @@ class CentralPotential(Potential):
         return fit_even(self.truncated_pair, len(self.species), self.cutoff, joint)
 
     def energy_forces(
-        self, positions: Array, types: IntArray, weights: Array, pairs: Pairs
+        self,
+        positions: Array,
+        types: IntArray,
+        weights: Array,
+        pairs: Pairs,
+        virial: Array | None = None,
     ) -> tuple[Array, Array]:
         """Return site energies (n,) eV and forces (n, 3) eV/Angstrom of a weighted sum.
 
@@ -253,16 +259,18 @@ class CentralPotential(Potential):
 
         y, t, w = check_pairs(self, positions, types, weights, pairs)
         if not self.many_body and self._pieces is not None:
-            energies, forces, complete = energy_forces(self, self._pieces, y, t, w, pairs)
+            energies, forces, complete = energy_forces(self, self._pieces, y, t, w, pairs, virial)
             if complete:
                 return energies, forces
-        return self._by_formula(y, t, w, pairs)
+        return self._by_formula(y, t, w, pairs, virial)
 
     @_QUIET
     def _by_formula(
-        self, y: Array, species: IntArray, w: Array, pairs: Pairs
+        self, y: Array, species: IntArray, w: Array, pairs: Pairs, virial: Array | None
     ) -> tuple[Array, Array]:
         n, owners = pairs.n_sites, pairs.owners
+        if virial is not None:
+            virial[:] = 0.0
         energies, forces, pressure = np.zeros(n), np.zeros((n, 3)), np.zeros(n)
         if self.many_body:
             rho = np.zeros(n)
@@ -284,6 +292,8 @@ class CentralPotential(Potential):
             for c in range(3):
                 along = pull * vectors[:, c]
                 forces[:, c] += _sums(i, along, n) - _sums(own, along, n)
+                if virial is not None:
+                    virial[c] += np.einsum("b,bj->j", along, vectors)
         return np.where(w[:n] != 0.0, energies, 0.0), forces
 
     def _near_pairs(self, y: Array, species: IntArray, pairs: Pairs) -> Iterator[tuple[Any, ...]]:

@@ -17,6 +17,7 @@ from .checks import check_bonds, check_star
 from .interpolation import Curve, Interpolation, check_interpolation, curve
 from .pair_checks import Scratch, aligned, check_apart, check_pairs, shares
 from .splines import evaluate
+from .virial_kernels import sum_virial
 
 #: LAMMPS differences five neighbouring values of a table, so a shorter one is not portable.
 MINIMUM_VALUES = 5
@@ -81,6 +82,7 @@ class EAM(Potential):
     """
 
     pair_list = "half"
+    fused_virial = True
 
     def __init__(
         self,
@@ -282,7 +284,12 @@ class EAM(Potential):
         return products
 
     def energy_forces(
-        self, positions: Array, types: IntArray, weights: Array, pairs: Pairs
+        self,
+        positions: Array,
+        types: IntArray,
+        weights: Array,
+        pairs: Pairs,
+        virial: Array | None = None,
     ) -> tuple[Array, Array]:
         """Return site energies (n,) eV and forces (n, 3) eV/Angstrom of a weighted sum.
 
@@ -303,7 +310,8 @@ class EAM(Potential):
         width = 8 * (int(np.diff(pairs.start).max(initial=0)) // 8 + 1 | 1)
         room = nb + eam_pair_kernels.LANES * (parts + 1)
         scratch = Scratch.take(self)
-        energies, forces = np.empty(n), np.empty(3 * n)
+        energies, forces = np.empty(n), np.empty((n, 3))
+        pulls = scratch.floats("pulls", parts, 3 * n_all)
         eam_pair_kernels.energy_forces(
             y.reshape(-1), t, w, pairs.start, pairs.neighbours, pairs.owners, bounds,
             reach, rdr, self._pair_rows.reshape(-1), self.rphi.shape[-1], rdrho, embed,
@@ -312,12 +320,16 @@ class EAM(Potential):
             scratch.ints("lines", parts * 2 * width).reshape(parts, -1),
             scratch.floats("work", parts, eam_pair_kernels.WORK_ROWS * width),
             scratch.floats("sums", parts, 2 * n_all), scratch.floats("loads", 2 * n_all),
-            scratch.floats("pulls", parts, 3 * n_all), energies, forces,
+            pulls, energies, forces.reshape(-1),
         )  # fmt: skip
+        if virial is not None:
+            # The first row of the parts' forces holds their sums, also on images.
+            images = pulls[0].reshape(n_all, 3)[n:]
+            sum_virial(y, forces, images, pairs.owners, False, virial)
         scratch.give_back(self)
         if not np.isfinite(forces.sum()):
             check_apart(y, pairs)
-        return energies, forces.reshape(n, 3)
+        return energies, forces
 
     def deformed_star(
         self,

@@ -13,6 +13,7 @@ from qc.errors import InputError, PotentialError
 
 from .base import Array, IntArray, Pairs, Potential
 from .checks import check_types
+from .virial_kernels import sum_virial
 
 #: A cutoff beyond this many Angstrom is a typing error.
 MAXIMUM_CUTOFF = 1e3
@@ -101,6 +102,7 @@ def fused(
     types: IntArray,
     weights: Array,
     pairs: Pairs,
+    virial: Array | None = None,
 ) -> tuple[Array, Array]:
     """Return site energies (n,) and forces (n, 3) from a kernel that works on full rows.
 
@@ -120,11 +122,16 @@ def fused(
     longest = int(np.diff(start).max(initial=0)) + 1
     one, two = (np.empty((threads, *shape)) for shape in scratch(longest))
     near = np.empty((threads, 2, longest), dtype=np.int64)
-    energies, forces = np.empty(n), np.zeros((threads, n, 3))
-    kernel(y, t, w, start, neighbours, owners, *tables, one, two, near, energies, forces)
+    # For a virial the forces on images are kept apart.
+    rows = owners if virial is None else np.arange(len(y), dtype=np.int32)
+    energies, forces = np.empty(n), np.zeros((threads, n if virial is None else len(y), 3))
+    kernel(y, t, w, start, neighbours, rows, *tables, one, two, near, energies, forces)
     total = forces[0]
     for share in forces[1:]:
         total += share
+    if virial is not None:
+        total, images = total[:n], total[n:]
+        sum_virial(y, total, images, owners, True, virial)
     if not np.isfinite(total.sum()) or not np.isfinite(energies.sum()):
         _explain(y, w, start, neighbours)
     return energies, total

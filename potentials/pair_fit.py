@@ -19,6 +19,7 @@ import numpy as np
 from . import pair_kernels
 from .base import Array, IntArray, Pairs, Potential
 from .pair_checks import Scratch, aligned, shares
+from .virial_kernels import sum_virial
 
 #: Largest error of value and slope, relative to the function's own size at that distance.
 TOLERANCE = 3e-13
@@ -256,6 +257,7 @@ def energy_forces(
     types: IntArray,
     weights: Array,
     pairs: Pairs,
+    virial: Array | None = None,
 ) -> tuple[Array, Array, bool]:
     """Run the kernel on checked arrays.
 
@@ -273,6 +275,7 @@ def energy_forces(
     scratch = Scratch.take(potential)
     work = scratch.floats("work", 4, parts, room)
     energies, forces, close = np.empty(n), np.empty((n, 3)), np.zeros(parts, dtype=np.int64)
+    sums = scratch.floats("sums", parts, n_all, 4)
     pair_kernels.energy_forces(
         positions, types, weights, pairs.start, pairs.neighbours, pairs.owners, bounds, *pieces,
         scratch.floats("points", n_all, 4),
@@ -281,7 +284,10 @@ def energy_forces(
         scratch.ints("interval", parts * room).reshape(parts, room),
         scratch.ints("ends", parts * room).reshape(parts, room),
         work[0], work[1], work[2], work[3], close,
-        scratch.floats("sums", parts, n_all, 4), energies, forces,
+        sums, energies, forces,
     )  # fmt: skip
+    if virial is not None:
+        # The first part's sums are those of all, also on images.
+        sum_virial(positions, forces, sums[0, n:], pairs.owners, False, virial)
     scratch.give_back(potential)
     return energies, forces, not close.any()

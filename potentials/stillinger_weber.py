@@ -72,6 +72,7 @@ class StillingerWeber(Potential):
     """
 
     pair_list: ClassVar[Literal["none", "half", "full"]] = "full"
+    fused_virial: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -208,7 +209,12 @@ class StillingerWeber(Potential):
         return products
 
     def energy_forces(
-        self, positions: Array, types: IntArray, weights: Array, pairs: Pairs
+        self,
+        positions: Array,
+        types: IntArray,
+        weights: Array,
+        pairs: Pairs,
+        virial: Array | None = None,
     ) -> tuple[Array, Array]:
         """Return site energies (n,) eV and forces (n, 3) eV/Angstrom of a weighted sum.
 
@@ -218,7 +224,7 @@ class StillingerWeber(Potential):
         return fused(
             self, kernels.weighted, self._tables,
             lambda longest: ((kernels.ROW, longest), (2 * ns, 10)),
-            positions, types, weights, pairs,
+            positions, types, weights, pairs, virial,
         )  # fmt: skip
 
     def deformed_cell(

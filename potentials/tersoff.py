@@ -81,6 +81,7 @@ class Tersoff(Potential):
     """
 
     pair_list: ClassVar[Literal["none", "half", "full"]] = "full"
+    fused_virial: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -235,7 +236,12 @@ class Tersoff(Potential):
         return products
 
     def energy_forces(
-        self, positions: Array, types: IntArray, weights: Array, pairs: Pairs
+        self,
+        positions: Array,
+        types: IntArray,
+        weights: Array,
+        pairs: Pairs,
+        virial: Array | None = None,
     ) -> tuple[Array, Array]:
         """Return site energies (n,) eV and forces (n, 3) eV/Angstrom of a weighted sum.
 
@@ -245,7 +251,7 @@ class Tersoff(Potential):
         return fused(
             self, kernels.weighted, self._tables,
             lambda longest: ((rows, longest), (kernels.SQUARE, longest**2)),
-            positions, types, weights, pairs,
+            positions, types, weights, pairs, virial,
         )  # fmt: skip
 
     def parameters(self) -> tuple[Array | float | str, ...]:

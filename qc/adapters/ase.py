@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from qc.atomistic.energy import energy_forces, virial
 from qc.atomistic.field import ForceField
 from qc.atomistic.neighbours import NeighbourList, VerletList, check_positions
-from qc.errors import InputError, suggest
+from qc.errors import InputError, NonFiniteError, suggest
 from qc.numerics.checks import check_atomic_numbers, check_masses, kind, not_negative
 from qc.numerics.threads import Lock, locked
 from qc.potentials import Potential
@@ -47,7 +47,8 @@ class PotentialCalculator(Calculator):
     -----
     Energies are in eV, forces in eV/Angstrom, the stress in eV/Angstrom^3 in ASE's order
     xx, yy, zz, yz, xz, xy, positive in tension. ``free_energy`` equals ``energy``: atoms are
-    classical. The stress is computed when it is first asked for, and needs three cell vectors.
+    classical. The stress needs three cell vectors. It comes with every energy where the potential's
+    fused kernel gives it, and for others when it is first asked for.
     Threads may share a calculator, each with atoms of its own: one calculates, the others wait.
 
     Raises
@@ -145,8 +146,10 @@ class PotentialCalculator(Calculator):
             if not np.array_equal(types, self._types):
                 self._types, self._field = types, None
 
+        solid = atoms.cell.rank == 3
         if "energy" not in results:
-            energies, forces = self._energy_forces(atoms, y)
+            total = np.empty((3, 3)) if solid and self.potential.fused_virial else None
+            energies, forces = self._energy_forces(atoms, y, total)
             energy = math.fsum(energies)
             results = {
                 "energy": energy,
@@ -154,11 +157,13 @@ class PotentialCalculator(Calculator):
                 "energies": energies,
                 "forces": forces,
             }
+            if total is not None:
+                results["stress"] = _stress(atoms, total)
         if "stress" in properties and "stress" not in results:
-            if atoms.cell.rank < 3:
+            if not solid:
                 raise PropertyNotImplementedError("stress needs three cell vectors")
             total = virial(self.potential, y, self._types, self._neighbours(atoms, y))
-            results["stress"] = full_3x3_to_voigt_6_stress(total / atoms.get_volume())
+            results["stress"] = _stress(atoms, total)
         self.results = results
 
     @property
@@ -179,13 +184,15 @@ class PotentialCalculator(Calculator):
             self._types = _types(self.potential, atoms.numbers)
             self._energy_forces(atoms, check_positions(positions))
 
-    def _energy_forces(self, atoms: Atoms, y: Array) -> tuple[Array, Array]:
+    def _energy_forces(
+        self, atoms: Atoms, y: Array, virial: Array | None = None
+    ) -> tuple[Array, Array]:
         """Return site energies and forces: by the fused kernel where the potential has one."""
         if self.potential.pair_list == "none":
             return energy_forces(self.potential, y, self._types, self._neighbours(atoms, y))
         if self._field is None:
             self._field = ForceField(self.potential, self._types, skin=self.parameters["skin"])
-        return self._field.energy_forces(y, atoms.cell[:], atoms.pbc)
+        return self._field.energy_forces(y, atoms.cell[:], atoms.pbc, virial)
 
     def _neighbours(self, atoms: Atoms, y: Array) -> NeighbourList:
         if self._verlet is None:
@@ -198,6 +205,19 @@ def _types(potential: Potential, numbers: NDArray[np.int64]) -> IntArray:
     check_atomic_numbers(numbers)
     unique, inverse = np.unique(numbers, return_inverse=True)
     return potential.types_of([chemical_symbols[z] for z in unique])[inverse.reshape(-1)]
+
+
+def _stress(atoms: Atoms, virial: Array) -> Array:
+    """Return ASE's stress of a virial, (6,) eV/Angstrom^3.
+
+    Raises
+    ------
+    NonFiniteError
+        A component is NaN or infinite.
+    """
+    if not np.isfinite(virial).all():
+        raise NonFiniteError("the stress is not finite")
+    return full_3x3_to_voigt_6_stress(virial / atoms.get_volume())
 
 
 def _check_dynamics(atoms: Atoms) -> None:

@@ -100,6 +100,7 @@ class ForceField:
         positions: ArrayLike,
         cell: ArrayLike | None = None,
         pbc: bool | Sequence[bool] | NDArray[np.bool_] | None = None,
+        virial: Array | None = None,
     ) -> tuple[Array, Array]:
         """Return site energies and the forces of ``E = sum_i w_i V_i``.
 
@@ -108,6 +109,8 @@ class ForceField:
         positions : (n, 3) float, Angstrom
         cell, pbc
             As in `PairList.update`: None keeps what was there.
+        virial : (3, 3) float64, optional
+            Filled with ``dE/dF`` at F = I, eV, if the potential has `fused_virial`.
 
         Returns
         -------
@@ -133,7 +136,11 @@ class ForceField:
             self._row_types, self._row_weights = self._types[rows], self._weights[rows]
         try:
             sorted_energies, sorted_forces = self.potential.energy_forces(
-                found.positions, self._row_types, self._row_weights, found.pairs
+                found.positions,
+                self._row_types,
+                self._row_weights,
+                found.pairs,
+                *(() if virial is None else (virial,)),
             )
         except InputError as error:
             # The kernel counts rows of the list, which mean nothing to the caller.

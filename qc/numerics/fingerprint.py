@@ -8,9 +8,8 @@ import platform
 from collections.abc import Iterable
 from typing import Any
 
-import numba
 import numpy as np
-from llvmlite import binding
+from numba.core.registry import cpu_target
 
 #: Bits kept of a few numbers (nine digits) and of a table (seven).
 FEW_BITS, TABLE_BITS = 30, 24
@@ -81,7 +80,7 @@ def processor() -> str:
     States and energies repeat to the last bit only where this is the same; elsewhere they agree to
     round-off.
     """
-    cpu = vars(numba.config)["CPU_NAME"] or binding.get_host_cpu_name()
+    cpu = cpu_target.target_context.codegen().magic_tuple()[1]
     # What `numpy.show_runtime` prints, which has no other public name.
     seen = vars(importlib.import_module("numpy._core._multiarray_umath"))
     vectors = [name for name in seen["__cpu_dispatch__"] if seen["__cpu_features__"][name]]

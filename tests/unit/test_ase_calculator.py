@@ -19,7 +19,7 @@ from ase.optimize.precon import Exp, PreconLBFGS
 import qc
 from qc.adapters.ase import PotentialCalculator
 from qc.errors import InputError, NonFiniteError, UnknownSpeciesError
-from qc.potentials import Potential, zhou2004
+from qc.potentials import EAM, Potential, zhou2004
 
 
 @pytest.fixture(scope="module")
@@ -77,6 +77,17 @@ class TestResults:
         expected = calculate_numerical_stress(atoms, eps=1e-5)
         np.testing.assert_allclose(atoms.get_stress(), expected, atol=1e-7)
         assert np.all(np.abs(expected) > 1e-4)
+
+    def test_the_stress_comes_with_the_energy(self, potential):
+        """Trajectories of ASE keep what is there and ask for nothing."""
+        atoms = alloy(potential)
+        atoms.get_potential_energy()
+        found = atoms.calc.results["stress"].copy()
+        expected = calculate_numerical_stress(atoms, eps=1e-5)
+        np.testing.assert_allclose(found, expected, atol=1e-7)
+        open_ended = Atoms("Cu2", positions=[[0, 0, 0], [0, 0, 2.5]], calculator=atoms.calc)
+        open_ended.get_potential_energy()
+        assert "stress" not in open_ended.calc.results
 
     def test_a_compressed_crystal_has_negative_stress(self, potential):
         atoms = bulk("Cu", a=3.5)
@@ -140,6 +151,15 @@ class Counting(PotentialCalculator):
         super().calculate(*args, **kwargs)
 
 
+class Generic(EAM):
+    """Without a fused kernel."""
+
+    pair_list, fused_virial = "none", False
+
+    def __init__(self, potential):
+        self.__dict__.update(potential.__dict__)
+
+
 class TestCache:
     def test_nothing_is_computed_twice(self, potential):
         atoms = alloy(potential)
@@ -147,12 +167,20 @@ class TestCache:
         atoms.get_potential_energy()
         atoms.get_forces()
         atoms.get_potential_energies()
+        atoms.get_stress()
         assert calc.calls == 1
+        # One without it in its kernel takes it when it is asked for, once.
+        generic = Counting(potential)
+        generic.potential = Generic(potential)
+        atoms.calc = generic
+        energy = atoms.get_potential_energy()
+        assert "stress" not in generic.results
+        stress = atoms.get_stress()
+        assert generic.calls == 2
+        assert atoms.get_potential_energy() == energy
         atoms.get_stress()
-        assert calc.calls == 2
-        atoms.get_potential_energy()
-        atoms.get_stress()
-        assert calc.calls == 2
+        assert generic.calls == 2
+        np.testing.assert_allclose(calc.get_stress(atoms), stress, atol=1e-13)
 
     @pytest.mark.parametrize(
         "change",

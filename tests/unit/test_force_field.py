@@ -8,11 +8,19 @@ import numpy as np
 import pytest
 from ase.build import bulk
 
-from qc.atomistic.energy import energy_forces
+from qc.atomistic.energy import energy_forces, virial
 from qc.atomistic.field import ForceField
 from qc.atomistic.neighbours import neighbour_list
 from qc.errors import CapabilityError, InputError, NonFiniteError, UnknownSpeciesError
-from qc.potentials import EAM, Potential, zhou2004
+from qc.potentials import (
+    EAM,
+    LennardJones,
+    Potential,
+    ToyEAM,
+    stillinger1985,
+    tersoff1989,
+    zhou2004,
+)
 
 pytestmark = pytest.mark.kernels
 
@@ -70,6 +78,36 @@ def test_it_agrees_with_the_bond_gradients(name, cell):
             scale = np.abs(expected[1]).max()
             np.testing.assert_allclose(forces, expected[1], rtol=0, atol=1e-12 * scale)
         assert field.rebuilds == 1
+
+
+FAMILIES = {
+    **POTENTIALS,
+    "pairs": LennardJones("Cu", 0.4, 2.3, cutoff=5.5),
+    "many bodies by formula": ToyEAM(inner=4.0, cutoff=5.0, symbol="Cu"),
+    "angles": stillinger1985(),
+    "bond order": tersoff1989("Si", "C"),
+}
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("name", FAMILIES)
+def test_the_virial_is_that_of_the_bond_gradients(name, cell):
+    potential = FAMILIES[name]
+    assert potential.fused_virial
+    y, box, pbc, rng = disordered(*CELLS[cell])
+    types = rng.integers(0, len(potential.species), len(y))
+    weights = rng.uniform(0.0, 1.0, len(y))
+    plain = ForceField(potential, types, weights, box, pbc).energy_forces(y)
+    found = np.full((3, 3), np.nan)
+    energies, forces = ForceField(potential, types, weights, box, pbc).energy_forces(
+        y, virial=found
+    )
+    neighbours = neighbour_list(y, potential.cutoff, box, pbc)
+    expected = virial(potential, y, types, neighbours, weights)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-11 * np.abs(expected).max())
+    # Asking for it changes nothing.
+    np.testing.assert_array_equal(energies, plain[0])
+    np.testing.assert_allclose(forces, plain[1], rtol=0, atol=1e-13 * np.abs(forces).max())
 
 
 def test_it_follows_atoms_that_move_and_are_wrapped():
