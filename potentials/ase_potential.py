@@ -31,6 +31,7 @@ from .ase_checks import (
     plain,
 )
 from .base import Array, Bonds, IntArray, Potential
+from .cell_expansion import Expansions
 from .checks import check_types
 
 #: Responses of cells that are kept, the oldest go first; about 2 kB each with a Hessian.
@@ -72,12 +73,21 @@ class ASEPotential(Potential):
     noise : float, eV/Angstrom
         By how much forces are off at random. Sublattice shifts count as relaxed below it; about
         1e-4 for a network in single precision.
+    tolerance : float, eV
+        By how much derivatives of a cell's energy (``dE/dF``, and ``dE/dp`` in eV/Angstrom) may be
+        off where many states are asked for at once, which then come from an expansion around one
+        of them; 0 asks the calculator for each.
     label : str
         Goes into the fingerprint; tells calculators apart whose parameters cannot be read, such
         as files of weights.
 
     Notes
     -----
+    Most elements of a model differ from their neighbours by strains of 1e-3 and less. Their
+    responses come from an expansion (`potentials.cell_expansion`) that was compared with the
+    calculator, and derive from one energy in it; which states these are depends on what was asked
+    for before. Batches of up to a hundred states are evaluated one by one.
+
     The calculator is reset before every evaluation and sees a new `ase.Atoms` each time, so that
     results of other positions cannot come back. Responses of cells are kept in memory; after a
     change of the calculator's parameters call `forget`.
@@ -104,6 +114,7 @@ class ASEPotential(Potential):
         min_width: float = 0.0,
         step: float = 5e-4,
         noise: float = 1e-10,
+        tolerance: float = 2e-5,
         label: str = "",
     ) -> None:
         check_calculator(calculator)
@@ -123,7 +134,9 @@ class ASEPotential(Potential):
         if self.step > 0.1:
             raise InputError(f"step is a strain and must not exceed 0.1, got {self.step}")
         self.noise = checked_number(noise, "noise", low=None)
+        self.tolerance = checked_number(tolerance, "tolerance", low=None)
         self.label = str(label)
+        self._expansions: dict[bytes, Expansions] = {}
         self._kept: OrderedDict[bytes, _Response] = OrderedDict()
         self._trusted: set[bytes] = set()
 
@@ -176,6 +189,7 @@ class ASEPotential(Potential):
         """Drop every response kept in memory."""
         self._kept.clear()
         self._trusted.clear()
+        self._expansions.clear()
 
     # -- patches ------------------------------------------------------------------------------
 
@@ -364,7 +378,12 @@ class ASEPotential(Potential):
         n, size = len(f), 9 + 3 * n_s
         energy, gradient = np.empty(n), np.empty((n, size))
         hessian = np.empty((n, size, size)) if second else None
-        for k in range(n):
+        rest = np.arange(n)
+        if self.tolerance > 0.0 and second is not True and all(periodic):
+            states = np.hstack([f.reshape(n, 9), p.reshape(n, -1)])
+            known = self._expansions.setdefault(unit.key, Expansions(unit.length, self.tolerance))
+            rest = known.fill(unit.gradient, states, energy, gradient, hessian)
+        for k in rest:
             energy[k], gradient[k], tangent = self._response(unit, f[k], p[k], second)
             if hessian is not None:
                 hessian[k] = tangent
