@@ -76,11 +76,13 @@ def plot(
     pictures.show(axes, model, core if close and core is not None else whole)
     axes.set_title(pictures.full_title(drawing.title, cut), fontsize=10)
     if drawing.label:
-        pictures.colour_bar(axes.figure, axes, drawn, drawing)
+        # As tall as the axes, whatever their shape.
+        bar = axes.inset_axes((1.02, 0.0, 0.03, 1.0))
+        axes.figure.colorbar(drawn, cax=bar, extend="both", label=drawing.label)
     if drawing.handles:
         axes.legend(
-            handles=list(drawing.handles), loc="upper center", bbox_to_anchor=(0.5, -0.12),
-            ncols=2, frameon=False, fontsize=8,
+            handles=list(drawing.handles), loc="upper center", bbox_to_anchor=(0.5, 0.0),
+            bbox_transform=_below(axes), ncols=2, frameon=False, fontsize=8,
         )  # fmt: skip
     return axes
 
@@ -92,6 +94,14 @@ def _drawing(model: QuasiContinuum, cut: Any, what: str) -> pictures.Drawing:
         return pictures.mesh_drawing(cut)
     draw = {"regions": pictures.regions_drawing, "nonaffinity": pictures.nonaffinity_drawing}
     return draw[what](model, cut)
+
+
+def _below(axes: Axes) -> Any:
+    """Coordinates of axes, but beneath their labels."""
+    from matplotlib.transforms import ScaledTranslation
+
+    inch = axes.figure.get_figure(root=True).dpi_scale_trans
+    return axes.transAxes + ScaledTranslation(0.0, -0.42, inch)
 
 
 def _axes(ax: Axes | None) -> Axes:

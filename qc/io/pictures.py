@@ -173,13 +173,6 @@ def field_drawing(
     return Drawing(_headline(scalar.label), paint, scalar.label)
 
 
-def colour_bar(figure: Any, axes: Any, drawn: Any, drawing: Drawing) -> Any:
-    """Add a drawing's colour bar beside axes, one or several."""
-    return figure.colorbar(
-        drawn, ax=axes, extend="both", pad=0.02, fraction=0.03, aspect=30, label=drawing.label
-    )
-
-
 def draw_mesh(
     path: str | os.PathLike[str], model: QuasiContinuum, *, title: str | None = None
 ) -> Path:
@@ -279,7 +272,10 @@ def _save(
         for k, axes in enumerate(panels):
             drawn = drawing.paint(axes, k == 0, k == len(panels) - 1)
         if drawing.label:
-            colour_bar(figure, panels, drawn, drawing)
+            figure.colorbar(
+                drawn, ax=panels, extend="both", pad=0.02, fraction=0.03, aspect=30,
+                label=drawing.label,
+            )  # fmt: skip
         if drawing.handles:
             figure.legend(
                 handles=drawing.handles, loc="outside lower center", ncols=4, frameon=False,

@@ -31,6 +31,7 @@ NAMES = (
     "lomer_dipole",
     "nve_vacancy",
     "phonon_reflection",
+    "readme_pictures",
     "screw_dislocation",
     "silicon_vacancy",
     "thermal_expansion",
@@ -388,3 +389,15 @@ def test_phonons_pass_the_blend_and_end_in_the_stadium(tmp_path):
     # Coarse elements cannot carry short waves: without absorption they come back.
     assert rows[1].coefficient["graded"] > 0.1
     assert [p.name for p in tmp_path.iterdir()] == ["reflection.png"]
+
+
+def test_pictures_of_the_readme_show_something(tmp_path):
+    import matplotlib.image
+
+    paths = load("readme_pictures").main(["--small", "--output", str(tmp_path)])
+    assert [p.name for p in paths] == ["lomer_dipole.png", "vacancy.png"]
+    for path in paths:
+        image = matplotlib.image.imread(path)
+        assert min(image.shape[:2]) > 400
+        assert 0.1 < (image[..., :3] == 1.0).all(axis=2).mean() < 0.9
+        assert f"docs/pictures/{path.name}" in (ROOT / "README.md").read_text(encoding="utf-8")

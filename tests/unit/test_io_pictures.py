@@ -250,7 +250,7 @@ def test_a_plot_of_nonaffinity_is_coloured_by_it_and_finds_the_vacancy(vacancy, 
     assert len(hot)
     assert hot.max() < 1.1 * vacancy.crystal.nearest_neighbour
     assert "section at z = 0.0" in ax.get_title()
-    assert "non-affinity" in ax.figure.axes[1].get_ylabel()
+    assert "non-affinity" in ax.child_axes[0].get_ylabel()
 
 
 def test_a_plot_of_a_field_in_3d_is_a_section_at_the_height_asked_for(vacancy, ax):
@@ -260,7 +260,7 @@ def test_a_plot_of_a_field_in_3d_is_a_section_at_the_height_asked_for(vacancy, a
     assert len(elements.get_paths()) == len(cut.polygons)
     assert len(cut.polygons) != len(section(vacancy).polygons)
     assert "z = 5.0" in ax.get_title()
-    assert ax.figure.axes[1].get_ylabel() == "relaxation |U| (Å)"
+    assert ax.child_axes[0].get_ylabel() == "relaxation |U| (Å)"
 
 
 def test_without_axes_a_plot_makes_its_own_figure(dislocation):
