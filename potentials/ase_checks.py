@@ -43,6 +43,8 @@ def atomic_numbers(species: tuple[str, ...]) -> IntArray:
     """Return the atomic number of each chemical symbol, (n,) int64."""
     from ase.data import atomic_numbers as known
 
+    if not all(isinstance(symbol, str) for symbol in species):
+        raise UnknownSpeciesError(f"species must be chemical symbols, got {species!r}")
     if not species or len(set(species)) != len(species):
         raise InputError(f"species must be distinct chemical symbols, got {species!r}")
     for symbol in species:

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from qc.errors import CapabilityError, InputError, PotentialError
+from qc.numerics.checks import kind
 from qc.numerics.threads import Lock, locked
 
 from .ase_checks import (
@@ -121,6 +122,7 @@ class ASEPotential(Potential):
         # A calculator holds results of one set of atoms at a time.
         self._lock = Lock()
         self.calculator = calculator
+        kind("species", species, Sequence)
         self.species = (species,) if isinstance(species, str) else tuple(species)
         self._numbers = atomic_numbers(self.species)
         if cutoff is None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
 from qc.errors import PotentialFileError
+from qc.numerics.checks import kind
 
 _ELSEWHERE = "use ASEPotential with ASE's LAMMPSlib"
 
@@ -53,10 +55,11 @@ def refuse_by_name(path: str | Path) -> None:
     PotentialFileError
         The message says of what kind, and what to do.
     """
+    kind("path", path, (str, os.PathLike))
     name = Path(path).name.lower()
-    for ends, kind in _NAMES:
+    for ends, format in _NAMES:
         if name.endswith(ends):
-            raise PotentialFileError(f"{path}: {words(kind)}")
+            raise PotentialFileError(f"{path}: {words(format)}")
 
 
 def what_it_is(path: Path, lines: list[bytes]) -> str:

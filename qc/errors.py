@@ -62,6 +62,10 @@ class CheckpointError(QCError):
     """A checkpoint is truncated, altered, of another version or of another model."""
 
 
+class CacheError(QCError):
+    """Compiled kernels in numba's cache are damaged; the message names the folder to delete."""
+
+
 class OutputError(QCError):
     """Output cannot be written: disk full, no permission, path outside the run directory."""
 

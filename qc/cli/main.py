@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import importlib
+import io
 import os
 import signal
 import sys
@@ -80,6 +81,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         Arguments after the program's name; those of the process by default.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
+    _usable_streams()
     prog = "qc"
     try:
         with _sigterm_unwinds():
@@ -109,6 +111,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail(prog, _file_message(error), FAILED)
     except MemoryError:
         return _fail(prog, "out of memory", FAILED)
+
+
+def _usable_streams() -> None:
+    """Make what is printed go somewhere: closed streams nowhere, odd characters as escapes."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _top(arguments: Sequence[str]) -> int:

@@ -223,10 +223,12 @@ class _Runner:
 
 def summary(setup: Setup, directory: RunDirectory, reason: str) -> str:
     """Return the closing table."""
+    from qc.io.files import shown_name
+
     model, name = setup.model, setup.load_name
     atoms = int((~model.layout.vacant).sum())
     lines = [
-        setup.case.title or setup.case.source.stem,
+        setup.case.title or shown_name(setup.case.source.stem),
         f"  {model.scheme.name}: {model.n_unknowns:,} unknowns ({model.mesh.n_vertices:,} "
         f"vertices, {atoms:,} atoms in the patch) for {model.n_sites:,.0f} sites",
         "",
@@ -246,7 +248,7 @@ def summary(setup: Setup, directory: RunDirectory, reason: str) -> str:
     lines += [""] + [f"  step {k}: {w}" for w, k in list(warnings.items())[:5]]
     if len(warnings) > 5:
         lines.append(f"  and {len(warnings) - 5} more warnings in result.json")
-    lines.append(f"  {reason}; written to {directory.folder}")
+    lines.append(f"  {reason}; written to {shown_name(str(directory.folder))}")
     return "\n".join(lines)
 
 

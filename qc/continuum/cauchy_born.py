@@ -20,7 +20,7 @@ from qc.continuum.cell import FEW, CellResponse, Order, SiteSum, WholeCell, smal
 from qc.crystal import Crystal
 from qc.crystal.bonded import require_bonds
 from qc.errors import InputError, NonFiniteError
-from qc.numerics.checks import kind
+from qc.numerics.checks import kind, numbers, shaped
 from qc.numerics.threads import threads_for
 from qc.potentials import Bonds, Potential
 
@@ -424,7 +424,8 @@ class CauchyBorn:
         CrystalError
             No bond is within the cutoff.
         """
-        state = np.eye(3) if f is None else np.asarray(f, dtype=float)
+        state = np.eye(3) if f is None else shaped("F", f, (3, 3))
+        _checked(state)
         require_bonds(self.crystal, self.potential, state)
         moduli = self.evaluate(state[None], tangent=True)[2]
         assert moduli is not None
@@ -432,7 +433,11 @@ class CauchyBorn:
 
 
 def _checked(f: Array) -> Array:
-    f = np.ascontiguousarray(f, dtype=np.float64).reshape(-1, 3, 3)
+    if not isinstance(f, np.ndarray) or f.dtype != np.float64 or f.shape[-2:] != (3, 3):
+        f = numbers("deformation gradients", f)
+        if f.shape[-2:] != (3, 3):
+            raise InputError(f"deformation gradients must have shape (n, 3, 3), got {f.shape}")
+    f = np.ascontiguousarray(f).reshape(-1, 3, 3)
     if not np.isfinite(f).all():
         row = int(np.nonzero(~np.isfinite(f).all(axis=(1, 2)))[0][0])
         raise NonFiniteError(f"deformation gradient {row} is not finite")

@@ -6,6 +6,7 @@ import logging
 import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -71,6 +72,10 @@ class Snapshot:
     potential: float
     extra: dict[str, Array]
     ledger: dict[str, Any]
+
+
+def _same(values: Array) -> Array:
+    return values
 
 
 class Dynamics:
@@ -222,10 +227,8 @@ class Dynamics:
                 )
         else:
             constant = per_node("temperature", bath.temperature, len(self.system.masses))
-
-            def given() -> Array:
-                return constant
-
+            # A function made here would not go through pickle.
+            given = partial(_same, constant)
         return Exchange(self.system, bath.friction, self.timestep, noise, given)
 
     def _evaluate(self, x: Array) -> tuple[float, Array]:

@@ -18,6 +18,11 @@ from qc.errors import CheckpointError
 #: A header longer than this is no header, Bytes.
 LONGEST_HEADER = 64 << 20
 
+#: What reading a header raises whose entries are missing, of other types or out of range.
+MALFORMED = (
+    ValueError, ArithmeticError, LookupError, TypeError, AttributeError, RecursionError,
+)  # fmt: skip
+
 _NPY_HEADER = re.compile(
     rb"\{'descr': '([<|][a-z][0-9]{1,2})', 'fortran_order': False, "
     rb"'shape': \(((?:[0-9]{1,18}, ?)*(?:[0-9]{1,18})?)\), \}[ ]*\n"

@@ -11,6 +11,7 @@ import dataclasses
 import hashlib
 import math
 import os
+import re
 import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +20,7 @@ from typing import Annotated, Any
 from qc.coupling import SCHEMES
 from qc.errors import CaseError
 from qc.io import schema
+from qc.io.files import shown_name
 from qc.io.potentials import BUILT_IN, FILES
 from qc.io.schema import Length
 from qc.numerics.checks import kind
@@ -31,6 +33,13 @@ WHEN = ("none", "last", "all")
 
 #: A longer file is no case file, Bytes.
 LONGEST = 1 << 20
+
+#: Dots in one key that the parser is given.
+MOST_DOTS = 100
+
+#: Strings, the last one perhaps without its end; and what no key with dots has in it.
+_STRING = re.compile(rb'"(?:[^"\\]|\\.)*+(?:"|$|\\)|\'[^\']*+(?:\'|$)')
+_NO_KEY = re.compile(rb"[^A-Za-z0-9_. \t-]")
 
 _names = schema.sequence(schema.text, least=1, most=20)
 _coordinate = schema.length(positive=False)
@@ -247,6 +256,8 @@ def load_case(path: str | os.PathLike[str]) -> Case:
         There is no such file.
     """
     kind("path", path, (str, os.PathLike))
+    if not os.fspath(path):
+        raise CaseError("the name of the case file is empty")
     source = Path(path)
     try:
         raw = read_regular(source, LONGEST, CaseError)
@@ -259,11 +270,14 @@ def load_case(path: str | os.PathLike[str]) -> Case:
 
 def parse_case(raw: bytes, source: Path = Path("case.toml")) -> Case:
     """Read a case from the bytes of its file; as `load_case`."""
-    name = source.name
+    name = shown_name(source.name)
     if len(raw) > LONGEST:
         raise CaseError(f"{name}: longer than {LONGEST} bytes, which is no case file")
     try:
+        _refuse_endless_keys(raw)
         values = tomllib.loads(raw.decode("utf-8"))
+    except CaseError as error:
+        raise CaseError(f"{name}: {error}") from error
     except UnicodeDecodeError as error:
         raise CaseError(f"{name}: not UTF-8 text, at byte {error.start}") from error
     except tomllib.TOMLDecodeError as error:
@@ -277,6 +291,16 @@ def parse_case(raw: bytes, source: Path = Path("case.toml")) -> Case:
     except CaseError as error:
         raise CaseError(f"{name}: {error}") from error
     return dataclasses.replace(case, source=source, digest=hashlib.sha256(raw).hexdigest())
+
+
+def _refuse_endless_keys(raw: bytes) -> None:
+    """Refuse keys of very many parts, on which the parser's time grows as their square."""
+    for number, line in enumerate(raw.splitlines(), start=1):
+        if line.count(b".") <= MOST_DOTS or line.lstrip().startswith(b"#"):
+            continue
+        words = _NO_KEY.split(_STRING.sub(b"s", line))
+        if max(word.count(b".") for word in words) > MOST_DOTS:
+            raise CaseError(f"line {number}: more than {MOST_DOTS} dots in a key")
 
 
 def check(case: Case) -> None:

@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from qc.coupling import QuasiContinuum
 from qc.coupling.thermal import slaved_fractions
 from qc.errors import CheckpointError
-from qc.io.archive import pack, unpack
+from qc.io.archive import MALFORMED, pack, unpack
 from qc.io.files import write_atomically
 from qc.numerics.checks import kind
 from qc.numerics.fingerprint import Fingerprint, processor
@@ -221,7 +221,7 @@ def parse_checkpoint(raw: bytes, name: str = "checkpoint", *, force: bool = Fals
             raise ValueError(f"arrays of shapes {', '.join(map(str, sizes))}")
         if not len(found.deformations):
             raise ValueError("no load step")
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except MALFORMED as error:
         raise CheckpointError(f"checkpoint {name} is not understood: {error}") from error
     if found.schema != SCHEMA and not force:
         raise CheckpointError(

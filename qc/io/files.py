@@ -40,10 +40,10 @@ def write_atomically(path: str | os.PathLike[str], data: bytes | str) -> Path:
     """
     kind("path", path, (str, os.PathLike))
     target = Path(path)
-    content = data.encode("utf-8") if isinstance(data, str) else data
     temporary = target.with_name(f".{target.name}.{os.getpid()}-{secrets.token_hex(4)}.part")
     made = False
     try:
+        content = data.encode("utf-8") if isinstance(data, str) else data
         target.parent.mkdir(parents=True, exist_ok=True)
         handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
         made = True
@@ -71,7 +71,8 @@ def remove_leftovers(folder: str | os.PathLike[str]) -> None:
     folder : path-like
         Its own files only; one that does not exist has none.
     """
-    with contextlib.suppress(OSError):
+    kind("folder", folder, (str, os.PathLike))
+    with contextlib.suppress(OSError, ValueError):
         for name in os.listdir(folder):
             match = _TEMPORARY.fullmatch(name)
             if match is not None and not _lives(int(match[1])):
@@ -91,6 +92,12 @@ def _lives(process: int) -> bool:
     except (OSError, OverflowError):
         return True
     return process != os.getpid()
+
+
+def shown_name(name: str) -> str:
+    """Return the name of a file as one line of text that UTF-8 can hold: the rest is escaped."""
+    text = os.fsencode(name).decode("utf-8", errors="backslashreplace")
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def path_inside(root: str | os.PathLike[str], path: str | os.PathLike[str], what: str) -> Path:

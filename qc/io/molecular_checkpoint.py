@@ -13,7 +13,7 @@ import numpy as np
 
 from qc.dynamics import Dynamics, FieldBath, MovingLoad, Snapshot
 from qc.errors import CheckpointError, InputError
-from qc.io.archive import pack, unpack
+from qc.io.archive import MALFORMED, pack, unpack
 from qc.io.checkpoint import fingerprints, of_another, read_raw, say_where
 from qc.io.files import write_atomically
 from qc.loads import Load
@@ -183,7 +183,7 @@ def read_dynamics(
             raise ValueError(f"arrays of shapes {shapes} at step {state.step}")
         found = {str(k): str(v) for k, v in header["fingerprints"].items()}
         found["processor"] = str(header["processor"])
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except MALFORMED as error:
         raise CheckpointError(f"checkpoint {name} is not understood: {error}") from error
     arrays = (state.x, state.v, state.forces, *extra.values())
     if not (all(np.isfinite(a).all() for a in arrays) and np.isfinite(state.potential)):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from qc.io.files import shown_name
 from qc.io.schema import Length, to_toml
 from qc.io.setup import Setup, block_around, in_angstrom, potential_length
 from qc.loads import DislocationSum
@@ -131,6 +132,6 @@ def resolved(setup: Setup, folder: str | os.PathLike[str]) -> str:
     }  # fmt: skip
     head = (
         f"{HEAD}: defaults and units written out. Lengths in Angstrom, forces in\n"
-        f"# eV/Angstrom. From {case.source.name}, SHA-256 {case.digest}.\n\n"
+        f"# eV/Angstrom. From {shown_name(case.source.name)}, SHA-256 {case.digest}.\n\n"
     )
     return head + to_toml(values)

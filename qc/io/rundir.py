@@ -17,7 +17,7 @@ from qc.io.atoms import AtomFields, atom_fields
 from qc.io.checkpoint import write_checkpoint
 from qc.io.extxyz import write_extxyz
 from qc.io.fields import ElementFields, element_fields
-from qc.io.files import path_inside, remove_leftovers, write_atomically
+from qc.io.files import path_inside, remove_leftovers, shown_name, write_atomically
 from qc.io.resolve import HEAD, resolved
 from qc.io.result import step_record, write_result
 from qc.io.setup import Setup
@@ -223,7 +223,7 @@ class RunDirectory:
             status=status,
             reason=reason,
             title=case.title,
-            case={"file": case.source.name, "sha256": case.digest},
+            case={"file": shown_name(case.source.name), "sha256": case.digest},
             seed=case.seed,
             load_name=self.setup.load_name,
             wall_time=self.before + time.monotonic() - self._start,
@@ -302,6 +302,8 @@ def output_folder(asked: str | None, named: str | None, stem: str) -> Path:
         The folder is a file.
     """
     if asked is not None:
+        if not asked or "\0" in asked:
+            raise InputError(f"--output: {asked!r} is no name of a folder")
         folder = Path(asked)
     else:
         folder = path_inside(Path.cwd(), f"runs/{stem}" if named is None else named,

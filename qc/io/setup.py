@@ -17,6 +17,7 @@ from qc.coupling.reference import check_mu
 from qc.crystal import Crystal, bcc, diamond, fcc, hcp, triangular
 from qc.errors import CaseError, CrystalError, InputError, PotentialFileError
 from qc.io.case import Case, PotentialCase
+from qc.io.files import shown_name
 from qc.io.potentials import BUILT_IN, built_in, read_potential
 from qc.io.schema import Length
 from qc.loads import (
@@ -94,7 +95,7 @@ def set_up(case: Case) -> Setup:
     try:
         return _set_up(case)
     except CaseError as error:
-        raise CaseError(f"{case.source.name}: {error}") from error
+        raise CaseError(f"{shown_name(case.source.name)}: {error}") from error
 
 
 def _set_up(case: Case) -> Setup:

@@ -14,6 +14,7 @@ from qc.errors import ConvergenceError, InputError
 from qc.loads.elastic import elastic_tensor, is_monolayer
 from qc.loads.farfield import Array, check_deformation, check_finite, check_points
 from qc.loads.volterra import CrystalMap, VolterraField
+from qc.numerics.checks import kind
 from qc.numerics.fingerprint import fingerprint
 
 # Where no self-consistent position exists, within about one Burgers vector of a core, the field is
@@ -309,6 +310,7 @@ class DislocationSum(DislocationField):
         dislocations: Iterable[VolterraDislocation],
         mean_deformation: ArrayLike | None = None,
     ):
+        kind("dislocations", dislocations, Iterable)
         members: tuple[Any, ...] = tuple(dislocations)
         if not members:
             raise InputError("a sum of dislocations needs at least one")

@@ -7,6 +7,7 @@ from numpy.typing import ArrayLike
 
 from qc.errors import InputError
 from qc.loads.farfield import Array, check_finite
+from qc.numerics.checks import real
 
 #: Tensor index pairs in Voigt order xx yy zz yz xz xy.
 VOIGT = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))
@@ -172,6 +173,7 @@ def cubic_elastic(c11: float, c12: float, c44: float, rotation: ArrayLike | None
     InputError
         The constants are not finite or not positive definite, or ``rotation`` is not a rotation.
     """
+    c11, c12, c44 = (real(n, v) for n, v in (("c11", c11), ("c12", c12), ("c44", c44)))
     matrix = np.diag([c11 - c12] * 3 + [c44] * 3).astype(float)
     matrix[:3, :3] += c12
     tensor = elastic_tensor(matrix)

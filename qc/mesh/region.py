@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from qc.errors import InputError
-from qc.numerics.checks import positive
+from qc.numerics.checks import FARTHEST, coordinates, numbers, positive
 
 if TYPE_CHECKING:
     from qc.crystal import Crystal
@@ -55,6 +55,8 @@ class Ball:
 
     def __post_init__(self) -> None:
         positive("outer radius", self.radius)
+        if coordinates("centre of a ball", self.centre).shape != (3,):
+            raise InputError(f"centre of a ball must be three numbers, got {self.centre!r}")
 
     def _distance(self, x: Array) -> Array:
         k = 2 if self.planar else 3
@@ -101,9 +103,19 @@ class LatticeBlock:
     axes: tuple[tuple[int, ...], ...] | None = None
 
     def __post_init__(self) -> None:
-        low, high = np.array(self.lower), np.array(self.upper)
+        low, high = numbers("block", self.lower), numbers("block", self.upper)
+        if low.ndim != 1 or not (
+            np.array_equal(low, np.rint(low)) and np.array_equal(high, np.rint(high))
+        ):
+            raise InputError(f"block from {self.lower} to {self.upper} must be whole numbers")
+        if max(np.abs(low).max(initial=0.0), np.abs(high).max(initial=0.0)) > FARTHEST:
+            raise InputError(
+                f"block from {self.lower} to {self.upper} is beyond {FARTHEST:g} cells"
+            )
         if low.shape != high.shape or np.any(high - low < 2):
             raise InputError(f"block from {self.lower} to {self.upper} holds no free site")
+        if self.axes is not None and numbers("block axes", self.axes).shape != (low.size,) * 2:
+            raise InputError(f"block axes {self.axes} must be {low.size} vectors of the lattice")
         if self.axes is not None and abs(round(float(np.linalg.det(np.array(self.axes))))) != 1:
             raise InputError(f"block axes {self.axes} are not a unimodular basis of the lattice")
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from qc.crystal import Crystal
 from qc.errors import InputError, RegionError
+from qc.numerics.checks import numbers, real
 
 Array = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -42,10 +43,10 @@ class FreeSurface:
     height: float = 0.0
 
     def __post_init__(self) -> None:
-        n = np.asarray(self.normal, dtype=float)
+        n = numbers("surface normal", self.normal)
         if n.shape != (3,) or not np.isfinite(n).all() or not n.any():
             raise InputError(f"surface normal {self.normal} must be a finite non-zero vector")
-        if not np.isfinite(self.height):
+        if not np.isfinite(real("surface height", self.height)):
             raise InputError(f"surface height must be finite, got {self.height}")
         object.__setattr__(self, "normal", tuple((n / np.linalg.norm(n)).tolist()))
         object.__setattr__(self, "height", float(self.height))

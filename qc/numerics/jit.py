@@ -14,6 +14,7 @@ from numba.core import cgutils, event
 from numba.extending import intrinsic
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
+from qc.errors import CacheError
 from qc.numerics.progress import note
 
 Kernel = Callable[..., Any]
@@ -65,11 +66,32 @@ def _compile(function: FunctionType, options: dict[str, Any]) -> Kernel:
     options = options | {"error_model": "numpy"}
     try:
         compiled = numba.njit(cache=True, **options)(function)
+        _guard(compiled)
     except RuntimeError:
         compiled = numba.njit(cache=False, **options)(function)
         _announcer.uncached.add(compiled)
     _announcer.kernels.add(compiled)
     return compiled
+
+
+def _guard(compiled: Any) -> None:
+    """Make a damaged entry of the cache say what it is, and which folder to delete."""
+    cache = compiled._cache
+    load = cache.load_overload
+
+    def guarded(*arguments: Any) -> Any:
+        try:
+            return load(*arguments)
+        except (OSError, MemoryError):
+            raise
+        # Whatever the reading of a damaged file trips over, it is a damaged file.
+        except Exception as error:
+            raise CacheError(
+                f"numba's cache of {compiled.py_func.__module__} is damaged: delete "
+                f"{cache.cache_path} ({type(error).__name__}: {error})"
+            ) from error
+
+    cache.load_overload = guarded
 
 
 def serial(function: FunctionType) -> Kernel:

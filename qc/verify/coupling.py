@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from qc.coupling import Coupling, Layout, QuasiContinuum
 from qc.coupling.coupling import _perfect
 from qc.loads import HomogeneousStrain
-from qc.numerics.checks import positive
+from qc.numerics.checks import kind, positive
 from qc.verify.report import Check, Report
 
 Array = NDArray[np.float64]
@@ -78,6 +78,7 @@ def check_coupling(
     (2013) 397, section 3; of the sweep: differences must converge before round-off sets in, so that
     no step has to be chosen.
     """
+    kind("model", model, QuasiContinuum)
     for name, value in (("strain", strain), ("amplitude", amplitude)):
         positive(name, value)
     rng = np.random.default_rng(seed)

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qc.errors import QCError
+from qc.numerics.checks import kind
 from qc.potentials import Bonds, Pairs, Potential
 
 from .report import Check, Report
@@ -79,6 +80,7 @@ def check_potential(
     >>> qc.verify.check_potential(qc.potentials.zhou2004("Cu")).passed
     True
     """
+    kind("potential", potential, Potential)
     sample = _sample(potential, spacing or potential.cutoff / 2.2, dim, seed)
     checks: list[Check] = []
     groups: list[Callable[[Potential, _Sample], Iterator[Check]]] = [

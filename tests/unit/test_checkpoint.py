@@ -231,6 +231,7 @@ def test_other_members_or_missing_ones_are_refused(raw):
         {"fingerprints": 3},
         {"records": [1]},
         {"schema": "one"},
+        {"schema": float("inf")},
         {"relaxing": None, "version": None, "records": None},
     ],
 )

@@ -29,6 +29,7 @@ from qc.io import (
     run_dynamics,
     write_dynamics,
 )
+from qc.io.archive import pack
 from qc.loads import CylindricalIndenter
 from qc.potentials import LennardJones, stillinger1985, zhou2004
 
@@ -120,6 +121,18 @@ def test_a_kill_before_the_first_row_loses_no_row(tmp_path, monkeypatch):
     )  # fmt: skip
     texts = [(tmp_path / d / "history.csv").read_text() for d in ("whole", "parts")]
     assert texts[0] == texts[1]
+
+
+@pytest.mark.parametrize("step", [float("inf"), float("nan"), [], {}, "1e400"])
+def test_a_step_that_is_none_is_a_checkpoint_error(step, tmp_path):
+    path = write_dynamics(tmp_path / "state.npz", begin("eam columns"))
+    with np.load(path) as found:
+        members = {name: found[name] for name in found.files if name != "checksum"}
+    header = json.loads(members["header"].tobytes()) | {"step": step}
+    members["header"] = np.frombuffer(json.dumps(header).encode(), dtype=np.uint8)
+    path.write_bytes(pack(members))
+    with pytest.raises(CheckpointError, match="is not understood"):
+        read_dynamics(path)
 
 
 def test_history_is_complete(tmp_path):

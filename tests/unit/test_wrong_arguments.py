@@ -1,5 +1,10 @@
 """Arguments of the wrong kind, size or range at the public entry points: typed errors, in words."""
 
+import os
+import pickle
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from ase import Atoms
@@ -200,3 +205,57 @@ def test_complex_forces_are_not_cast(atoms):
     wild.calc = Complex()
     with pytest.raises((InputError, NonFiniteError), match="complex"):
         qc.dynamics.Dynamics(wild, 1 * fs, check_timestep=False).run(1)
+
+
+MORE = {
+    "sum of dislocations": lambda: qc.loads.DislocationSum(5),
+    "cubic moduli": lambda: qc.loads.cubic_elastic(1.0, "x", 0.4),
+    "surface normal": lambda: qc.mesh.FreeSurface("x"),
+    "ball": lambda: qc.mesh.Ball(5.0, "x"),
+    "ball in the plane": lambda: qc.mesh.Ball(5.0, (1.0, 2.0)),
+    "block": lambda: qc.mesh.LatticeBlock(["a"] * 3, [3] * 3),
+    "block of halves": lambda: qc.mesh.LatticeBlock([-3.5] * 3, [3] * 3),
+    "block far": lambda: qc.mesh.LatticeBlock([-(2**70)] * 3, [2**70] * 3),
+    "block axes": lambda: qc.mesh.LatticeBlock([-3] * 3, [3] * 3, 5),
+    "check_potential": lambda: qc.verify.check_potential(None),
+    "check_coupling": lambda: qc.verify.check_coupling("x"),
+    "W of F": lambda: qc.continuum.CauchyBorn(COLUMNS, COPPER).evaluate(np.eye(2)),
+    "moduli of F": lambda: qc.continuum.CauchyBorn(COLUMNS, COPPER).elastic_constants("x"),
+    "species of a calculator": lambda: qc.potentials.ASEPotential(EMT(), 5, 4.0),
+}
+
+
+@pytest.mark.parametrize("name", MORE)
+def test_parts_are_checked_where_they_are_made(name):
+    with pytest.raises(InputError):
+        MORE[name]()
+
+
+def test_dynamics_goes_through_pickle(model):
+    from ase.units import fs
+
+    from qc.dynamics import Dynamics, Langevin
+
+    run = Dynamics(model, 1 * fs, baths=[Langevin(300.0, 0.01 / fs)], check_timestep=False)
+    run.set_temperature(300.0)
+    other = pickle.loads(pickle.dumps(run))
+    for one in (run, other):
+        one.run(3)
+    np.testing.assert_array_equal(run.x, other.x)
+    assert other.system.model is not run.system.model
+
+
+def test_a_damaged_cache_names_the_folder_to_delete(tmp_path):
+    (tmp_path / "small.py").write_text(
+        "from qc.numerics.jit import kernel\n\n@kernel()\ndef f(x):\n    return x + 1\n"
+    )
+    command = [sys.executable, "-c", "import small; print(small.f(1))"]
+    options = {
+        "cwd": tmp_path, "capture_output": True, "text": True,
+        "env": os.environ | {"NUMBA_CACHE_DIR": str(tmp_path / "cache")},
+    }  # fmt: skip
+    assert subprocess.run(command, check=True, **options).stdout == "2\n"
+    (index,) = (tmp_path / "cache").rglob("*.nbi")
+    index.write_bytes(index.read_bytes()[:-20])
+    failed = subprocess.run(command, check=False, **options)
+    assert f"CacheError: numba's cache of small is damaged: delete {index.parent}" in failed.stderr
