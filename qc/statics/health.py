@@ -107,9 +107,20 @@ def _defect_in_blend(model: QuasiContinuum) -> list[str]:
         )
     x = layout.positions[site[worst]]
     return [
-        f"{head}, the worst with a non-affinity of {d2[worst]:.3g} near ({x[0]:.1f}, {x[1]:.1f}, "
-        f"{x[2]:.1f}) Angstrom, {distance[worst]:.1f} Angstrom from the core set; {advice}"
+        f"{head}, the worst with a non-affinity of {d2[worst]:.3g} near {_place(model, x)} "
+        f"Angstrom, {distance[worst]:.1f} Angstrom from the core set; {advice}"
     ]
+
+
+def _place(model: QuasiContinuum, x: Array) -> str:
+    """Return reference coordinates in words, those along a line within its first period."""
+    z = float(x[2])
+    if model.crystal.mode == "columns":
+        period = float(model.crystal.cell[2, 2])
+        z %= period
+        # What rounds up to the period is at its beginning.
+        z = 0.0 if z > period - 0.05 else z
+    return "(" + ", ".join(f"{round(float(v), 1) + 0.0:.1f}" for v in (x[0], x[1], z)) + ")"
 
 
 def coupling_error(change: float) -> float:
@@ -164,6 +175,6 @@ def _unstable_elements(model: QuasiContinuum) -> list[str]:
     element = int(continuum.active[continuum.point_element[bad]])
     x = model.mesh.positions[model.mesh.elements[element]].mean(axis=0)
     return [
-        f"Cauchy-Born state of element {element} near ({x[0]:.1f}, {x[1]:.1f}, {x[2]:.1f}) "
+        f"Cauchy-Born state of element {element} near {_place(model, x)} "
         f"Angstrom is unstable: smallest acoustic eigenvalue {lowest.min():.3g} eV/Angstrom^3"
     ]

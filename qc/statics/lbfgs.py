@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from qc.numerics.products import inner, norm
 from qc.statics.linesearch import search
+from qc.statics.roundoff import RoundOff
 
 Array = NDArray[np.float64]
 
@@ -27,6 +28,7 @@ def lbfgs(
     longest: float,
     memory: int = 20,
     report: Callable[[float, float], bool] | None = None,
+    floor: RoundOff | None = None,
 ) -> tuple[Array, Array, str]:
     """Minimise until the largest force component is below ``fmax``.
 
@@ -46,11 +48,13 @@ def lbfgs(
         Pairs kept.
     report : callable, optional
         Called with (max force, step) after each accepted step; returning True stops.
+    floor : RoundOff, optional
+        Tells when forces are round-off; without it the step limit alone does.
 
     Returns
     -------
     state, forces, reason
-        Reason is "converged", "stopped", "no descent" or "step limit".
+        Reason is "converged", "stopped", "round-off", "no descent" or "step limit".
     """
     f = forces(state)
     pairs: deque[tuple[Array, Array, float]] = deque(maxlen=memory)
@@ -66,13 +70,13 @@ def lbfgs(
             direction = precondition(f)
             slope = inner(f, direction)
             if slope <= 0:
-                return state, f, "no descent"
+                return state, f, _dead_end(floor, direction)
         reach = float(np.sqrt((direction**2).sum(axis=1).max()))
         first = min(1.0, longest / reach) if reach > 0 else 1.0
         step = search(forces, state, direction, slope, first=first)
         if step is None:
             if restarted:
-                return state, f, "no descent"
+                return state, f, _dead_end(floor, direction)
             pairs.clear()
             restarted = True
             continue
@@ -82,10 +86,17 @@ def lbfgs(
         if product > 1e-12 * norm(ds) * norm(df):
             pairs.append((ds, df, 1.0 / product))
         state, f = step.state, step.forces
-        if report is not None and report(float(np.abs(f).max(initial=0.0)), step.length):
+        top = float(np.abs(f).max(initial=0.0))
+        if report is not None and report(top, step.length):
             return state, f, "stopped"
+        if floor is not None and top > fmax and floor.reached(ds, top):
+            return state, f, "round-off"
     done = float(np.abs(f).max(initial=0.0)) <= fmax
     return state, f, "converged" if done else "step limit"
+
+
+def _dead_end(floor: RoundOff | None, direction: Array) -> str:
+    return "round-off" if floor is not None and floor.lost(direction) else "no descent"
 
 
 def _two_loop(

@@ -19,6 +19,9 @@ from qc.statics.result import Result
 
 Array = NDArray[np.float64]
 
+#: What `follow` passes on to `relax`, whose callback goes by another name.
+OPTIONS = ("iteration", *list(inspect.signature(relax).parameters)[1:])
+
 
 @dataclass(frozen=True, eq=False)
 class LoadStep:
@@ -112,10 +115,9 @@ def follow(
         Forces are NaN or infinite at the start of a step.
     """
     kind("model", model, QuasiContinuum)
-    known = [*inspect.signature(relax).parameters, "iteration"][1:]
     for name in options:
-        if name not in known:
-            raise InputError(f"follow has no option '{name}'{suggest(name, known)}")
+        if name not in OPTIONS:
+            raise InputError(f"follow has no option '{name}'{suggest(name, OPTIONS)}")
     function("callback", callback)
     function("iteration", options.get("iteration"))
     path = _checked(deformations)

@@ -15,6 +15,7 @@ from scipy.sparse.linalg import LinearOperator, gmres
 
 from qc.numerics.products import inner, norm
 from qc.statics.linesearch import search
+from qc.statics.roundoff import RoundOff
 
 Array = NDArray[np.float64]
 log = logging.getLogger(__name__)
@@ -31,13 +32,14 @@ def newton(
     max_steps: int,
     longest: float,
     report: Callable[[float, float], bool] | None = None,
+    floor: RoundOff | None = None,
     warn: Callable[[str], None] | None = None,
 ) -> tuple[Array, Array, str]:
     """Solve ``forces(state) = 0``.
 
     Parameters
     ----------
-    forces, product, state, precondition, fmax, max_steps, longest, report
+    forces, product, state, precondition, fmax, max_steps, longest, report, floor
         As in `lbfgs`; ``product(state, d)`` is the Hessian times ``d``.
     symmetric : bool
         Conjugate gradients with a guard against negative curvature; otherwise GMRES.
@@ -75,10 +77,14 @@ def newton(
         first = min(1.0, longest / reach) if reach > 0 else 1.0
         step = search(forces, state, direction, slope, first=first)
         if step is None:
-            return state, f, "no descent"
-        state, f = step.state, step.forces
-        if report is not None and report(float(np.abs(f).max(initial=0.0)), step.length):
+            lost = floor is not None and floor.lost(direction)
+            return state, f, "round-off" if lost else "no descent"
+        moved, state, f = step.state - state, step.state, step.forces
+        top = float(np.abs(f).max(initial=0.0))
+        if report is not None and report(top, step.length):
             return state, f, "stopped"
+        if floor is not None and top > fmax and floor.reached(moved, top):
+            return state, f, "round-off"
     done = float(np.abs(f).max(initial=0.0)) <= fmax
     return state, f, "converged" if done else "step limit"
 

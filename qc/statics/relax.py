@@ -20,6 +20,7 @@ from qc.statics.lbfgs import lbfgs
 from qc.statics.newton import newton
 from qc.statics.precondition import Preconditioner
 from qc.statics.result import Iteration, Result
+from qc.statics.roundoff import RoundOff
 
 Array = NDArray[np.float64]
 METHODS = ("auto", "lbfgs", "newton")
@@ -52,7 +53,8 @@ def relax(
     ----------
     model : QuasiContinuum
     fmax : float, eV/Angstrom
-        Largest force component allowed on a free unknown.
+        Largest force component allowed on a free unknown. One below what round-off leaves is not
+        reached: the relaxation then ends early, not converged, and says where.
     method : {"auto", "lbfgs", "newton"}
         "auto" takes quasi-Newton. Blended forces are the gradient of no energy, but nearly so, and
         the line search looks at forces only: "auto" tries it there too and turns to Newton-Krylov
@@ -110,6 +112,7 @@ def relax(
     warnings: list[str] = []
     solve = preconditioner if preconditioner is not None else Preconditioner(model)
     stopped = False
+    floor = RoundOff(model.predictor() + model.U, model.crystal.nearest_neighbour)
 
     with Progress("relax") as progress:
 
@@ -135,6 +138,7 @@ def relax(
                     max_steps=steps,
                     longest=longest,
                     report=report,
+                    floor=floor,
                 )
                 if reason != "no descent" or coupling.conservative:
                     return u, f, reason
@@ -149,6 +153,7 @@ def relax(
                 max_steps=steps,
                 longest=longest,
                 report=report,
+                floor=floor,
                 warn=warn,
             )
 
@@ -188,6 +193,8 @@ def relax(
     words = {
         "converged": f"largest force {top:.2e} is below {fmax:.2e} eV/Angstrom",
         "stopped": "stopped by the caller",
+        "round-off": f"fmax {fmax:.2e} is below what double precision reaches here: the largest "
+        f"force stays at {top:.2e} eV/Angstrom",
         "no descent": f"no descent direction at a largest force of {top:.2e} eV/Angstrom",
         "step limit": f"{max_steps} steps used up at a largest force of {top:.2e} eV/Angstrom",
     }
