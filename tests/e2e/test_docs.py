@@ -17,7 +17,7 @@ from qc.io.case import parse_case
 from qc.io.setup import set_up
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
 def blocks(page: Path, language: str) -> list[str]:
@@ -78,6 +78,27 @@ def test_pool_of_processes(tmp_path):
     assert len(energies) == 3
     # The cohesive energy of the published parameters.
     assert min(energies) == energies[1] == pytest.approx(-3.54, abs=0.005)
+
+
+def calculator_of_the_docs(capsys, n):
+    made: dict = {}
+    for code in blocks(ROOT / "docs" / "calculators.md", "python")[:n]:
+        exec(code, made)
+    return made, capsys.readouterr().out
+
+
+def test_calculator_of_the_docs(capsys):
+    made, shown = calculator_of_the_docs(capsys, 1)
+    # EMT's own lattice constant, by ASE: the least of its energy over a grid of a.
+    assert shown.startswith("a = 3.5898 Angstrom")
+    assert made["model"].scheme.name == "bqcf"
+
+
+@pytest.mark.long
+def test_model_of_the_calculator_of_the_docs(capsys):
+    made, _ = calculator_of_the_docs(capsys, 2)
+    # Relaxed by ASE in a periodic cell of 863 atoms.
+    assert made["result"].defect_energy == pytest.approx(1.2236, abs=2e-3)
 
 
 def test_pictures_of_the_docs():
@@ -183,3 +204,11 @@ def test_page_on_temperature():
         exec(code, made)
         assert made["hot"].deformation[0, 0] > 1.0
         assert np.isfinite(made["model"].energy())
+
+
+def test_every_page_is_in_the_readme_and_on_the_site():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    site = (ROOT / ".ci" / "mkdocs.yml").read_text(encoding="utf-8")
+    for page in (ROOT / "docs").glob("*.md"):
+        assert f"](docs/{page.name})" in readme, f"README.md does not lead to {page.name}"
+        assert f"- {page.name}\n" in site, f"{page.name} is not on the site"
