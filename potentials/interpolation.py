@@ -183,8 +183,12 @@ def _unresolved(values: Array, slopes: Array, local: Array, noise: Array) -> NDA
     # At the ends LAMMPS takes fewer points, a rule of its own: what holds next to them counts.
     apart[:2], apart[-2:] = apart[2], apart[-3]
     round_off = 1e-12 * _around(np.abs(values), 2)
-    # The knots beside are as wrong, though a bend nearby may hide it.
-    return _around(apart > UNRESOLVED * scale + 2.0 * noise + round_off, 2)
+    # The knots beside are as wrong, though a bend nearby may hide it, and at an end so are all
+    # that lie beyond: no spline makes out there what it does not further in.
+    wrong = _around(apart > UNRESOLVED * scale + 2.0 * noise + round_off, 2)
+    wrong[:2] |= wrong[:3].any()
+    wrong[-2:] |= wrong[-3:].any()
+    return wrong
 
 
 def _around(values: NDArray[Any], reach: int) -> NDArray[Any]:

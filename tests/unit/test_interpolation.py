@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from qc.atomistic.bulk import elasticity, equilibrium, standard_crystal, zone_phonons
+from qc.atomistic.bulk_lattice import crystal_bonds
 from qc.errors import PotentialError
-from qc.potentials import EAM, zhou2004
+from qc.potentials import EAM, Bonds, zhou2004
 from qc.potentials.interpolation import curve, five_point_slopes, noise_level
 from qc.potentials.splines import cubic_coefficients, evaluate
 
@@ -67,6 +68,30 @@ def test_rounded_tables_keep_energies_and_lattice_constant(fine, crystal):
         assert rows[-1, column] == 0.0
 
 
+@pytest.mark.parametrize("shape", ["dense", "short bond", "interstitial", "dimer"])
+def test_rounded_tables_give_lammps_energies_and_forces(fine, crystal, shape):
+    """At the distances and densities of interstitials, cascades and lone atoms as well."""
+    rounded, lammps = tables(fine, 8), tables(fine, 8, interpolation="lammps")
+    bonds, _ = crystal_bonds(crystal, fine)
+    vectors, r = bonds.vectors.copy(), np.linalg.norm(bonds.vectors, axis=1)
+    if shape == "dense":
+        vectors *= 0.8
+    elif shape == "short bond":
+        vectors[r.argmin()] *= 0.5
+    elif shape == "interstitial":
+        # More atoms than sites, close by.
+        vectors = np.concatenate([vectors[r < 1.01 * crystal.a / 2**0.5] * 0.75, vectors * 1.02])
+    else:
+        vectors = vectors[:1]
+    n = len(vectors)
+    site = Bonds(np.array([0, n]), vectors, np.zeros(1, int), np.zeros(n, int))
+    energy, pulls = lammps.bond_gradients(site)
+    found, forces = rounded.bond_gradients(site)
+    assert abs(found - energy)[0] < 1e-7
+    # The rounding of a value over the spacing, and what many bonds make of it.
+    assert np.abs((forces - pulls).sum(axis=0)).max() < 5e-8 / fine.dr
+
+
 @pytest.mark.parametrize("symbol", ["Cu", "Al", "Fe", "W", "Mg"])
 def test_clean_tables_are_the_spline_to_the_last_bit(symbol):
     p = zhou2004(symbol)
@@ -124,6 +149,11 @@ def test_a_coarse_start_does_not_ring():
     ]
     assert errors[0] < 0.02
     assert errors[1] > 3 * errors[0]
+    # Between the first knots, where a lone atom with few neighbours is, the file means what
+    # LAMMPS makes of it too.
+    np.testing.assert_array_equal(found.coefficients[:6], curve(f, "lammps").coefficients[:6])
+    mirrored = curve(f[::-1].copy(), "auto").coefficients
+    np.testing.assert_array_equal(mirrored[-6:], curve(f[::-1].copy(), "lammps").coefficients[-6:])
     assert "too coarse at a density" in found.remark(np.array([4.6]), "a density", "eV")
     assert found.remark(np.array([100.0]), "a density", "eV") == ""
 
