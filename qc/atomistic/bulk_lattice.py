@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from dataclasses import replace
 from typing import NamedTuple
@@ -12,7 +13,13 @@ from scipy import optimize
 
 from qc.crystal import Crystal, bcc, diamond, fcc, hcp
 from qc.crystal.bonded import require_bonds
-from qc.errors import CapabilityError, ConvergenceError, CrystalError, NonFiniteError
+from qc.errors import (
+    CapabilityError,
+    ConvergenceError,
+    CrystalError,
+    InputError,
+    NonFiniteError,
+)
 from qc.potentials import Bonds, Potential
 
 Array = NDArray[np.float64]
@@ -280,7 +287,12 @@ class _Expansion:
         return Bonds(start, vectors, bonds.site_types, bonds.bond_types[inside])
 
     def energies(self, scales: Array) -> Array:
-        return np.array([self.potential.site_energies(self.at(s)).mean() for s in scales])
+        """Mean site energies, eV; infinite where neighbours are nearer than a table tells."""
+        out = np.full(len(scales), np.inf)
+        for k, scale in enumerate(scales):
+            with contextlib.suppress(InputError):
+                out[k] = self.potential.site_energies(self.at(scale)).mean()
+        return out
 
     def virial(self, scale: float) -> float:
         here = self.at(scale)
@@ -346,6 +358,7 @@ def _deepest(energies: Array, alone: float) -> int | None:
         (energies[inner] <= energies[inner - 1])
         & (energies[inner] < energies[inner + 1])
         & (energies[inner] < bound)
+        & np.isfinite(energies[inner - 1])
     ]
     return int(minima[energies[minima].argmin()]) if len(minima) else None
 

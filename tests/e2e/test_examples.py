@@ -188,7 +188,7 @@ def test_basal_screw_case_file_splits(tmp_path):
     assert np.isfinite(atoms.get_array("site_energy")).all()
     # Slip across the glide plane, between the two kinds of basal planes, in units of b.
     u = atoms.get_array("displacement")
-    x = atoms.positions - u
+    x = atoms.positions - u - atoms.info["offset"]
     grid = np.linspace(-25.0, 25.0, 2001)
     sides = []
     for height in (0.0, 0.5 * crystal["c"]):
