@@ -10,20 +10,13 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.spatial import cKDTree
 
 from qc.errors import InputError
-from qc.numerics.checks import FARTHEST, not_negative, positive
+from qc.numerics.checks import FARTHEST, not_negative, positive, refuse_images
 
 Array = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
 #: Angstrom; atoms closer than this are one atom entered twice.
 COINCIDENT = 1e-4
-
-#: Points, images included, above which a search is refused instead of filling the memory.
-MOST_POINTS = 200_000_000
-
-#: Images above which it is refused, and so many times the atoms: the cutoff is longer than any
-#: potential's, or the cell is in other units.
-MOST_IMAGES, MOST_COPIES = 10_000_000, 30
 
 
 @dataclass(frozen=True)
@@ -215,21 +208,6 @@ def _translations(shifts: Array, cell: Array) -> Array:
     )
 
 
-def refuse_images(atoms: int, expected: float) -> None:
-    """Refuse a search among so many points, images of the atoms included.
-
-    Raises
-    ------
-    InputError
-        More than `MOST_POINTS`, or images that are out of all proportion to the atoms.
-    """
-    if not expected <= min(MOST_POINTS, MOST_IMAGES + MOST_COPIES * atoms):
-        raise InputError(
-            f"the cutoff needs about {expected:.3g} images of the atoms: the cell is too thin "
-            "for it"
-        )
-
-
 def _images(
     fractional: Array, periodic: NDArray[np.bool_], margins: Array
 ) -> tuple[IntArray, Array]:
@@ -238,8 +216,7 @@ def _images(
     The margins are the search reach in fractions of the cell's height along each direction.
     Images are sorted by owner, then by shift.
     """
-    expected = len(fractional) * float(np.prod(1 + 2 * margins[periodic]))
-    refuse_images(len(fractional), expected)
+    refuse_images(len(fractional), margins[periodic])
     owners = np.arange(len(fractional), dtype=np.int64)
     shifts = np.zeros((len(fractional), 3))
     for axis in np.nonzero(periodic)[0]:

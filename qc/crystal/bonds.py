@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from qc.errors import CrystalError
-from qc.numerics.checks import check_atomic_numbers, kind
+from qc.numerics.checks import check_atomic_numbers, kind, refuse_images
 
 Array = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -114,14 +114,17 @@ def bond_list(structure: Structure, cutoff: float, what: str = "atoms") -> BondL
     Raises
     ------
     CrystalError
-        Two atoms coincide, or so many lie within the cutoff that they overlap.
+        Two atoms coincide, so many lie within the cutoff that they overlap, or the cell is so thin
+        or sheared that its images would not fit in memory.
     """
     positions, cell = structure.positions, structure.cell
     _refuse_crowding(structure, cutoff, what)
     inverse = np.asarray(np.linalg.inv(cell), dtype=np.float64)
     fractions = positions @ inverse
     wraps = np.where(structure.pbc, np.floor(fractions), 0.0)
-    owners, shifts = _images(fractions - wraps, structure.pbc, cutoff, inverse)
+    margin = cutoff * np.linalg.norm(inverse, axis=0) + 1e-9
+    refuse_images(len(positions), margin[np.array(structure.pbc)], CrystalError, f"{what}: ")
+    owners, shifts = _images(fractions - wraps, structure.pbc, margin)
     inside = positions - wraps @ cell
     tree = cKDTree(inside[owners] + shifts @ cell)
     pairs = cKDTree(inside).sparse_distance_matrix(tree, cutoff, output_type="ndarray")
@@ -144,23 +147,25 @@ def bond_list(structure: Structure, cutoff: float, what: str = "atoms") -> BondL
 
 
 def _images(
-    fractions: Array, pbc: tuple[bool, bool, bool], cutoff: float, inverse: Array
+    fractions: Array, pbc: tuple[bool, bool, bool], margin: Array
 ) -> tuple[IntArray, Array]:
-    """Return owner and shift of every atom and of every periodic image within the cutoff.
+    """Return owner and shift of every atom and of every periodic image within the margins.
 
-    The atoms themselves come first, in their order.
+    The margins are the cutoff in heights of the cell. The atoms come first, in their order.
     """
-    margin = cutoff * np.linalg.norm(inverse, axis=0) + 1e-9
     owners = np.arange(len(fractions), dtype=np.int64)
     shifts = np.zeros((len(fractions), 3))
     for k in np.flatnonzero(pbc):
         n = int(np.ceil(margin[k]))
+        parts = [(owners, shifts)]
         for step in (v for v in range(-n, n + 1) if v):
             x = fractions[owners, k] + step
-            near = np.flatnonzero((shifts[:, k] == 0) & (x > -margin[k]) & (x < 1 + margin[k]))
+            near = np.flatnonzero((x > -margin[k]) & (x < 1 + margin[k]))
             moved = shifts[near]
             moved[:, k] = step
-            owners, shifts = np.concatenate([owners, owners[near]]), np.vstack([shifts, moved])
+            parts.append((owners[near], moved))
+        owners = np.concatenate([part[0] for part in parts])
+        shifts = np.concatenate([part[1] for part in parts])
     return owners, shifts
 
 

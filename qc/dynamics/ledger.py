@@ -189,7 +189,7 @@ class EnergyLedger:
                 if kind not in KINDS:
                     raise ValueError(f"no accounts of kind {kind!r}")
                 out.accounts[str(kind), str(name)] = Sum(float(total), float(low))
-        except (KeyError, TypeError, ValueError) as error:
+        except (LookupError, TypeError, ValueError, ArithmeticError) as error:
             raise CheckpointError(f"not an energy ledger: {error}") from error
         if not np.isfinite([*state, *(a.value for a in out.accounts.values())]).all():
             raise CheckpointError("the energy ledger holds numbers that are not finite")

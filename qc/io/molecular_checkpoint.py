@@ -31,6 +31,9 @@ _KINDS = {
 #: Members that may be empty.
 _OPTIONAL = ("field", "shifts", "list")
 
+#: No run comes farther.
+LAST_STEP = 2**62
+
 #: A moving load is told from another by where it is after these numbers of steps; a path need not
 #: be defined beyond the run.
 PROBED = (0, 1)
@@ -179,7 +182,8 @@ def read_dynamics(
             ledger=dict(header["ledger"]),
         )
         shapes = {a.shape for a in (state.x, state.v, state.forces)}
-        if len(shapes) != 1 or state.x.ndim != 2 or state.x.shape[1] != 3 or state.step < 0:
+        placed = 0 <= state.step <= LAST_STEP
+        if len(shapes) != 1 or state.x.ndim != 2 or state.x.shape[1] != 3 or not placed:
             raise ValueError(f"arrays of shapes {shapes} at step {state.step}")
         found = {str(k): str(v) for k, v in header["fingerprints"].items()}
         found["processor"] = str(header["processor"])

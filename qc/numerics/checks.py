@@ -20,6 +20,17 @@ HEAVIEST = 118
 #: Angstrom; a coordinate farther out has no digits left below 1e-4 Angstrom.
 FARTHEST = 1e12
 
+#: Points, images included, above which a search is refused instead of filling the memory.
+MOST_POINTS = 200_000_000
+
+#: Images above which it is refused, and so many times the atoms: the cutoff is longer than any
+#: potential's, or the cell is in other units.
+MOST_IMAGES, MOST_COPIES = 2_000_000, 30
+
+#: Heights of a cell that a search may reach along one direction: beyond, it is flat or sheared
+#: out of all shape.
+MOST_DEEP = 1000
+
 
 def real(name: str, value: object, error: type[InputError] = InputError) -> float:
     """Return one number as a float; NaN and infinities pass.
@@ -194,6 +205,36 @@ def check_masses(atoms: Atoms, error: type[InputError] = InputError) -> None:
         bad = np.flatnonzero(~(np.isfinite(masses) & (masses > 0)))
         if len(bad):
             raise error(f"mass of atom {bad[0]} must be positive, got {masses[bad[0]]}")
+
+
+def refuse_images(
+    atoms: int, margins: NDArray[np.float64], error: type[InputError] = InputError, what: str = ""
+) -> None:
+    """Refuse a search among so many points, images of the atoms included.
+
+    Parameters
+    ----------
+    atoms : int
+    margins : (k,) float
+        Reach of the search in heights of the cell, along its periodic directions.
+    error : type, optional
+        Class of the exception.
+    what : str, optional
+        Begins the message.
+
+    Raises
+    ------
+    InputError
+        Or the class given: more than `MOST_POINTS`, images that are out of all proportion to the
+        atoms, or more than `MOST_DEEP` along one direction.
+    """
+    expected = atoms * float(np.prod(1 + 2 * margins))
+    most = min(MOST_POINTS, MOST_IMAGES + MOST_COPIES * atoms)
+    if not expected <= most or not margins.max(initial=0.0) <= MOST_DEEP:
+        raise error(
+            f"{what}the cutoff needs about {expected:.3g} images of the atoms: the cell is too "
+            "thin, or too much sheared, for it"
+        )
 
 
 def function(name: str, value: object, error: type[InputError] = InputError) -> None:

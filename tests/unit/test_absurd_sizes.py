@@ -9,6 +9,7 @@ import pytest
 from ase.build import bulk
 
 import qc
+from qc.atomistic.neighbours import neighbour_list
 from qc.continuum import CauchyBorn, equilibrium_crystal
 from qc.coupling import PointDefects, QuasiContinuum
 from qc.crystal import fcc
@@ -174,3 +175,29 @@ def test_a_limit_may_be_raised(monkeypatch):
     monkeypatch.setattr("qc.continuum.cauchy_born.MOST_NEIGHBOURS", 10)
     with pytest.raises(QCError, match="the most is 10:"):
         CauchyBorn(fcc("Cu", 3.6), zhou2004("Cu"))
+
+
+SHEARED = {
+    "sheared": [[7.22, 0, 0], [1e6, 7.22, 0], [0, 0, 7.22]],
+    "one entry of another unit": [[7.22, 0, 0], [0, 7.22, 1e5], [0, 0, 7.22]],
+    "flat": [[7.22, 0, 0], [0.495, 0.0087, 0.5036], [0, 0, 7.22]],
+}
+
+
+@pytest.mark.parametrize("name", SHEARED)
+def test_a_cell_out_of_all_shape_is_refused_at_once(name):
+    atoms = bulk("Cu", a=3.61, cubic=True) * 2
+    atoms.rattle(0.05, seed=1)
+    atoms.set_cell(SHEARED[name])
+    for use in (qc.nonaffinity, lambda a: neighbour_list(a.positions, 6.0, a.cell, True)):
+        begin = time.perf_counter()
+        with pytest.raises(InputError, match=r"overlap|coincide|too thin, or too much sheared"):
+            use(atoms)
+        assert time.perf_counter() - begin < AT_ONCE
+
+
+def test_a_single_atom_in_a_sheared_cell_is_refused_at_once():
+    cell, begin = [[7, 0, 0], [3e6, 7, 0], [0, 0, 7]], time.perf_counter()
+    with pytest.raises(InputError, match="too much sheared"):
+        neighbour_list(np.zeros((1, 3)), 6.0, cell, True)
+    assert time.perf_counter() - begin < AT_ONCE

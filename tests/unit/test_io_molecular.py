@@ -123,16 +123,30 @@ def test_a_kill_before_the_first_row_loses_no_row(tmp_path, monkeypatch):
     assert texts[0] == texts[1]
 
 
-@pytest.mark.parametrize("step", [float("inf"), float("nan"), [], {}, "1e400"])
-def test_a_step_that_is_none_is_a_checkpoint_error(step, tmp_path):
-    path = write_dynamics(tmp_path / "state.npz", begin("eam columns"))
+def altered(path, **entries):
+    """Give a checkpoint other entries of its header, with the checksum that fits."""
     with np.load(path) as found:
         members = {name: found[name] for name in found.files if name != "checksum"}
-    header = json.loads(members["header"].tobytes()) | {"step": step}
+    header = json.loads(members["header"].tobytes()) | entries
     members["header"] = np.frombuffer(json.dumps(header).encode(), dtype=np.uint8)
     path.write_bytes(pack(members))
+    return path
+
+
+@pytest.mark.parametrize("step", [float("inf"), float("nan"), [], {}, "1e400", 10**400])
+def test_a_step_that_is_none_is_a_checkpoint_error(step, tmp_path):
+    path = write_dynamics(tmp_path / "state.npz", begin("eam columns"))
     with pytest.raises(CheckpointError, match="is not understood"):
-        read_dynamics(path)
+        read_dynamics(altered(path, step=step))
+
+
+@pytest.mark.parametrize("energy", [10**400, "x", [], float("nan")])
+def test_a_ledger_of_no_numbers_is_a_checkpoint_error(energy, tmp_path):
+    dynamics = begin("eam columns")
+    path = write_dynamics(tmp_path / "state.npz", dynamics)
+    ledger = dynamics.ledger.dump() | {"kinetic": energy}
+    with pytest.raises(CheckpointError, match="ledger"):
+        restore_dynamics(altered(path, ledger=ledger), dynamics)
 
 
 def test_history_is_complete(tmp_path):

@@ -10,8 +10,9 @@ from ase.lattice.cubic import FaceCenteredCubic
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qc.atomistic.neighbours import MOST_POINTS, VerletList, neighbour_list
+from qc.atomistic.neighbours import VerletList, neighbour_list
 from qc.errors import InputError
+from qc.numerics.checks import MOST_POINTS
 
 
 def brute_force(y, cutoff, cell, pbc, deep=5):
