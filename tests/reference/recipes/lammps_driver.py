@@ -70,11 +70,12 @@ class Block:
     ----------
     positions : (n, 3) float, Angstrom
     symbols : sequence of str, one per atom, or one str for all
-    setfl : path of an ``eam/alloy`` file
+    setfl : path of an ``eam/alloy`` file, or of one for another ``style``
     free : (n,) bool; the others are held still by a zero force
     cell : (3, 3) float rows, Angstrom. Directions flagged in ``periodic`` repeat; the box is open
         in the others and ``cell`` is then only used for its direction.
     periodic : which rows of ``cell`` repeat.
+    style : the pair style of the file
     """
 
     def __init__(
@@ -86,6 +87,7 @@ class Block:
         free: NDArray[np.bool_] | None = None,
         cell: Array | None = None,
         periodic: tuple[bool, bool, bool] = (False, False, False),
+        style: str = "eam/alloy",
     ) -> None:
         self.n = len(positions)
         self.free = np.ones(self.n, bool) if free is None else np.asarray(free, bool)
@@ -122,7 +124,7 @@ class Block:
         twice = " ".join(species * 2)
         lmp.commands_list(
             [
-                "pair_style eam/alloy",
+                f"pair_style {style}",
                 f"pair_coeff * * {setfl} {twice}",
                 "mass * 1.0",
                 "neighbor 0.5 bin",
