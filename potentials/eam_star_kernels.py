@@ -70,6 +70,8 @@ def _find(monomials, reach, rdr, outside, work, interval):
     frac, inverse = work[_FRAC], work[_INVERSE]
     for e in range(LANES):
         r2 = c0[e] * m0 + c1[e] * m1 + c2[e] * m2 + c3[e] * m3 + c4[e] * m4 + c5[e] * m5
+        # Below zero by cancellation in an enormous shear: no root, and no place in the table.
+        r2 = max(r2, 0.0)
         r = np.sqrt(r2)
         x = r * rdr if r2 < reach else outside
         k = np.int32(x)

@@ -118,8 +118,7 @@ class Crystal:
             if np.abs(self.basis[:, 2]).max() > 1e-9 * self.a:
                 raise CrystalError(f"{label}: a monolayer's basis lies in z = 0")
         for s in range(1, self.n_sublattices):
-            d = self.integer_coordinates(self.basis[s], sublattices=range(s))[2][0]
-            if d < 1e-6 * self.a:
+            if self._nearest_lattice_point(self.basis[s] - self.basis[:s])[1].min() < 1e-6 * self.a:
                 raise CrystalError(f"{label}: sublattice {s} coincides with another one")
 
     # -- size and shape ---------------------------------------------------------------------

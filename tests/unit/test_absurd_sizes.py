@@ -12,7 +12,7 @@ import qc
 from qc.atomistic.neighbours import neighbour_list
 from qc.continuum import CauchyBorn, equilibrium_crystal
 from qc.coupling import PointDefects, QuasiContinuum
-from qc.crystal import fcc
+from qc.crystal import fcc, from_ase
 from qc.errors import (
     CaseError,
     CheckpointError,
@@ -201,3 +201,10 @@ def test_a_single_atom_in_a_sheared_cell_is_refused_at_once():
     with pytest.raises(InputError, match="too much sheared"):
         neighbour_list(np.zeros((1, 3)), 6.0, cell, True)
     assert time.perf_counter() - begin < AT_ONCE
+
+
+def test_a_crystal_of_many_sublattices_is_made_in_a_moment():
+    atoms, begin = bulk("Cu", cubic=True) * 4, time.perf_counter()
+    del atoms[0]
+    assert from_ase(atoms).n_sublattices == 255
+    assert time.perf_counter() - begin < 2 * AT_ONCE

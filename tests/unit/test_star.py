@@ -4,7 +4,9 @@ import numba
 import numpy as np
 import pytest
 
+from qc.continuum import CauchyBorn
 from qc.crystal import bcc, fcc
+from qc.errors import NonFiniteError
 from qc.potentials import Bonds, LennardJones, Morse, star, zhou2004
 from qc.potentials.eam_star_kernels import LANES
 
@@ -142,3 +144,13 @@ def test_folding():
     assert len(split.types) > len(folded.types)
     with pytest.raises(ValueError, match="read-only"):
         split.weights[0] = 3.0
+
+
+def test_an_enormous_shear_reads_no_memory_of_others():
+    # Squared lengths from the metric are small differences of large numbers, and fall below zero.
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(size=(200, 3)), rng.normal(size=(200, 3))
+    b[:, 1] = b[:, 0]
+    F = np.eye(3) + 1e9 * a[:, :, None] * b[:, None]
+    with pytest.raises(NonFiniteError, match="not finite"):
+        CauchyBorn(fcc("Cu", 3.615), zhou2004("Cu")).evaluate(F)
