@@ -14,6 +14,8 @@ from typing import NamedTuple
 import numpy as np
 
 from qc.errors import PotentialError, PotentialFileError, suggest
+from qc.numerics.checks import kind, real, whole
+from qc.numerics.writing import write_atomically
 
 from .base import Array
 from .central import CentralPotential
@@ -243,13 +245,19 @@ def write_pair_table(
     ------
     PotentialError
         A many-body potential, too few points, a first distance outside the range, a comment of
-        several lines.
+        several lines, or arguments of another kind.
+    OutputError
+        The file cannot be written.
     """
+    kind("potential", potential, CentralPotential, PotentialError)
+    kind("path", path, (str, os.PathLike))
+    kind("comment", comment, str, PotentialError)
+    points = whole("points", points, 0, PotentialError)
     if potential.many_body:
         raise PotentialError(f"{type(potential).__name__} is not a pair potential")
     if "\n" in comment or "\r" in comment:
         raise PotentialError("the comment must be one line")
-    begin = 0.2 * potential.cutoff if first is None else float(first)
+    begin = 0.2 * potential.cutoff if first is None else real("first", first, PotentialError)
     if points < MINIMUM_VALUES or not 0.0 < begin < potential.cutoff:
         raise PotentialError(
             f"a table needs {MINIMUM_VALUES} points and a first distance below the cutoff, not "
@@ -270,10 +278,4 @@ def write_pair_table(
                 f"{k + 1} {x:.16e} {e:.16e} {f:.16e}"
                 for k, (x, e, f) in enumerate(zip(r, energy, 0.0 - slope, strict=True))
             ]
-    target = Path(path)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_text("\n".join(text) + "\n", encoding="utf-8")
-        temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_atomically(path, "\n".join(text) + "\n")

@@ -10,6 +10,8 @@ from typing import NamedTuple, NoReturn
 import numpy as np
 
 from qc.errors import PotentialError, suggest
+from qc.numerics.checks import kind
+from qc.numerics.writing import write_atomically
 
 from . import foreign
 from .base import Array
@@ -302,10 +304,16 @@ def write_setfl(potential: EAM, path: str | Path, comment: str = "") -> None:
     Raises
     ------
     PotentialError
-        A comment of several lines, or a species or structure name that is not one word.
+        A comment of several lines, a species or structure name that is not one word, or arguments
+        of another kind.
+    OutputError
+        The file cannot be written.
 
     Source: format of the LAMMPS manual, page pair_style eam.
     """
+    kind("potential", potential, EAM, PotentialError)
+    kind("path", path, (str, os.PathLike))
+    kind("comment", comment, str, PotentialError)
     if "\n" in comment or "\r" in comment:
         raise PotentialError("the comment must be one line")
     for word in (*potential.species, *potential.structures):
@@ -336,13 +344,7 @@ def write_setfl(potential: EAM, path: str | Path, comment: str = "") -> None:
     for s in range(ns):
         for t in range(s + 1):
             lines += _rows(potential.rphi[s, t])
-    target = Path(path)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
-        temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_atomically(path, "\n".join(lines) + "\n")
 
 
 def _rows(values: Array) -> list[str]:

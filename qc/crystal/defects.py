@@ -21,6 +21,7 @@ from qc.crystal.ordering import MOST_FOREIGN, NAMES
 from qc.crystal.recognise import OFF_LATTICE, Recognition, recognise
 from qc.crystal.sites import SiteGrid
 from qc.errors import CrystalError
+from qc.numerics.checks import kind, real
 
 Array = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -161,6 +162,9 @@ def find_defects(
     structure = checked_structure(atoms)
     if recognition is None:
         recognition = recognise(atoms)
+    kind("recognition", recognition, Recognition, CrystalError)
+    if threshold is not None:
+        threshold = real("threshold", threshold, CrystalError)
     if len(recognition.m) != len(structure):
         raise CrystalError(
             f"the recognition is of {len(recognition.m)} atoms, not of {len(structure)}"
@@ -332,11 +336,11 @@ def _refuse_at_surface(
     extra: IntArray,
     foreign: IntArray,
 ) -> None:
-    for atom_list, kind in ((extra, "extra atom"), (foreign, "foreign atom")):
+    for atom_list, word in ((extra, "extra atom"), (foreign, "foreign atom")):
         touching = atom_list[surface_site[flat[atom_list]]]
         if len(touching):
             raise CrystalError(
-                f"a defect touches the surface: {kind} {touching[0]} (one of {len(touching)}) "
+                f"a defect touches the surface: {word} {touching[0]} (one of {len(touching)}) "
                 f"lies in the outer layers of the sample; {AT_SURFACE}"
             )
     touching = vacant[surface_site[vacant]]

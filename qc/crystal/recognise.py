@@ -25,7 +25,7 @@ from qc.crystal.orientation import (
 )
 from qc.crystal.sites import SiteGrid
 from qc.errors import CrystalError, suggest
-from qc.numerics.checks import positive
+from qc.numerics.checks import kind, positive
 
 Array = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -223,9 +223,9 @@ def _check_names(
 ) -> None:
     if isinstance(structures, str):
         structures = (structures,)
-    unknown = [
-        n for n in (*structures, *(a if isinstance(a, Mapping) else ())) if n not in _STRUCTURES
-    ]
+    kind("structures", structures, Sequence, CrystalError)
+    named = (*structures, *(a if isinstance(a, Mapping) else ()))
+    unknown = [n for n in named if str(n) not in _STRUCTURES]
     if unknown:
         raise CrystalError(
             f"unknown structure {unknown[0]!r}{suggest(unknown[0], _STRUCTURES)}; "

@@ -11,7 +11,7 @@ from qc.crystal.crystal import Crystal, hexagonal_cell
 from qc.crystal.lattice import gauss_reduce, hermite_basis, minkowski_transform
 from qc.crystal.miller import Direction, orientation
 from qc.errors import CrystalError
-from qc.numerics.checks import positive
+from qc.numerics.checks import kind, positive
 
 Array = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -149,6 +149,8 @@ def from_ase(atoms: Atoms, tolerance: float = 1e-4) -> Crystal:
     CrystalError
         No atoms, a singular cell, NaN, coincident atoms, or periodicity that fits neither case.
     """
+    kind("atoms", atoms, Atoms, CrystalError)
+    positive("tolerance", tolerance, CrystalError)
     if len(atoms) == 0:
         raise CrystalError("from_ase: no atoms")
     cell, positions, monolayer = _checked_cell(atoms, tolerance)

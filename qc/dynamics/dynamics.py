@@ -21,7 +21,7 @@ from qc.dynamics.noise import NoiseStream
 from qc.dynamics.system import System, as_system
 from qc.dynamics.timestep import timestep_bound
 from qc.errors import InputError, NonFiniteError
-from qc.numerics.checks import numbers, positive, whole
+from qc.numerics.checks import kind, numbers, positive, whole
 from qc.numerics.progress import Progress
 from qc.numerics.threads import threads_for
 
@@ -540,6 +540,7 @@ class Dynamics:
         InputError
             It belongs to another number of nodes, or to a run with or without a heat field.
         """
+        kind("snapshot", snapshot, Snapshot)
         if snapshot.x.shape != self.x.shape:
             raise InputError(f"a snapshot of {len(snapshot.x)} nodes for {len(self.x)}")
         if (self.field is None) == ("field" in snapshot.extra):

@@ -15,10 +15,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from qc.coupling import QuasiContinuum
 from qc.coupling.thermal import slaved_fractions
-from qc.errors import CheckpointError
+from qc.errors import CheckpointError, InputError
 from qc.io.archive import MALFORMED, pack, unpack
 from qc.io.files import write_atomically
-from qc.numerics.checks import kind
+from qc.numerics.checks import kind, numbers
 from qc.numerics.fingerprint import Fingerprint, processor
 from qc.numerics.reading import read_regular
 
@@ -132,6 +132,8 @@ def write_checkpoint(
 
     Raises
     ------
+    InputError
+        An argument of another kind or shape.
     OutputError
         The file cannot be written; one that was there before is left intact.
     """
@@ -140,7 +142,10 @@ def write_checkpoint(
 
     if deformations is None:
         deformations = [model.far_field.mean_deformation]
-    path_so_far = np.asarray(deformations, dtype=np.float64).reshape(-1, 3, 3)
+    path_so_far = numbers("deformations", deformations)
+    if path_so_far.shape[-2:] != (3, 3):
+        raise InputError(f"deformations must have shape (k, 3, 3), got {path_so_far.shape}")
+    path_so_far = path_so_far.reshape(-1, 3, 3)
     header = {
         "what": "qc checkpoint",
         "schema": SCHEMA,
@@ -148,10 +153,13 @@ def write_checkpoint(
         "processor": processor(),
         "relaxing": bool(relaxing),
         "fingerprints": fingerprints(model),
-        "records": [dict(r) for r in records],
     }
+    try:
+        text = json.dumps(header | {"records": [dict(r) for r in records]})
+    except (TypeError, ValueError) as error:
+        raise InputError(f"records: JSON cannot hold them: {error}") from error
     members = {
-        "header": np.frombuffer(json.dumps(header).encode(), dtype=np.uint8),
+        "header": np.frombuffer(text.encode(), dtype=np.uint8),
         "displacements": np.ascontiguousarray(model.U, dtype="<f8"),
         "shifts": np.ascontiguousarray(model.shifts, dtype="<f8"),
         "deformations": np.ascontiguousarray(path_so_far, dtype="<f8"),
@@ -253,6 +261,8 @@ def restore(checkpoint: Checkpoint, model: QuasiContinuum, *, force: bool = Fals
     -----
     A checkpoint made on another processor is taken, and a warning logged.
     """
+    kind("checkpoint", checkpoint, Checkpoint)
+    kind("model", model, QuasiContinuum)
     own = fingerprints(model)
     differing = [k for k, v in own.items() if checkpoint.fingerprints.get(k) != v]
     if checkpoint.displacements.shape != model.U.shape:

@@ -15,6 +15,7 @@ from qc.coupling.as_atoms import dress, enclosing
 from qc.io.atoms import AtomFields, atom_fields
 from qc.io.fields import REGIONS
 from qc.io.files import write_atomically
+from qc.numerics.checks import kind
 
 #: Columns besides species and position, in the order they are written.
 COLUMNS = ("region", "weight", "nonaffinity", "site_energy", "displacement", "node")
@@ -52,6 +53,9 @@ def write_extxyz(
     OutputError
         The file cannot be written.
     """
+    for name, value, wanted in (("fields", fields, AtomFields), ("info", info, dict)):
+        if value is not None:
+            kind(name, value, wanted)
     known = atom_fields(model, representative=representative) if fields is None else fields
     atoms = dressed_atoms(model, known)
     atoms.info.update(info or {})

@@ -22,6 +22,7 @@ from ase.io.lammpsdata import read_lammps_data
 from numpy.typing import NDArray
 
 from qc.errors import InputError, suggest
+from qc.numerics.checks import kind
 
 Array = NDArray[np.float64]
 Words = NDArray[np.str_]
@@ -58,6 +59,7 @@ def parse_elements(elements: str | Sequence[str] | None) -> tuple[str, ...] | No
     """
     if elements is None:
         return None
+    kind("elements", elements, (str, Sequence))
     words = elements.split(",") if isinstance(elements, str) else list(elements)
     names = tuple(str(word).strip() for word in words)
     for name in names:

@@ -17,6 +17,7 @@ from qc.io.archive import MALFORMED, pack, unpack
 from qc.io.checkpoint import fingerprints, of_another, read_raw, say_where
 from qc.io.files import write_atomically
 from qc.loads import Load
+from qc.numerics.checks import kind
 from qc.numerics.fingerprint import Fingerprint, fingerprint, processor
 
 #: What a checkpoint of dynamics holds; raised when its meaning changes.
@@ -123,6 +124,7 @@ def write_dynamics(path: str | os.PathLike[str], dynamics: Dynamics) -> Path:
     OutputError
         The file cannot be written; one that was there before is left intact.
     """
+    kind("dynamics", dynamics, Dynamics)
     import qc
 
     state = dynamics.snapshot()
@@ -210,6 +212,7 @@ def restore_dynamics(
     -----
     A checkpoint made on another processor is taken, and a warning logged.
     """
+    kind("dynamics", dynamics, Dynamics)
     state, found = read_dynamics(path, force=force)
     own = dynamics_fingerprints(dynamics)
     made_on = found.pop("processor")

@@ -12,6 +12,7 @@ import numpy as np
 
 from qc.errors import InputError
 from qc.io.files import write_atomically
+from qc.numerics.checks import kind
 
 _INK = "#28323a"
 DPI = 160
@@ -49,6 +50,9 @@ def draw_ledger(
     OutputError
         The picture cannot be written.
     """
+    kind("rows", rows, Sequence)
+    for row in rows:
+        kind("row", row, Mapping)
     if len(rows) < 2:
         raise InputError("a ledger is drawn from two rows at least")
     from matplotlib.figure import Figure

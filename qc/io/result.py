@@ -15,7 +15,9 @@ import numpy as np
 
 from qc.coupling import QuasiContinuum
 from qc.crystal import Crystal
+from qc.errors import InputError
 from qc.io.files import write_atomically
+from qc.numerics.checks import kind, real
 from qc.statics.loadpath import LoadStep
 
 #: Raised when the meaning of an entry changes.
@@ -133,6 +135,8 @@ def write_result(
 
     Raises
     ------
+    InputError
+        The model is none, or JSON cannot hold one of the others.
     OutputError
         The file cannot be written.
 
@@ -141,6 +145,7 @@ def write_result(
     Energies are in eV, lengths in Angstrom, forces in eV/Angstrom, times in s. Numbers that are
     not finite are null: JSON has none.
     """
+    kind("model", model, QuasiContinuum)
     import numba
 
     content = {
@@ -149,7 +154,7 @@ def write_result(
         "title": title,
         "status": status,
         "reason": reason,
-        "case": dict(case or {}),
+        "case": case or {},
         "seed": seed,
         "versions": versions(),
         "platform": f"{platform.system()} {platform.machine()}",
@@ -157,10 +162,14 @@ def write_result(
         "units": {"energy": "eV", "length": "Angstrom", "force": "eV/Angstrom", "time": "s"},
         **describe(model),
         "load": load_name,
-        "steps": [dict(s) for s in steps],
-        "wall_time": round(wall_time, 3),
+        "steps": list(steps),
+        "wall_time": round(real("wall_time", wall_time), 3),
     }
-    return write_atomically(path, json.dumps(_plain(content), indent=1, allow_nan=False) + "\n")
+    try:
+        text = json.dumps(_plain(content), indent=1, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"JSON cannot hold the result: {error}") from error
+    return write_atomically(path, text + "\n")
 
 
 def _plain(value: Any) -> Any:

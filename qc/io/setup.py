@@ -30,6 +30,7 @@ from qc.loads import (
 )
 from qc.loads.elastic import without_stress
 from qc.mesh import LatticeBlock
+from qc.numerics.checks import kind
 from qc.potentials import Potential
 
 Array = NDArray[np.float64]
@@ -99,6 +100,7 @@ def set_up(case: Case) -> Setup:
 
 
 def _set_up(case: Case) -> Setup:
+    kind("case", case, Case)
     with _at("potential"):
         potential = build_potential(case)
     with _at("crystal"):

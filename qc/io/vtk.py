@@ -20,7 +20,7 @@ from qc.coupling import QuasiContinuum
 from qc.errors import InputError
 from qc.io.fields import ElementFields, cell_mean, displacement, element_fields, flat_positions
 from qc.io.files import write_atomically
-from qc.numerics.checks import kind
+from qc.numerics.checks import kind, numbers
 
 Array = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -118,6 +118,9 @@ def write_vtu(
     }
     if not model.crystal.is_bravais:
         cells["sublattice_shifts"] = e.shifts[:, 1:]
+    for name, given in (("point_data", point_data), ("cell_data", cell_data)):
+        if given is not None:
+            kind(name, given, Mapping)
     points.update({name: np.asarray(v) for name, v in (point_data or {}).items()})
     cells.update({name: np.asarray(v) for name, v in (cell_data or {}).items()})
     text = unstructured_grid(flat_positions(model), mesh.elements, points, cells)
@@ -234,13 +237,17 @@ def write_pvd(
     OutputError
         The file cannot be written.
     """
-    values = [float(k) for k in range(len(files))] if times is None else [float(t) for t in times]
-    if len(values) != len(files) or not np.isfinite(values).all():
-        raise InputError(f"{len(files)} files need as many finite times, not {values}")
+    kind("path", path, (str, os.PathLike))
+    kind("files", files, Sequence)
+    for file in files:
+        kind("file", file, (str, os.PathLike))
+    values = np.arange(len(files)) if times is None else numbers("times", times)
+    if values.ndim != 1 or len(values) != len(files) or not np.isfinite(values).all():
+        raise InputError(f"{len(files)} files need as many finite times, not {values.tolist()}")
     folder = Path(path).resolve().parent
     lines = ['<?xml version="1.0"?>', '<VTKFile type="Collection" version="1.0">', "<Collection>"]
-    for file, value in zip(files, values, strict=True):
+    for file, value in zip(files, values.tolist(), strict=True):
         where = Path(os.path.relpath(Path(file).resolve(), folder)).as_posix()
-        lines.append(f'<DataSet timestep="{value!r}" part="0" file={quoteattr(where)}/>')
+        lines.append(f'<DataSet timestep="{float(value)!r}" part="0" file={quoteattr(where)}/>')
     lines += ["</Collection>", "</VTKFile>", ""]
     return write_atomically(path, "\n".join(lines))

@@ -193,6 +193,8 @@ def isotropic_elastic(shear_modulus: float, poisson_ratio: float) -> Array:
     InputError
         The constants do not make a positive definite tensor.
     """
+    shear_modulus = real("shear_modulus", shear_modulus)
+    poisson_ratio = real("poisson_ratio", poisson_ratio)
     if poisson_ratio == 0.5:
         raise InputError("poisson_ratio 0.5 is incompressible: the stiffness is infinite")
     lame = 2.0 * shear_modulus * poisson_ratio / (1.0 - 2.0 * poisson_ratio)

@@ -18,6 +18,7 @@ from qc.mesh.region import Region
 from qc.mesh.simplex_mesh import SimplexMesh, facet_table
 from qc.mesh.size import PowerGrading
 from qc.mesh.surface import LatticeSurface
+from qc.numerics.checks import kind
 
 Array = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -223,6 +224,7 @@ def best_basis(
     (d, d) int64
         Rows are mesh axes in lattice coordinates.
     """
+    kind("crystal", crystal, Crystal)
     d = crystal.dim
     # Columns are meshed in the plane; where along the line a column's site lies is no matter.
     axes = crystal.cell[:d, :d]

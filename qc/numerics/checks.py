@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import operator
 from typing import TYPE_CHECKING
@@ -48,11 +49,11 @@ def real(name: str, value: object, error: type[InputError] = InputError) -> floa
     InputError
         Or the class given: the value is text, None, or more than one number.
     """
-    if not isinstance(value, (str, bytes, bytearray)) and not np.ndim(value):  # type: ignore[arg-type]
-        try:
-            return float(value)  # type: ignore[arg-type]
-        except (TypeError, ValueError, OverflowError):
-            pass
+    if not isinstance(value, (str, bytes, bytearray)):
+        # Nested lists of unequal lengths have no number of dimensions.
+        with contextlib.suppress(TypeError, ValueError, OverflowError):
+            if not np.ndim(value):  # type: ignore[arg-type]
+                return float(value)  # type: ignore[arg-type]
     raise error(f"{name} must be a number, got {value!r}")
 
 

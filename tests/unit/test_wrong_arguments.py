@@ -14,10 +14,22 @@ from ase.calculators.emt import EMT
 
 import qc
 from qc.coupling import PointDefects, QuasiContinuum
-from qc.crystal import fcc
+from qc.crystal import fcc, find_defects, from_ase, recognise
+from qc.dynamics import Dynamics
 from qc.errors import InputError, NonFiniteError, PotentialError, QCError
-from qc.loads import HomogeneousStrain
-from qc.potentials import EAM, LennardJones, Morse, PairTable, Tersoff, stillinger1985, zhou2004
+from qc.loads import HomogeneousStrain, isotropic_elastic
+from qc.mesh import best_basis
+from qc.potentials import (
+    EAM,
+    LennardJones,
+    Morse,
+    PairTable,
+    Tersoff,
+    stillinger1985,
+    write_pair_table,
+    write_setfl,
+    zhou2004,
+)
 from qc.statics import relax
 from qc.statics.loadpath import follow
 
@@ -135,12 +147,51 @@ WRONG = {
     "write_vtu": lambda m, a: qc.io.write_vtu(5, m),
     "write_vtu atoms": lambda m, a: qc.io.write_vtu("x.vtu", a),
     "write_extxyz atoms": lambda m, a: qc.io.write_extxyz("x", a),
+    "cutoff of unequal lists": lambda m, a: LennardJones("Cu", 0.1, 2.3, cutoff=[[1, 2], [3]]),
+    "write_vtu nowhere": lambda m, a: qc.io.write_vtu("", m),
+    "write_vtu data": lambda m, a: qc.io.write_vtu("x.vtu", m, point_data="x"),
+    "write_extxyz info": lambda m, a: qc.io.write_extxyz("x", m, info="x"),
+    "write_extxyz fields": lambda m, a: qc.io.write_extxyz("x", m, fields="x"),
+    "write_pvd": lambda m, a: qc.io.write_pvd(None, ["x.vtu"]),
+    "write_pvd files": lambda m, a: qc.io.write_pvd("x.pvd", [5]),
+    "write_pvd times": lambda m, a: qc.io.write_pvd("x.pvd", ["x.vtu"], "x"),
+    "write_result": lambda m, a: qc.io.write_result("x", a, [], status="", reason=""),
+    "write_result title": lambda m, a: qc.io.write_result(
+        "x", m, [], status="", reason="", title=b"x"
+    ),
+    "write_checkpoint path": lambda m, a: qc.io.write_checkpoint("x", m, "x"),
+    "write_checkpoint records": lambda m, a: qc.io.write_checkpoint("x", m, records=[{"a": a}]),
+    "write_dynamics": lambda m, a: qc.io.write_dynamics("x", m),
+    "restore": lambda m, a: qc.io.restore("x", m),
+    "restore_dynamics": lambda m, a: qc.io.restore_dynamics("x", m),
+    "set_up": lambda m, a: qc.io.set_up("case.toml"),
+    "draw_ledger": lambda m, a: qc.io.draw_ledger("x.png", [1, 2]),
+    "elements": lambda m, a: qc.io.read_structure("x", elements=5),
+    "write_setfl": lambda m, a: write_setfl(a, "x"),
+    "write_setfl path": lambda m, a: write_setfl(COPPER, None),
+    "write_setfl folder": lambda m, a: write_setfl(COPPER, "/dev/null/x"),
+    "write_pair_table": lambda m, a: write_pair_table(COPPER, "x"),
+    "write_pair_table points": lambda m, a: write_pair_table(
+        LennardJones("Cu", 0.1, 2.3), "x", points="x"
+    ),
+    "write_pair_table folder": lambda m, a: write_pair_table(
+        LennardJones("Cu", 0.1, 2.3), "/dev/null/x"
+    ),
+    "from_ase": lambda m, a: from_ase("x"),
+    "from_ase tolerance": lambda m, a: from_ase(a, None),
+    "find_defects": lambda m, a: find_defects(a, "x"),
+    "find_defects threshold": lambda m, a: find_defects(a, threshold="x"),
+    "recognise": lambda m, a: recognise(a, 5),
+    "isotropic": lambda m, a: isotropic_elastic(None, 0.3),
+    "best_basis": lambda m, a: best_basis("x"),
+    "snapshot": lambda m, a: Dynamics(m, 0.1, check_timestep=False).restore("x"),
     "write_checkpoint atoms": lambda m, a: qc.io.write_checkpoint("x", a),
 }
 
 
 @pytest.mark.parametrize("name", WRONG)
-def test_an_argument_of_another_kind_is_an_input_error(name, model, atoms):
+def test_an_argument_of_another_kind_is_an_input_error(name, model, atoms, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     with pytest.raises(QCError) as caught:
         WRONG[name](model, atoms)
     assert str(caught.value)
