@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from qc.errors import PotentialError, PotentialFileError
+from qc.errors import OutputError, PotentialError, PotentialFileError
 from qc.potentials import EAM, Bonds, write_setfl, zhou2004
 
 COARSE = {"knots_per_length": 300, "knots_per_density": 300}
@@ -71,7 +71,7 @@ def test_round_trip_of_published_potentials(tmp_path, symbols):
 
 def test_nothing_is_left_behind_when_writing_fails(tmp_path):
     (tmp_path / "target").mkdir()
-    with pytest.raises(OSError, match="target"):
+    with pytest.raises(OutputError, match="target"):
         write_setfl(small(), tmp_path / "target")
     assert [p.name for p in tmp_path.iterdir()] == ["target"]
 
