@@ -381,7 +381,7 @@ class ASEPotential(Potential):
         energy, gradient = np.empty(n), np.empty((n, size))
         hessian = np.empty((n, size, size)) if second else None
         rest = np.arange(n)
-        if self.tolerance > 0.0 and second is not True and all(periodic):
+        if n and self.tolerance > 0.0 and second is not True and all(periodic):
             states = np.hstack([f.reshape(n, 9), p.reshape(n, -1)])
             known = self._expansions.setdefault(unit.key, Expansions(unit.length, self.tolerance))
             rest = known.fill(unit.gradient, states, energy, gradient, hessian)

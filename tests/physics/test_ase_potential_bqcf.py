@@ -23,9 +23,10 @@ CASES = {
 }
 
 
-def pair(name):
+def pair(name, tolerance=0.0):
+    """A model on a potential, and on its calculator; every cell is asked for unless tolerated."""
     native, made, core, outer = CASES[name]
-    wrapped = ASEPotential(PotentialCalculator(native), name, native.cutoff)
+    wrapped = ASEPotential(PotentialCalculator(native), name, native.cutoff, tolerance=tolerance)
     hole = PointDefects(vacant=[(0, 0, 0)])
     return [
         qc.QuasiContinuum(
@@ -55,6 +56,9 @@ def test_the_relaxed_state_is_the_same():
     assert qc.relax(native, fmax=1e-8).converged
     assert np.abs(native.U).max() > 0.05
     assert np.abs(wrapped.coupling.forces(native.U)).max() < 1e-6
+    # By an expansion, within its tolerance: of the order of the tolerance over a spacing.
+    expanded = pair("Cu", 2e-5)[1]
+    assert np.abs(expanded.coupling.forces(native.U)).max() < 1e-5
     # From the work of the forces here, from site energies there.
     energies = [m.coupling.defect_energy(native.U) for m in (native, wrapped)]
     assert energies[1] == pytest.approx(energies[0], abs=1e-4)

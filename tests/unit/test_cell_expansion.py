@@ -72,6 +72,12 @@ def test_many_states_cost_few_calls_and_are_right(morse):
     assert potential.calculator.calls == before + 50
 
 
+def test_no_states_at_all(morse):
+    none = np.empty((0, 3, 3)), np.empty((0, 1, 3))
+    empty = response(wrapped(morse), crystal.fcc("Cu", 3.6), *none)
+    assert [part.shape for part in empty[:3]] == [(0,), (0, 3, 3), (0, 1, 3)]
+
+
 def test_shifts_and_their_second_derivatives():
     lattice = crystal.diamond("Si", 5.43)
     inner = stillinger1985()
