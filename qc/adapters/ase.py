@@ -159,12 +159,14 @@ class PotentialCalculator(Calculator):
             }
             if total is not None:
                 results["stress"] = _stress(atoms, total)
+        # Kept where there is no stress: what asks for all properties in turn, as ASE's command
+        # line does, is to find energy and forces afterwards.
+        self.results = results
         if "stress" in properties and "stress" not in results:
             if not solid:
                 raise PropertyNotImplementedError("stress needs three cell vectors")
             total = virial(self.potential, y, self._types, self._neighbours(atoms, y))
             results["stress"] = _stress(atoms, total)
-        self.results = results
 
     @property
     def list_positions(self) -> Array | None:

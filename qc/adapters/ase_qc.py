@@ -84,22 +84,22 @@ class QCCalculator(Calculator):
         system_changes: Sequence[str] = all_changes,
     ) -> None:
         """Fill `results`; called by ASE."""
+        model = self.model
+        if {"energy", "free_energy"} & set(properties) and not model.coupling.conservative:
+            # Before anything is forgotten: forces of the same positions stay known.
+            raise PropertyNotImplementedError(
+                f"scheme '{model.scheme.name}' blends forces and has no energy"
+            )
         results = {} if system_changes else self.results
         self.results = {}
         super().calculate(atoms, properties, system_changes)
         if self.atoms is None:
             raise InputError("no atoms to calculate")
-        model = self.model
         if "numbers" in system_changes:
             self._check_species(self.atoms)
         check_masses(self.atoms)
         u = correctors(model, check_positions(self.atoms.positions))
         occupied = model.occupied
-        wanted = {"energy", "free_energy"} & set(properties)
-        if wanted and not model.coupling.conservative:
-            raise PropertyNotImplementedError(
-                f"scheme '{model.scheme.name}' blends forces and has no energy"
-            )
         if "forces" not in results:
             # Energy and forces come together, and dynamics asks for both at every step.
             energy, nodal = model.energy_forces(u)

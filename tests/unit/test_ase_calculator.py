@@ -10,6 +10,7 @@ from ase.build import bulk, fcc111
 from ase.calculators.calculator import PropertyNotImplementedError, get_calculator_class
 from ase.calculators.fd import calculate_numerical_forces, calculate_numerical_stress
 from ase.calculators.singlepoint import SinglePointCalculator
+from ase.db import connect
 from ase.filters import FrechetCellFilter
 from ase.io import read, write
 from ase.md.verlet import VelocityVerlet
@@ -181,6 +182,21 @@ class TestCache:
         atoms.get_stress()
         assert generic.calls == 2
         np.testing.assert_allclose(calc.get_stress(atoms), stress, atol=1e-13)
+
+    @pytest.mark.parametrize("n", [0, 1, 2])
+    def test_a_stress_that_cannot_be_leaves_the_rest(self, potential, n, tmp_path):
+        """ASE's command line asks for one property after the other, then writes what is known."""
+        atoms = Atoms("Cu2", positions=[[0, 0, 0], [2.3, 0, 0]])[:n]
+        atoms.calc = calc = Counting(potential)
+        with pytest.raises(PropertyNotImplementedError, match="three cell vectors"):
+            atoms.get_stress()
+        assert set(calc.results) == {"energy", "free_energy", "energies", "forces"}
+        energy, forces = atoms.get_potential_energy(), atoms.get_forces()
+        assert calc.calls == 1
+        with connect(tmp_path / "a.json") as database:
+            row = database.get(id=database.write(atoms))
+        assert row.energy == energy
+        np.testing.assert_array_equal(row.forces, forces)
 
     @pytest.mark.parametrize(
         "change",

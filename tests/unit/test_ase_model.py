@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from ase import units
 from ase.build import bulk, make_supercell
+from ase.calculators.calculator import PropertyNotImplementedError
 from ase.constraints import FixAtoms, FixCartesian
 from ase.io import read, write
 from ase.md.langevin import Langevin
@@ -287,3 +288,9 @@ def test_the_defect_energy_is_computed_where_it_is_asked_for(tmp_path):
     atoms = other.model.to_ase()
     # Blended forces have no energy, but this.
     assert np.isfinite(other.get_property("defect_energy", atoms))
+    # Asked for the energy of its forces, it says so and forgets nothing.
+    known = dict(other.results)
+    assert "forces" in known
+    with pytest.raises(PropertyNotImplementedError, match="no energy"):
+        other.get_property("energy", atoms)
+    assert other.results == known
