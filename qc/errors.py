@@ -72,5 +72,8 @@ class OutputError(QCError):
 
 def suggest(word: str, known: Iterable[str]) -> str:
     """Return ``"; did you mean 'x'?"`` for the closest known word, or an empty string."""
-    hits = difflib.get_close_matches(str(word), [str(k) for k in known], n=1, cutoff=0.6)
+    names = [str(k) for k in known]
+    # A slip of the shift key comes before any other.
+    hits = [name for name in names if name.lower() == str(word).lower()]
+    hits = hits or difflib.get_close_matches(str(word), names, n=1, cutoff=0.6)
     return f"; did you mean '{hits[0]}'?" if hits else ""

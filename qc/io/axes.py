@@ -53,7 +53,8 @@ def plot(
     Raises
     ------
     InputError
-        A name that is not known, a ``level`` for a plane model, or what is no model or no axes.
+        A name that is not known, a ``level`` for a plane model or outside of the model, or what is
+        no model or no axes.
     """
     kind("model", model, QuasiContinuum)
     names = (*_KINDS, *pictures.SCALARS)
@@ -67,8 +68,11 @@ def plot(
         if model.mesh.dim == 2:
             raise InputError("level is the height of a section in 3D; this model is plane")
         level = real("level", level)
-    axes = _axes(ax)
     cut = section(model, level)
+    if not len(cut.polygons):
+        z = model.predictor()[:, 2]
+        raise InputError(f"level {level} lies outside the model, z = {z.min():.4g}..{z.max():.4g}")
+    axes = _axes(ax)
     drawing = _drawing(model, cut, what)
     whole, core = pictures.views_of(model, cut)
     close = core is not None and view == "core"

@@ -36,6 +36,9 @@ class Section:
 def section(model: QuasiContinuum, level: float | None = None) -> Section:
     """Return the elements of a model, in current positions, as polygons in the x-y plane.
 
+    In 3D they are cut where the predictor has them, and drawn where they have moved to: a plane
+    through lattice sites would else pass now above and now below sites that have moved by little.
+
     Parameters
     ----------
     model : QuasiContinuum
@@ -49,7 +52,8 @@ def section(model: QuasiContinuum, level: float | None = None) -> Section:
         return Section(corners, np.arange(len(corners)), None)
     if level is None:
         level = centre_level(model)
-    polygons, element = cut_tetrahedra(y, mesh.elements, level)
+    before = mesh.positions + model.far_field.displacement(mesh.positions)
+    polygons, element = cut_tetrahedra(before, mesh.elements, level, y[:, :2])
     return Section(polygons, element, level)
 
 
@@ -59,7 +63,9 @@ def centre_level(model: QuasiContinuum) -> float:
     return float((centre + model.far_field.displacement(centre))[0, 2])
 
 
-def cut_tetrahedra(points: Array, elements: IntArray, level: float) -> tuple[list[Array], IntArray]:
+def cut_tetrahedra(
+    points: Array, elements: IntArray, level: float, drawn: Array | None = None
+) -> tuple[list[Array], IntArray]:
     """Cut tetrahedra by the plane ``z = level``.
 
     Parameters
@@ -67,6 +73,8 @@ def cut_tetrahedra(points: Array, elements: IntArray, level: float) -> tuple[lis
     points : (n, 3) float64
     elements : (n_e, 4) int64
     level : float
+    drawn : (n, 2) float64, optional
+        Where the corners are drawn; at their own x and y by default.
 
     Returns
     -------
@@ -76,6 +84,7 @@ def cut_tetrahedra(points: Array, elements: IntArray, level: float) -> tuple[lis
     """
     # A plane through lattice sites would meet corners and edges; a hair beside it never does.
     extent = float(np.ptp(points[:, 2])) or 1.0
+    plane = points[:, :2] if drawn is None else drawn
     height = points[:, 2] - (level + 1e-7 * extent)
     above = height[elements] > 0
     count = above.sum(axis=1)
@@ -97,7 +106,7 @@ def cut_tetrahedra(points: Array, elements: IntArray, level: float) -> tuple[lis
         for p, q in pairs:
             a, b = corner[:, p], corner[:, q]
             share = (height[a] / (height[a] - height[b]))[:, None]
-            crossing.append(points[a, :2] + share * (points[b, :2] - points[a, :2]))
+            crossing.append(plane[a] + share * (plane[b] - plane[a]))
         corners = np.stack(crossing, axis=1)
         keep = _has_area(corners, extent)
         polygons.extend(corners[keep])

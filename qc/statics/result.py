@@ -80,9 +80,15 @@ class Result:
         Raises
         ------
         InputError
-            A name that is no chemical symbol, or no finite number.
+            A name that is no chemical symbol, or no finite number; or all are of elements that
+            make no difference, where the defect has some that do.
         """
         given = check_mu(mu)
+        if given and self.reference and not given.keys() & self.reference.keys():
+            raise InputError(
+                f"mu names {', '.join(given)}, but this defect adds or takes away "
+                f"{', '.join(self.reference)}"
+            )
         shifts = [0.0]
         for symbol, value in given.items():
             if isinstance(value, Crystal):

@@ -194,6 +194,20 @@ def test_sections_tile_the_plane_of_a_block(level, potential):
     assert total == pytest.approx((hull[1] - hull[0]) / (high - low), rel=1e-3)
 
 
+def test_a_section_through_sites_is_that_of_the_mesh_whatever_they_have_moved_by(vacancy):
+    moved = section(vacancy).polygons
+    at_rest = vacancy.with_loads()
+    at_rest.U = 0.0 * vacancy.U
+    before = section(at_rest).polygons
+    assert len(moved) == len(before)
+    assert 1e-3 < max(np.abs(a - b).max() for a, b in zip(moved, before, strict=True)) < 0.5
+
+
+def test_a_level_outside_the_model_is_refused(vacancy, ax):
+    with pytest.raises(InputError, match=r"level 1000.0 lies outside the model, z = -"):
+        plot(vacancy, level=1e3, ax=ax)
+
+
 def volume_below(y, elements, level):
     """Volume of a convex body below a plane, by its hull."""
     from scipy.spatial import ConvexHull
