@@ -13,16 +13,32 @@ def sum_virial(positions, forces, images, owners, fold, virial):
     is in the owner's ``forces`` (n, 3), or with ``fold`` is added to it here. ``images`` holds the
     forces on rows n and beyond of ``positions`` (n_all, 3) in its first three columns.
     """
-    virial[:] = 0.0
     n = len(forces)
-    for k in range(len(positions) - n):
-        j = owners[n + k]
-        for a in range(3):
-            if fold:
-                forces[j, a] += images[k, a]
-            for b in range(3):
-                virial[a, b] -= images[k, a] * (positions[n + k, b] - positions[j, b])
-    for i in range(n):
-        for a in range(3):
-            for b in range(3):
-                virial[a, b] -= forces[i, a] * positions[i, b]
+    # One column of the virial at a time, in registers.
+    for b in range(3):
+        x = 0.0
+        y = 0.0
+        z = 0.0
+        for k in range(len(positions) - n):
+            off = positions[owners[n + k], b] - positions[n + k, b]
+            x += images[k, 0] * off
+            y += images[k, 1] * off
+            z += images[k, 2] * off
+        virial[0, b] = x
+        virial[1, b] = y
+        virial[2, b] = z
+    if fold:
+        for k in range(len(positions) - n):
+            for a in range(3):
+                forces[owners[n + k], a] += images[k, a]
+    for b in range(3):
+        x = 0.0
+        y = 0.0
+        z = 0.0
+        for i in range(n):
+            x -= forces[i, 0] * positions[i, b]
+            y -= forces[i, 1] * positions[i, b]
+            z -= forces[i, 2] * positions[i, b]
+        virial[0, b] += x
+        virial[1, b] += y
+        virial[2, b] += z
