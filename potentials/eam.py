@@ -325,7 +325,7 @@ class EAM(Potential):
         if virial is not None:
             # The first row of the parts' forces holds their sums, also on images.
             images = pulls[0].reshape(n_all, 3)[n:]
-            sum_virial(y, forces, images, pairs.owners, False, virial)
+            sum_virial(y, forces, images, pairs.owners, virial)
         scratch.give_back(self)
         if not np.isfinite(forces.sum()):
             check_apart(y, pairs)

@@ -13,7 +13,7 @@ from qc.errors import InputError, PotentialError
 
 from .base import Array, IntArray, Pairs, Potential
 from .checks import check_types
-from .virial_kernels import sum_virial
+from .virial_kernels import fold, sum_virial
 
 #: A cutoff beyond this many Angstrom is a typing error.
 MAXIMUM_CUTOFF = 1e3
@@ -131,7 +131,8 @@ def fused(
         total += share
     if virial is not None:
         total, images = total[:n], total[n:]
-        sum_virial(y, total, images, owners, True, virial)
+        fold(images, owners, total)
+        sum_virial(y, total, images, owners, virial)
     if not np.isfinite(total.sum()) or not np.isfinite(energies.sum()):
         _explain(y, w, start, neighbours)
     return energies, total

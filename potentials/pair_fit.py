@@ -288,6 +288,6 @@ def energy_forces(
     )  # fmt: skip
     if virial is not None:
         # The first part's sums are those of all, also on images.
-        sum_virial(positions, forces, sums[0, n:], pairs.owners, False, virial)
+        sum_virial(positions, forces, sums[0, n:], pairs.owners, virial)
     scratch.give_back(potential)
     return energies, forces, not close.any()

@@ -117,13 +117,20 @@ class Coupling:
         self.external = External(found, *self.node_sites) if found else None
 
     @cached_property
+    def predictor(self) -> Array:
+        """Predictor positions of the nodes, (n, 3) Angstrom, read-only: found once."""
+        y = predict_nodes(self.layout, self.rule, self.far_field, self.relaxation)
+        y.flags.writeable = False
+        return y
+
+    @cached_property
     def node_sites(self) -> tuple[Array, Array]:
         """Predictor positions of the nodes (n, 3) and how many sites each stands for (n,)."""
         omega = None
         if self.blended is not None and len(self.blended.continuum.active):
             omega = self.blended.continuum.weights
         return (
-            predict_nodes(self.layout, self.rule, self.far_field, self.relaxation),
+            self.predictor,
             site_counts(self.layout, self.scheme.weighting, omega),
         )
 

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from qc.continuum import CauchyBorn, ContinuumTerm
 from qc.coupling.as_atoms import every_atom, node_box, representative
 from qc.coupling.blend import Blend
-from qc.coupling.coupling import Coupling, predict, predict_nodes
+from qc.coupling.coupling import Coupling, predict
 from qc.coupling.external import lumped
 from qc.coupling.layout import Layout, PointDefects, build_layout, nearest_pair
 from qc.coupling.reference import References
@@ -411,7 +411,7 @@ class QuasiContinuum:
 
     def predictor(self) -> Array:
         """Predictor positions of all nodes, (n_nodes, 3) Angstrom."""
-        return predict_nodes(self.layout, self.rule, self.far_field, self.coupling.relaxation)
+        return self.coupling.predictor.copy()
 
     def predict(self, x: Array, sublattice: IntArray | int = 0) -> Array:
         """Predictor positions of sites at reference positions ``x`` (n, 3), Angstrom."""

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from ase.data import atomic_numbers
 
+from qc.atomistic.bulk_lattice import isolated_energy
 from qc.continuum import CauchyBorn, equilibrium_crystal
 from qc.coupling.layout import Layout
 from qc.crystal import Crystal
@@ -16,7 +17,6 @@ from qc.errors import InputError, suggest
 from qc.loads import FarField
 from qc.numerics.checks import kind, real
 from qc.potentials import Potential
-from qc.potentials.base import Bonds
 
 #: Sources of a chemical potential that nobody gave.
 HOST, FREE_ATOM = "perfect host", "free atom"
@@ -97,7 +97,7 @@ class References:
             elif host == {symbol}:
                 found = float(rule.site_energy(mean)[0]), HOST
             else:
-                found = free_atom(potential, t), FREE_ATOM
+                found = isolated_energy(potential, symbol), FREE_ATOM
             self.elements[symbol] = Reference(added, *found)
         bulk = rule.site_energies(mean, rule.predictor_shifts(mean[0])[None])[0]
         sites = np.broadcast_to(bulk, rule.n_sublattices)[layout.sublattice]
@@ -156,12 +156,3 @@ def _given(symbol: str, value: float | Crystal, potential: Potential) -> tuple[f
     found = equilibrium_crystal(value, potential)
     energy = float(CauchyBorn(found, potential).site_energy(np.eye(3)[None])[0])
     return energy, f"{found.name} {symbol} at rest, a = {found.a:.4f} Angstrom"
-
-
-def free_atom(potential: Potential, t: int) -> float:
-    """Return the energy of an atom without neighbours, eV."""
-    types, nothing = np.array([t], dtype=np.int64), np.zeros(0, dtype=np.int64)
-    if not potential.has_site_energies:
-        return float(potential.cluster_forces(np.zeros((1, 3)), types)[0])  # type: ignore[attr-defined]
-    alone = Bonds(np.zeros(2, dtype=np.int64), np.zeros((0, 3)), types, nothing)
-    return float(potential.site_energies(alone)[0])

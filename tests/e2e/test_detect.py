@@ -18,12 +18,6 @@ from qc.io.structures import read_structure
 A = 3.615
 
 
-@pytest.fixture
-def work(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
 def copper(n=5):
     return bulk("Cu", cubic=True, a=A) * (n, n, n)
 

@@ -59,14 +59,6 @@ pictures = "none"
 """
 
 
-@pytest.fixture
-def work(tmp_path, monkeypatch):
-    """An empty working folder with the case in it."""
-    monkeypatch.chdir(tmp_path)
-    Path("case.toml").write_text(CASE)
-    return tmp_path
-
-
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     """The folder of a run that was left alone."""

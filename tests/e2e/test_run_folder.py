@@ -51,14 +51,6 @@ class Killed(BaseException):
     """What no handler of the program catches."""
 
 
-@pytest.fixture
-def work(tmp_path, monkeypatch):
-    """An empty working folder with the case in it."""
-    monkeypatch.chdir(tmp_path)
-    Path("case.toml").write_text(CASE)
-    return tmp_path
-
-
 def run(*options) -> int:
     return main(["run", "case.toml", "--output", "out", "--quiet", *options])
 

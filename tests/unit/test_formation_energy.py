@@ -8,10 +8,11 @@ from ase import Atom
 from ase.build import bulk
 
 import qc
+from qc.atomistic.bulk_lattice import isolated_energy
 from qc.cli.main import main
 from qc.continuum import CauchyBorn, equilibrium_crystal
 from qc.coupling import PointDefects
-from qc.coupling.reference import FREE_ATOM, HOST, free_atom
+from qc.coupling.reference import FREE_ATOM, HOST
 from qc.crystal import fcc, from_ase
 from qc.errors import InputError, UnknownSpeciesError
 from qc.potentials import zhou2004
@@ -109,7 +110,7 @@ def test_compounds_against_a_supercell(aluminide, defects, change, added):
     mu = {"Ni": -4.45, "Al": -3.58}
     expected = made - sum(n * mu[s] for s, n in added.items())
     assert model.defect_energy(mu=mu) == pytest.approx(expected, abs=1e-9)
-    free = {s: free_atom(potential, potential.species.index(s)) for s in added}
+    free = {s: isolated_energy(potential, s) for s in added}
     expected = made - sum(n * free[s] for s, n in added.items())
     assert model.defect_energy() == pytest.approx(expected, abs=1e-9)
 
