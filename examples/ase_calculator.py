@@ -25,8 +25,8 @@ from ase.optimize.precon import PreconLBFGS
 
 import qc
 from qc.adapters.ase_precon import ModelPrecon
-from qc.continuum import equilibrium_lattice_constant
 from qc.coupling import PointDefects
+from qc.materials import equilibrium_lattice_constant
 
 
 @dataclass

@@ -21,10 +21,10 @@ import numpy as np
 from ase.units import fs
 
 import qc
-from qc.continuum import CauchyBorn, equilibrium_lattice_constant
 from qc.dynamics import Dynamics, Langevin, stadium
 from qc.io import run_dynamics
 from qc.io.pictures import draw_nonaffinity
+from qc.materials import CauchyBorn, equilibrium_lattice_constant
 
 TEMPERATURE = 300.0  # K
 
@@ -61,7 +61,7 @@ def screw(core: float, outer: float) -> tuple[qc.QuasiContinuum, np.ndarray, flo
     # The middle of a triangle of columns: the core that is compact and at rest there.
     place = crystal.cell[:2, :2].sum(axis=0) / 3.0
     burgers = a * np.sqrt(3.0) / 2.0
-    dislocation = qc.loads.VolterraDislocation(
+    dislocation = qc.farfield.VolterraDislocation(
         CauchyBorn(crystal, potential).elastic_constants(), (0.0, 0.0, burgers), place
     )
     model = qc.QuasiContinuum(

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 import qc
-from qc.continuum import CauchyBorn, equilibrium_lattice_constant
+from qc.materials import CauchyBorn, equilibrium_lattice_constant
 from qc.mesh import Ball, LatticeBlock
 
 #: Half the length of the strip that the core surrounds, Angstrom.
@@ -57,7 +57,7 @@ def edge_model(core: float | None, block: LatticeBlock) -> qc.QuasiContinuum:
     b = a / np.sqrt(2.0)
     # Between two columns along x and between two (111) planes along y.
     position = np.array([b / 4.0, a / np.sqrt(12.0)])
-    dislocation = qc.loads.VolterraDislocation(
+    dislocation = qc.farfield.VolterraDislocation(
         CauchyBorn(crystal, potential).elastic_constants(), (b, 0.0, 0.0), position
     )
     if core is None:

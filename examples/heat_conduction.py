@@ -32,9 +32,9 @@ from scipy.ndimage import map_coordinates
 from scipy.sparse.linalg import splu
 
 import qc
-from qc.continuum import equilibrium_lattice_constant
 from qc.dynamics import Dynamics, FieldBath, HeatField, ModelSystem, conductivity_from_SI
 from qc.io import run_dynamics
+from qc.materials import equilibrium_lattice_constant
 from qc.mesh import LatticeBlock
 
 Array = NDArray[np.float64]

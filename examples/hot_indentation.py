@@ -21,11 +21,11 @@ import numpy as np
 from ase.units import fs
 
 import qc
-from qc.continuum import equilibrium_crystal
 from qc.dynamics import Dynamics, Langevin, MovingLoad, stadium
 from qc.io import run_dynamics
 from qc.io.pictures import draw_regions
 from qc.loads import CylindricalIndenter
+from qc.materials import equilibrium_crystal
 from qc.mesh import FreeSurface
 
 TEMPERATURE = 300.0  # K

@@ -22,9 +22,9 @@ from ase.md.langevin import Langevin as ASELangevin
 from ase.units import fs
 
 import qc
-from qc.continuum import equilibrium_crystal
 from qc.dynamics import Dynamics, Langevin, stadium
 from qc.io import run_dynamics
+from qc.materials import equilibrium_crystal
 
 TEMPERATURE = 300.0  # K
 FRICTION = 0.02 / fs

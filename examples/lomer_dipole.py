@@ -20,10 +20,10 @@ from pathlib import Path
 import numpy as np
 
 import qc
-from qc.continuum import CauchyBorn, equilibrium_lattice_constant
-from qc.loads import DislocationSum, VolterraDislocation, simple_shear
+from qc.farfield import DislocationSum, VolterraDislocation, simple_shear
+from qc.materials import CauchyBorn, equilibrium_lattice_constant
 from qc.mesh import LatticeBlock
-from qc.statics import Preconditioner
+from qc.solve import Preconditioner
 
 #: Energy of the full-size block by shear, eV per period above the perfect unstrained crystal.
 #: LAMMPS 20250722 on the table that `qc.potentials.write_setfl` makes of `zhou2004("Al")`.
@@ -131,7 +131,7 @@ def lomer_model(size: Size, scheme: str = "bgfc") -> qc.QuasiContinuum:
 
 def sheared(
     model: qc.QuasiContinuum, shears: Sequence[float], fmax: float
-) -> Iterator[tuple[qc.QuasiContinuum, qc.statics.Result]]:
+) -> Iterator[tuple[qc.QuasiContinuum, qc.solve.Result]]:
     """Yield the relaxed model and its result at each shear, each from the state before."""
     inverse = Preconditioner(model)
     for shear in shears:

@@ -19,10 +19,10 @@ import numpy as np
 from ase.units import fs
 
 import qc
-from qc.continuum import equilibrium_crystal
 from qc.coupling import PointDefects
 from qc.dynamics import Dynamics, Langevin
 from qc.io import run_dynamics
+from qc.materials import equilibrium_crystal
 
 TEMPERATURE = 300.0  # K
 STEP = 2.0 * fs

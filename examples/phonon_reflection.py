@@ -21,9 +21,9 @@ import numpy as np
 from ase.units import fs
 
 import qc
-from qc.continuum import equilibrium_crystal
 from qc.dynamics import stadium
 from qc.dynamics.wavepackets import WavePacket, reflection
+from qc.materials import equilibrium_crystal
 
 #: Branches along [110] by polarisation: longitudinal, and transverse along [001] and the line.
 BRANCHES = {"L": (1.0, 0.0, 0.0), "T [001]": (0.0, 1.0, 0.0), "T [1-10]": (0.0, 0.0, 1.0)}

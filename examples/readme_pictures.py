@@ -17,8 +17,8 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 import qc
-from qc.io.case import load_case
-from qc.statics.loadpath import follow
+from qc.io.cases.case import load_case
+from qc.solve.path import follow
 
 HERE = Path(__file__).resolve().parent
 

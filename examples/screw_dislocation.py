@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 import qc
-from qc.continuum import CauchyBorn, equilibrium_lattice_constant
+from qc.materials import CauchyBorn, equilibrium_lattice_constant
 from qc.mesh import LatticeBlock
 
 
@@ -58,7 +58,7 @@ def screw_model(cells: int, core: float | None) -> qc.QuasiContinuum:
     crystal = qc.crystal.bcc("Fe", a, x=[1, 1, -2], y=[-1, 1, 0], z=[1, 1, 1]).as_columns()
     # The middle of a triangle of columns: the core that is compact and at rest there.
     position = crystal.cell[:2, :2].sum(axis=0) / 3.0
-    dislocation = qc.loads.VolterraDislocation(
+    dislocation = qc.farfield.VolterraDislocation(
         CauchyBorn(crystal, potential).elastic_constants(),
         (0.0, 0.0, a * np.sqrt(3.0) / 2.0),
         position,

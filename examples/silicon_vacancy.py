@@ -19,8 +19,8 @@ from pathlib import Path
 import numpy as np
 
 import qc
-from qc.continuum import equilibrium_lattice_constant
 from qc.coupling import PointDefects
+from qc.materials import equilibrium_lattice_constant
 
 #: Energies (eV) of the two minima and how far each neighbour moves towards the vacancy in the lower
 #: one (Angstrom), LAMMPS 20250722, pair_style sw. Source: tests/reference/vacancy_3d_Si.json, which
@@ -115,7 +115,7 @@ def main(argv: Sequence[str] | None = None) -> list[Row]:
     print(f"{'':>39} {BONDED:>12.5f} {'':>12} {-INWARD:>15.4f}")
 
     if args.output is not None:
-        from qc.io.atoms import atom_fields
+        from qc.coupling.atom_fields import atom_fields
         from qc.io.pictures import draw_field, draw_nonaffinity
 
         atoms = atom_fields(model)

@@ -20,11 +20,11 @@ import numpy as np
 from ase.units import fs
 
 import qc
-from qc.continuum import equilibrium_crystal, thermal_lattice
 from qc.dynamics import Dynamics, Langevin
 from qc.errors import ConvergenceError
 from qc.io import run_dynamics
-from qc.statics import thermal_dead_load
+from qc.materials import equilibrium_crystal, thermal_lattice
+from qc.solve import thermal_dead_load
 
 #: Lattice constants in Angstrom at temperatures in K: LAMMPS 20250722, molecular dynamics without
 #: pressure on tables of the same potentials. Source: tests/reference/thermal_expansion.json, which

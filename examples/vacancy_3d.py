@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np
 
 import qc
-from qc.continuum import equilibrium_lattice_constant
 from qc.coupling import PointDefects
+from qc.materials import equilibrium_lattice_constant
 
 #: Formation energy (eV) and inward displacement of the nearest neighbours (Angstrom) in a ball of
 #: 22 lattice constants, LAMMPS 20250722 on the table that `qc.potentials.write_setfl` makes of

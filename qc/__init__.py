@@ -13,16 +13,19 @@ if TYPE_CHECKING:
     from qc import (
         adapters,
         atomistic,
+        bulk,
         continuum,
         coupling,
         crystal,
         dynamics,
         errors,
+        farfield,
         io,
         loads,
+        materials,
         mesh,
         potentials,
-        statics,
+        solve,
         verify,
     )
     from qc.adapters.ase import PotentialCalculator
@@ -30,7 +33,7 @@ if TYPE_CHECKING:
     from qc.coupling import QuasiContinuum
     from qc.crystal.nonaffinity import nonaffinity
     from qc.io.axes import plot
-    from qc.statics import relax
+    from qc.solve import relax
 
     __version__: str
 
@@ -41,19 +44,22 @@ _PUBLIC: dict[str, tuple[str, str | None]] = {
     "QuasiContinuum": ("qc.coupling", "QuasiContinuum"),
     "adapters": ("qc.adapters", None),
     "atomistic": ("qc.atomistic", None),
+    "bulk": ("qc.bulk", None),
     "continuum": ("qc.continuum", None),
     "coupling": ("qc.coupling", None),
     "crystal": ("qc.crystal", None),
     "dynamics": ("qc.dynamics", None),
     "errors": ("qc.errors", None),
+    "farfield": ("qc.farfield", None),
     "io": ("qc.io", None),
     "loads": ("qc.loads", None),
+    "materials": ("qc.materials", None),
     "mesh": ("qc.mesh", None),
     "nonaffinity": ("qc.crystal.nonaffinity", "nonaffinity"),
     "plot": ("qc.io.axes", "plot"),
     "potentials": ("qc.potentials", None),
-    "relax": ("qc.statics", "relax"),
-    "statics": ("qc.statics", None),
+    "relax": ("qc.solve", "relax"),
+    "solve": ("qc.solve", None),
     "verify": ("qc.verify", None),
 }
 
@@ -64,19 +70,22 @@ __all__ = [
     "__version__",
     "adapters",
     "atomistic",
+    "bulk",
     "continuum",
     "coupling",
     "crystal",
     "dynamics",
     "errors",
+    "farfield",
     "io",
     "loads",
+    "materials",
     "mesh",
     "nonaffinity",
     "plot",
     "potentials",
     "relax",
-    "statics",
+    "solve",
     "verify",
 ]
 

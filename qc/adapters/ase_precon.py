@@ -10,7 +10,7 @@ from ase.optimize.precon.precon import Precon
 from numpy.typing import NDArray
 
 from qc.coupling import QuasiContinuum
-from qc.statics import Preconditioner
+from qc.solve import Preconditioner
 
 Array = NDArray[np.float64]
 

@@ -66,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
     only = None if args.only is None else _words(args.only)
     skip = () if args.skip is None else _words(args.skip)
 
-    from qc.atomistic.bulk import bulk_properties, chosen_groups
+    from qc.bulk.properties import bulk_properties, chosen_groups
     from qc.cli.bulk_text import as_json, as_text, gamma_plot
     from qc.numerics.progress import Progress
 
@@ -122,7 +122,7 @@ def choose_crystal(
         return crystal
     if elements is not None:
         raise InputError("--elements names the types of a file: it needs --cell")
-    from qc.atomistic.bulk_lattice import standard_crystal
+    from qc.materials.lattice import standard_crystal
 
     chosen = choose_element(potential, element)
     return standard_crystal(chosen, structure or choose_structure(potential, chosen), 1.0)

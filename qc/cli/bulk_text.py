@@ -9,7 +9,7 @@ import numpy as np
 from ase import units
 
 if TYPE_CHECKING:
-    from qc.atomistic.bulk import BulkProperties, DefectEnergy, ZonePoint
+    from qc.bulk.properties import BulkProperties, DefectEnergy, ZonePoint
     from qc.potentials import Potential
 
 #: mJ/m^2 in eV/Angstrom^2.
@@ -176,7 +176,7 @@ def _lattice_rows(p: BulkProperties) -> list[tuple[str, str]]:
 
 
 def _elastic_rows(p: BulkProperties) -> list[tuple[str, str]]:
-    from qc.atomistic.bulk_elasticity import independent_constants
+    from qc.bulk.elasticity import independent_constants
 
     e = p.elasticity
     if e is None:

@@ -17,8 +17,8 @@ from qc.errors import ConvergenceError, CrystalError, InputError
 if TYPE_CHECKING:
     from ase import Atoms
 
-    from qc.crystal.defects import Defects
-    from qc.crystal.recognise import Recognition
+    from qc.crystal.recognition.defects import Defects
+    from qc.crystal.recognition.recognise import Recognition
     from qc.potentials import Potential
 
 Array = NDArray[np.float64]
@@ -179,11 +179,11 @@ def detect(
     UnknownSpeciesError
         An element that the potential does not know.
     """
-    from qc.crystal.defects import find_defects
     from qc.crystal.nonaffinity import lattice_fit
-    from qc.crystal.ordering import has_compound
-    from qc.crystal.recognise import recognise
-    from qc.crystal.terraces import broken_layers
+    from qc.crystal.recognition.defects import find_defects
+    from qc.crystal.recognition.ordering import has_compound
+    from qc.crystal.recognition.recognise import recognise
+    from qc.crystal.recognition.terraces import broken_layers
 
     structures = STRUCTURES if structure is None else (structure,)
     constants = None
@@ -248,7 +248,7 @@ def _majority(atoms: Atoms) -> str:
 
 def _constants(atoms: Atoms, potential: Potential, structures: tuple[str, ...]) -> dict[str, Any]:
     """Lattice constants of the host element under a potential, by structure."""
-    from qc.atomistic.bulk import lattice_constants
+    from qc.bulk.properties import lattice_constants
 
     host = _majority(atoms)
     out: dict[str, Any] = {}

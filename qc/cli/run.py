@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qc.errors import CheckpointError, InputError, NonFiniteError
-from qc.io.signals import Stop, signals
+from qc.io.runs.signals import Stop, signals
 
 if TYPE_CHECKING:
-    from qc.io.rundir import RunDirectory
-    from qc.io.setup import Setup
-    from qc.statics import Iteration
-    from qc.statics.loadpath import LoadPath, LoadStep
+    from qc.io.cases.setup import Setup
+    from qc.io.runs.folder import RunDirectory
+    from qc.solve import Iteration
+    from qc.solve.path import LoadPath, LoadStep
 
 OK, FAILED = 0, 1
 
@@ -49,9 +49,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the case and return the exit code."""
-    from qc.io.case import load_case
-    from qc.io.rundir import RunDirectory, output_folder, refuse_occupied
-    from qc.io.setup import set_up
+    from qc.io.cases.case import load_case
+    from qc.io.cases.setup import set_up
+    from qc.io.runs.folder import RunDirectory, output_folder, refuse_occupied
     from qc.numerics.progress import Progress
 
     if args.threads is not None:
@@ -100,7 +100,7 @@ def resume(setup: Setup, path: Path, force: bool) -> tuple[int, list[dict[str, A
     CheckpointError
         No checkpoint, or one of another model or load path.
     """
-    from qc.io.checkpoint import check_path, read_checkpoint, restore
+    from qc.io.runs.checkpoint import check_path, read_checkpoint, restore
 
     found = read_checkpoint(path, force=force)
     check_path(found, setup.deformations, force=force)
@@ -151,7 +151,7 @@ class _Runner:
         self.stopped = Stop()
 
     def run(self, start: int) -> int:
-        from qc.statics.loadpath import follow
+        from qc.solve.path import follow
 
         case, model = self.setup.case, self.setup.model
         solver = case.solver

@@ -6,8 +6,8 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from qc.continuum.cauchy_born import CauchyBorn, schur_complement
 from qc.continuum.term import cell_average
+from qc.materials.cauchy_born import CauchyBorn, schur_complement
 from qc.mesh.simplex_mesh import SimplexMesh
 
 Array = NDArray[np.float64]

@@ -11,15 +11,15 @@ from numpy.typing import NDArray
 
 from qc.continuum import element_kernels
 from qc.continuum.bulk_expansion import LARGE, SMALL, TINY, BulkExpansion
-from qc.continuum.cauchy_born import CauchyBorn
 from qc.errors import InputError, InvertedElementError, NonFiniteError
+from qc.materials.cauchy_born import CauchyBorn
 from qc.mesh.build import shape_gradients
 from qc.mesh.simplex_mesh import SimplexMesh
 from qc.numerics.threads import Lock, locked
 
 if TYPE_CHECKING:
-    from qc.continuum.free_energy import FreeEnergyExpansion
-    from qc.loads import FarField
+    from qc.farfield import FarField
+    from qc.materials.free_energy import FreeEnergyExpansion
 
 Array = NDArray[np.float64]
 IntArray = NDArray[np.int64]

@@ -12,14 +12,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qc.atomistic.term import AtomisticTerm
-from qc.continuum import CauchyBorn, ContinuumTerm, starting_shifts
+from qc.continuum import ContinuumTerm, starting_shifts
 from qc.coupling.external import External, check_loads, site_counts
 from qc.coupling.layout import Layout
 from qc.coupling.scheme import Scheme
 from qc.coupling.surface import SurfaceRelaxation, relax_surface
 from qc.coupling.thermal import Thermal, slaved_fractions
 from qc.errors import CapabilityError
-from qc.loads import FarField, Load
+from qc.farfield import FarField
+from qc.loads import Load
+from qc.materials import CauchyBorn
 from qc.numerics.threads import Lock, locked
 
 Array = NDArray[np.float64]

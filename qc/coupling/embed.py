@@ -10,14 +10,12 @@ import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
 
-from qc.atomistic.bulk_lattice import lattice_constants
-from qc.continuum import equilibrium_crystal
 from qc.coupling.layout import PointDefects
 from qc.crystal import Crystal, bcc, diamond, fcc, hcp
-from qc.crystal.defects import AT_SURFACE, Defects, find_defects
-from qc.crystal.ordering import has_compound
-from qc.crystal.recognise import LatticeConstant, Recognition, recognise
-from qc.crystal.terraces import broken_layers
+from qc.crystal.recognition.defects import AT_SURFACE, Defects, find_defects
+from qc.crystal.recognition.ordering import has_compound
+from qc.crystal.recognition.recognise import LatticeConstant, Recognition, recognise
+from qc.crystal.recognition.terraces import broken_layers
 from qc.errors import (
     CapabilityError,
     ConvergenceError,
@@ -26,7 +24,9 @@ from qc.errors import (
     NonFiniteError,
     suggest,
 )
-from qc.loads import HomogeneousStrain
+from qc.farfield import HomogeneousStrain
+from qc.materials import equilibrium_crystal
+from qc.materials.lattice import lattice_constants
 from qc.numerics.checks import check_atomic_numbers, kind
 from qc.potentials import Potential
 

@@ -11,7 +11,7 @@ from ase import Atoms
 from ase.data import atomic_masses, atomic_numbers
 from numpy.typing import ArrayLike, NDArray
 
-from qc.continuum import CauchyBorn, ContinuumTerm
+from qc.continuum import ContinuumTerm
 from qc.coupling.as_atoms import every_atom, node_box, representative
 from qc.coupling.blend import Blend
 from qc.coupling.coupling import Coupling, predict
@@ -33,7 +33,9 @@ from qc.coupling.transfer import carried_load, interpolation
 from qc.crystal import Crystal
 from qc.crystal.bonded import require_bonds
 from qc.errors import InputError, RegionError, suggest
-from qc.loads import DeadLoad, FarField, HomogeneousStrain, Load
+from qc.farfield import FarField, HomogeneousStrain
+from qc.loads import DeadLoad, Load
+from qc.materials import CauchyBorn
 from qc.mesh import (
     CoreSet,
     FreeSurface,
@@ -47,7 +49,7 @@ from qc.numerics.checks import coordinates, kind, numbers, positive, shaped
 from qc.potentials import Potential
 
 if TYPE_CHECKING:
-    from qc.crystal.defects import Defects
+    from qc.crystal.recognition.defects import Defects
 
 Array = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -89,7 +91,7 @@ class QuasiContinuum:
         the nodes' own part is that of dynamics. None: the static energy alone.
     vibrations : {"quasi-harmonic", "local"} or None
         How that free energy is found; None leaves it out, and the lattice at its static size. See
-        `qc.continuum.LatticeVibrations`.
+        `qc.materials.LatticeVibrations`.
     thermal_deformation : float or (3, 3) array_like, optional
         The lattice at temperature as it is known otherwise, say from molecular dynamics; that of
         harmonic vibrations by default. A number is a stretch in all directions.
@@ -675,7 +677,7 @@ class QuasiContinuum:
         Parameters
         ----------
         load : (n_nodes, 3) array_like, eV/Angstrom
-            In place of any other; that of `qc.statics.thermal_dead_load`, say.
+            In place of any other; that of `qc.solve.thermal_dead_load`, say.
 
         Raises
         ------

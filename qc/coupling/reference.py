@@ -9,12 +9,12 @@ from typing import NamedTuple
 import numpy as np
 from ase.data import atomic_numbers
 
-from qc.atomistic.bulk_lattice import isolated_energy
-from qc.continuum import CauchyBorn, equilibrium_crystal
 from qc.coupling.layout import Layout
 from qc.crystal import Crystal
 from qc.errors import InputError, suggest
-from qc.loads import FarField
+from qc.farfield import FarField
+from qc.materials import CauchyBorn, equilibrium_crystal
+from qc.materials.lattice import isolated_energy
 from qc.numerics.checks import kind, real
 from qc.potentials import Potential
 

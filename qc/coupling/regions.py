@@ -12,7 +12,7 @@ from qc.continuum import slipped_edges
 from qc.coupling.layout import PointDefects, site_key
 from qc.crystal import Crystal
 from qc.errors import InputError, RegionError
-from qc.loads import FarField
+from qc.farfield import FarField
 from qc.mesh import Ball, LatticeBlock, PowerGrading, Region, SimplexMesh
 from qc.numerics.checks import FARTHEST, coordinates, positive
 

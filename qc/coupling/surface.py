@@ -14,11 +14,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from qc.atomistic.bulk_cell import Cell, CellEnergy
-from qc.atomistic.bulk_minimise import minimise
-from qc.continuum import CauchyBorn
+from qc.atomistic.cell import Cell, CellEnergy
 from qc.errors import ConvergenceError
+from qc.materials import CauchyBorn
 from qc.mesh import LatticeSurface, best_basis
+from qc.numerics.minimise import minimise
 
 Array = NDArray[np.float64]
 IntArray = NDArray[np.int64]

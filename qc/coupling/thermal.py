@@ -22,13 +22,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from qc.continuum.free_energy import FreeEnergyExpansion, expand_free_energy
-from qc.continuum.thermal_lattice import ThermalLattice, thermal_lattice
-from qc.continuum.vibration import MODELS, LatticeVibrations
 from qc.coupling.layout import Layout
 from qc.crystal import Crystal
 from qc.errors import InputError, suggest
-from qc.loads import HomogeneousStrain
+from qc.farfield import HomogeneousStrain
+from qc.materials.free_energy import FreeEnergyExpansion, expand_free_energy
+from qc.materials.thermal_lattice import ThermalLattice, thermal_lattice
+from qc.materials.vibration import MODELS, LatticeVibrations
 from qc.numerics.checks import not_negative, numbers
 from qc.potentials import Potential
 
@@ -94,7 +94,7 @@ def make_thermal(
         A temperature that is negative or not finite, unknown vibrations, or a deformation that is
         none.
     CapabilityError, ConvergenceError
-        As `qc.continuum.thermal_lattice`.
+        As `qc.materials.thermal_lattice`.
     """
     t = not_negative("temperature", temperature)
     if vibrations is not None and vibrations not in MODELS:

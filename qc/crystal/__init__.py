@@ -1,9 +1,9 @@
 """Crystals: lattices, orientation, recognition from atoms, and where they are defective."""
 
 from qc.crystal.crystal import Crystal
-from qc.crystal.defects import Defects, find_defects
 from qc.crystal.nonaffinity import nonaffinity
-from qc.crystal.recognise import Recognition, recognise
+from qc.crystal.recognition.defects import Defects, find_defects
+from qc.crystal.recognition.recognise import Recognition, recognise
 from qc.crystal.structures import bcc, diamond, fcc, from_ase, hcp, triangular
 
 __all__ = [

@@ -16,8 +16,8 @@ from qc.crystal.bonds import (
     take_rows,
 )
 from qc.crystal.crystal import Crystal
-from qc.crystal.orientation import orient
-from qc.crystal.recognise import recognise
+from qc.crystal.recognition.orientation import orient
+from qc.crystal.recognition.recognise import recognise
 from qc.errors import CrystalError
 from qc.numerics.checks import kind
 

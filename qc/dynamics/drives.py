@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from qc.dynamics.dynamics import Array
-from qc.dynamics.system import System
 from qc.errors import CapabilityError, InputError
 from qc.loads import Load
 from qc.numerics.checks import whole
+from qc.solve.system import System
 
 
 class MovingLoad:

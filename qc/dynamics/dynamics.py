@@ -18,15 +18,15 @@ from qc.dynamics import kernels
 from qc.dynamics.langevin import Exchange, FieldBath, Langevin, check_field, per_node
 from qc.dynamics.ledger import EnergyLedger
 from qc.dynamics.noise import NoiseStream
-from qc.dynamics.system import System, as_system
 from qc.dynamics.timestep import timestep_bound
 from qc.errors import InputError, NonFiniteError
 from qc.numerics.checks import kind, numbers, positive, whole
 from qc.numerics.progress import Progress
 from qc.numerics.threads import threads_for
+from qc.solve.system import System, as_system
 
 if TYPE_CHECKING:
-    from qc.dynamics.heat import HeatField
+    from qc.dynamics.heat.field import HeatField
 
 Array = NDArray[np.float64]
 log = logging.getLogger(__name__)

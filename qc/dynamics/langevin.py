@@ -21,12 +21,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from qc.dynamics import kernels
 from qc.dynamics.noise import NoiseStream
-from qc.dynamics.system import System
 from qc.errors import InputError
 from qc.numerics.checks import numbers
+from qc.solve.system import System
 
 if TYPE_CHECKING:
-    from qc.dynamics.heat import HeatField
+    from qc.dynamics.heat.field import HeatField
 
 Array = NDArray[np.float64]
 IntArray = NDArray[np.int64]

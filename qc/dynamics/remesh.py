@@ -33,14 +33,14 @@ from qc.coupling import QuasiContinuum
 from qc.coupling.layout import site_key
 from qc.coupling.transfer import interpolation, matching_nodes
 from qc.dynamics.dynamics import Dynamics
-from qc.dynamics.heat import HeatField
+from qc.dynamics.heat.field import HeatField
 from qc.dynamics.langevin import FieldBath, Langevin
 from qc.dynamics.ledger import EnergyLedger
 from qc.dynamics.noise import NoiseStream
-from qc.dynamics.system import ModelSystem
 from qc.errors import InputError
 from qc.loads import DeadLoad
 from qc.numerics.checks import kind
+from qc.solve.system import ModelSystem
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]

@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
 
 from qc.coupling import QuasiContinuum
-from qc.dynamics.system import System, as_system
 from qc.errors import InputError
 from qc.numerics.checks import numbers
+from qc.solve.system import System, as_system
 
 Array = NDArray[np.float64]
 

@@ -13,13 +13,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from qc.atomistic.force_constants import force_constants
-from qc.atomistic.phonons import dynamical_matrix, masses_of
 from qc.coupling import QuasiContinuum
 from qc.crystal import Crystal
 from qc.dynamics.dynamics import Dynamics
 from qc.dynamics.langevin import Langevin
 from qc.errors import InputError
+from qc.materials.force_constants import force_constants
+from qc.materials.phonons import dynamical_matrix, masses_of
 from qc.numerics.checks import kind, numbers, positive
 from qc.potentials import Potential
 

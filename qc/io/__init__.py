@@ -10,35 +10,35 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from qc.io.case import load_case
-    from qc.io.checkpoint import Checkpoint, read_checkpoint, restore, write_checkpoint
+    from qc.io.cases.case import load_case
+    from qc.io.cases.setup import set_up
     from qc.io.extxyz import write_extxyz
-    from qc.io.molecular import Outcome, read_history, run_dynamics
-    from qc.io.molecular_checkpoint import read_dynamics, restore_dynamics, write_dynamics
     from qc.io.plots import draw_ledger
-    from qc.io.result import write_result
-    from qc.io.setup import set_up
+    from qc.io.runs.checkpoint import Checkpoint, read_checkpoint, restore, write_checkpoint
+    from qc.io.runs.molecular import Outcome, read_history, run_dynamics
+    from qc.io.runs.molecular_checkpoint import read_dynamics, restore_dynamics, write_dynamics
+    from qc.io.runs.result import write_result
     from qc.io.structures import read_structure
     from qc.io.vtk import write_pvd, write_vtu
 
 _HOME = {
-    "Checkpoint": "checkpoint",
-    "Outcome": "molecular",
+    "Checkpoint": "runs.checkpoint",
+    "Outcome": "runs.molecular",
     "draw_ledger": "plots",
-    "load_case": "case",
-    "read_checkpoint": "checkpoint",
-    "read_dynamics": "molecular_checkpoint",
-    "read_history": "molecular",
+    "load_case": "cases.case",
+    "read_checkpoint": "runs.checkpoint",
+    "read_dynamics": "runs.molecular_checkpoint",
+    "read_history": "runs.molecular",
     "read_structure": "structures",
-    "restore": "checkpoint",
-    "restore_dynamics": "molecular_checkpoint",
-    "run_dynamics": "molecular",
-    "set_up": "setup",
-    "write_checkpoint": "checkpoint",
-    "write_dynamics": "molecular_checkpoint",
+    "restore": "runs.checkpoint",
+    "restore_dynamics": "runs.molecular_checkpoint",
+    "run_dynamics": "runs.molecular",
+    "set_up": "cases.setup",
+    "write_checkpoint": "runs.checkpoint",
+    "write_dynamics": "runs.molecular_checkpoint",
     "write_extxyz": "extxyz",
     "write_pvd": "vtk",
-    "write_result": "result",
+    "write_result": "runs.result",
     "write_vtu": "vtk",
 }
 

@@ -12,8 +12,8 @@ from ase.io.extxyz import write_xyz
 
 from qc.coupling import QuasiContinuum
 from qc.coupling.as_atoms import dress, enclosing
-from qc.io.atoms import AtomFields, atom_fields
-from qc.io.fields import REGIONS
+from qc.coupling.atom_fields import AtomFields, atom_fields
+from qc.coupling.fields import REGIONS
 from qc.io.files import write_atomically
 from qc.numerics.checks import kind
 

@@ -17,10 +17,16 @@ from ase.units import GPa
 from numpy.typing import NDArray
 
 from qc.coupling import QuasiContinuum
+from qc.coupling.atom_fields import AtomFields, atom_fields
+from qc.coupling.fields import (
+    ElementFields,
+    cell_mean,
+    element_fields,
+    element_regions,
+    green_strain,
+)
 from qc.crystal import Crystal
 from qc.errors import InputError, suggest
-from qc.io.atoms import AtomFields, atom_fields
-from qc.io.fields import ElementFields, cell_mean, element_fields, element_regions, green_strain
 from qc.io.plots import DPI, save_figure
 from qc.io.slices import Section, section
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qc.coupling import QuasiContinuum
-from qc.io.fields import displacement
+from qc.coupling.fields import displacement
 
 Array = NDArray[np.float64]
 IntArray = NDArray[np.int64]

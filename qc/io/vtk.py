@@ -17,8 +17,14 @@ from ase.units import GPa
 from numpy.typing import NDArray
 
 from qc.coupling import QuasiContinuum
+from qc.coupling.fields import (
+    ElementFields,
+    cell_mean,
+    displacement,
+    element_fields,
+    flat_positions,
+)
 from qc.errors import InputError
-from qc.io.fields import ElementFields, cell_mean, displacement, element_fields, flat_positions
 from qc.io.files import write_atomically
 from qc.numerics.checks import kind, numbers
 

@@ -21,8 +21,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from qc.errors import InputError
-from qc.loads.farfield import Array, check_finite
-from qc.numerics.checks import positive
+from qc.numerics.checks import check_finite, positive
+
+Array = NDArray[np.float64]
 
 Self = TypeVar("Self", bound="_Indenter")
 

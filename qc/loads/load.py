@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from qc.errors import InputError
-from qc.loads.farfield import Array, check_finite
+from qc.numerics.checks import check_finite
+
+Array = NDArray[np.float64]
 
 
 @runtime_checkable

@@ -8,12 +8,14 @@ import operator
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from qc.errors import InputError
 
 if TYPE_CHECKING:
     from ase import Atoms
+
+Array = NDArray[np.float64]
 
 #: Atomic number of the last element that there are symbols for.
 HEAVIEST = 118
@@ -278,3 +280,51 @@ def kind(
         names = " or ".join(one.__name__ for one in types)
         article = "an" if names[0] in "AEIOUaeio" else "a"
         raise error(f"{name} must be {article} {names}, got {type(value).__name__}")
+
+
+def check_points(points: ArrayLike, name: str) -> Array:
+    """Return ``points`` as (n, 3) float64.
+
+    Raises
+    ------
+    InputError
+        The shape is not (n, 3), or an entry is NaN or infinite.
+    """
+    values = check_finite(points, name)
+    if values.ndim != 2 or values.shape[1] != 3:
+        raise InputError(f"{name} must have shape (n, 3), not {values.shape}")
+    return values
+
+
+def check_finite(given: ArrayLike, name: str) -> Array:
+    """Return numbers as a new float64 array.
+
+    Raises
+    ------
+    InputError
+        They are not real numbers, or one is NaN or infinite; the message gives its index.
+    """
+    values = numbers(name, given)
+    finite = np.isfinite(values)
+    if not finite.all():
+        index = tuple(int(i) for i in np.argwhere(~finite)[0])
+        raise InputError(f"{name} holds {values[index]} at index {index}")
+    return values
+
+
+def check_deformation(deformation: ArrayLike, name: str) -> Array:
+    """Return a deformation gradient as a read-only (3, 3) float64 array.
+
+    Raises
+    ------
+    InputError
+        The shape is not (3, 3), an entry is not finite or the determinant is not positive.
+    """
+    matrix = check_finite(deformation, name)
+    if matrix.shape != (3, 3):
+        raise InputError(f"{name} must have shape (3, 3), not {matrix.shape}")
+    determinant = float(np.linalg.det(matrix))
+    if not determinant > 0.0:
+        raise InputError(f"{name} must have a positive determinant, not {determinant:.3g}")
+    matrix.setflags(write=False)
+    return matrix

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from qc.coupling import Coupling, Layout, QuasiContinuum
 from qc.coupling.coupling import _perfect
-from qc.loads import HomogeneousStrain
+from qc.farfield import HomogeneousStrain
 from qc.numerics.checks import kind, positive
 from qc.verify.report import Check, Report
 

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from qc.coupling import QuasiContinuum
 from qc.dynamics import AtomsSystem, Dynamics, Langevin, ModelSystem, System, timestep_bound
-from qc.dynamics.system import as_system
 from qc.errors import InputError
 from qc.numerics.checks import positive, whole
 from qc.numerics.progress import Progress
+from qc.solve.system import as_system
 from qc.verify.report import Check, Report
 
 Array = NDArray[np.float64]

@@ -17,8 +17,8 @@ from collections.abc import Callable
 import numba
 import numpy as np
 
-from qc.continuum import CauchyBorn
 from qc.crystal import diamond, fcc, hcp
+from qc.materials import CauchyBorn
 from qc.potentials import stillinger1985, zhou2004
 
 #: Steps of a path, and the change of F from one to the next.

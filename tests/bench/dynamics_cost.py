@@ -16,9 +16,9 @@ import numpy as np
 from ase.units import fs
 
 import qc
-from qc.continuum import equilibrium_crystal
 from qc.coupling import PointDefects
 from qc.dynamics import Dynamics, FieldBath, HeatField, Langevin, stadium
+from qc.materials import equilibrium_crystal
 
 
 def main() -> None:

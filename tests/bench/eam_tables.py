@@ -24,18 +24,18 @@ from ase import units
 from ase.build import make_supercell
 
 from qc.adapters.ase import PotentialCalculator
-from qc.atomistic import phonons
-from qc.atomistic.bulk_elasticity import elasticity
-from qc.atomistic.bulk_lattice import (
+from qc.bulk.elasticity import elasticity
+from qc.cli.bulk import choose_structure
+from qc.crystal import Crystal
+from qc.errors import QCError
+from qc.materials import phonons
+from qc.materials.lattice import (
     STRUCTURES,
     VOIGT,
     crystal_bonds,
     equilibrium,
     standard_crystal,
 )
-from qc.cli.bulk import choose_structure
-from qc.crystal import Crystal
-from qc.errors import QCError
 from qc.potentials import EAM
 
 STRAIN, DISPLACEMENT = 1e-3, 0.01

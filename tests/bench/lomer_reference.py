@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 import qc
-from qc.loads import DislocationSum, VolterraDislocation, simple_shear
+from qc.farfield import DislocationSum, VolterraDislocation, simple_shear
 from qc.mesh import LatticeBlock
-from qc.statics import Preconditioner, relax
-from qc.statics.relax import strain_energy
+from qc.solve import Preconditioner, relax
+from qc.solve.relax import strain_energy
 
 Array = NDArray[np.float64]
 REFERENCE = Path(__file__).parents[1] / "reference" / "lomer_dipole_Al.json"
@@ -47,7 +47,7 @@ class LomerDipole:
         assert self.potential.fingerprint() == self.data["potential"]["fingerprint"]
         a = self.a = self.data["crystal"]["lattice_constant"]
         self.crystal = qc.crystal.fcc("Al", a, x=[1, 1, 0], y=[0, 0, 1], z=[1, -1, 0]).as_columns()
-        from qc.continuum import CauchyBorn
+        from qc.materials import CauchyBorn
 
         elastic = CauchyBorn(self.crystal, self.potential).elastic_constants()
         self.far_field = _dislocations(self.data["far_field"]["dislocations"], elastic)

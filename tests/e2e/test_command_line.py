@@ -10,7 +10,7 @@ import pytest
 
 from qc.cli.main import main
 from qc.errors import CaseError
-from qc.io.case import load_case, parse_case
+from qc.io.cases.case import load_case, parse_case
 
 CASE = """
 [crystal]

@@ -13,8 +13,8 @@ import pytest
 
 import qc
 from qc.io import pictures
-from qc.io.case import parse_case
-from qc.io.setup import set_up
+from qc.io.cases.case import parse_case
+from qc.io.cases.setup import set_up
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -133,13 +133,13 @@ def test_case_file_of_the_docs():
 
 
 def keys(cls: type) -> set[str]:
-    from qc.io.schema import _readers
+    from qc.io.cases.schema import _readers
 
     return set(_readers(cls))
 
 
 def test_every_key_of_a_case_file_is_documented():
-    from qc.io import case
+    from qc.io.cases import case
 
     text = (ROOT / "docs" / "case-files.md").read_text(encoding="utf-8")
     named = set(re.findall(r"`\[*([a-z_]+)\]*`", text))

@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 
 from qc.cli.main import main
-from qc.io.case import load_case
-from qc.io.setup import set_up
+from qc.io.cases.case import load_case
+from qc.io.cases.setup import set_up
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"

@@ -20,8 +20,8 @@ import pytest
 from qc.cli.main import main
 from qc.errors import NonFiniteError
 from qc.io import read_checkpoint
-from qc.io.rundir import RunDirectory
-from qc.statics import loadpath
+from qc.io.runs.folder import RunDirectory
+from qc.solve import path as loadpath
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -370,7 +370,7 @@ def test_a_bad_checkpoint_is_one_line(content, work, capsys):
 )
 def test_records_that_no_run_wrote_are_refused(records, work, finished, capsys):
     from qc.io import set_up, write_checkpoint
-    from qc.io.case import load_case
+    from qc.io.cases.case import load_case
 
     setup = set_up(load_case("case.toml"))
     if records == "two more":
@@ -485,8 +485,8 @@ def test_bad_arguments_are_one_line(arguments, message, work, capsys):
 
 def test_the_main_job_is_set_up_as_documented():
     """The case of the README: its block, its dislocations and its size, without running it."""
-    from qc.io.case import load_case
-    from qc.io.setup import set_up
+    from qc.io.cases.case import load_case
+    from qc.io.cases.setup import set_up
 
     case = load_case(ROOT / "examples" / "lomer_dipole.toml")
     setup = set_up(case)

@@ -8,7 +8,7 @@ from ase.units import GPa
 
 from qc import crystal
 from qc.adapters.ase import PotentialCalculator
-from qc.continuum import CauchyBorn
+from qc.materials import CauchyBorn
 from qc.potentials import ASEPotential, stillinger1985, zhou2004
 
 pytestmark = pytest.mark.physics

@@ -10,14 +10,19 @@ from ase.filters import FrechetCellFilter
 from ase.optimize import LBFGS
 
 from qc.adapters.ase import PotentialCalculator
-from qc.atomistic import bulk, bulk_cell, bulk_elasticity, bulk_lattice, faults, phonons
-from qc.atomistic.bulk_elasticity import independent_constants
-from qc.atomistic.bulk_lattice import crystal_bonds, isolated_energy, response
-from qc.atomistic.bulk_layers import layers_of
-from qc.atomistic.faults import SYSTEMS, SlipSystem, Stack, gamma_line
-from qc.atomistic.surfaces import surface_energy
+from qc.bulk import cell as bulk_cell
+from qc.bulk import elasticity as bulk_elasticity
+from qc.bulk import faults
+from qc.bulk import properties as bulk
+from qc.bulk.elasticity import independent_constants
+from qc.bulk.faults import SYSTEMS, SlipSystem, Stack, gamma_line
+from qc.bulk.layers import layers_of
+from qc.bulk.surfaces import surface_energy
 from qc.crystal import fcc, from_ase, triangular
 from qc.errors import CapabilityError, ConvergenceError, CrystalError, InputError
+from qc.materials import lattice as bulk_lattice
+from qc.materials import phonons
+from qc.materials.lattice import crystal_bonds, isolated_energy, response
 from qc.potentials import (
     EAM,
     CentralPotential,

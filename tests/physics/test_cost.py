@@ -4,11 +4,11 @@ import itertools
 
 import pytest
 
-from qc.continuum import equilibrium_lattice_constant
 from qc.coupling import PointDefects, QuasiContinuum
 from qc.crystal import fcc
+from qc.materials import equilibrium_lattice_constant
 from qc.potentials import zhou2004
-from qc.statics import relax
+from qc.solve import relax
 
 pytestmark = pytest.mark.physics
 

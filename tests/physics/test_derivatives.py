@@ -10,10 +10,11 @@ from functools import cache
 import numpy as np
 import pytest
 
-from qc.continuum import CauchyBorn, equilibrium_lattice_constant, slipped_edges
+from qc.continuum import slipped_edges
 from qc.coupling import SCHEMES, PointDefects, QuasiContinuum
 from qc.crystal import bcc, fcc, triangular
-from qc.loads import DislocationSum, HomogeneousStrain, VolterraDislocation, simple_shear
+from qc.farfield import DislocationSum, HomogeneousStrain, VolterraDislocation, simple_shear
+from qc.materials import CauchyBorn, equilibrium_lattice_constant
 from qc.potentials import LennardJones, Morse, ToyEAM, zhou2004
 
 pytestmark = pytest.mark.physics

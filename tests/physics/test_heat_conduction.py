@@ -9,8 +9,8 @@ from scipy.linalg import expm
 from scipy.optimize import brentq, minimize
 
 from qc.crystal import fcc
-from qc.dynamics.heat import HeatField
-from qc.dynamics.heat_mesh import HeatMesh, cover
+from qc.dynamics.heat.field import HeatField
+from qc.dynamics.heat.mesh import HeatMesh, cover
 from qc.errors import ConvergenceError
 from qc.mesh import CoreSet, LatticeBlock, PowerGrading, graded_mesh
 

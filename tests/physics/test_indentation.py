@@ -9,13 +9,13 @@ from functools import cache
 import numpy as np
 import pytest
 
-from qc.continuum import equilibrium_crystal
 from qc.coupling import PointDefects, QuasiContinuum
 from qc.crystal import fcc
 from qc.loads import CylindricalIndenter, SphericalIndenter
+from qc.materials import equilibrium_crystal
 from qc.mesh import FreeSurface
 from qc.potentials import zhou2004
-from qc.statics import relax
+from qc.solve import relax
 
 pytestmark = pytest.mark.physics
 

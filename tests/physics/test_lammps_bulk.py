@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from qc.atomistic import bulk
-from qc.atomistic.faults import SYSTEMS, Stack, gamma_line
-from qc.atomistic.surfaces import SURFACES, surface_energy
+from qc.bulk import properties as bulk
+from qc.bulk.faults import SYSTEMS, Stack, gamma_line
+from qc.bulk.surfaces import SURFACES, surface_energy
 from qc.potentials import stillinger1985, zhou2004
 
 pytestmark = pytest.mark.physics

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 import qc
-from qc.continuum import CauchyBorn
-from qc.loads import DislocationSum, VolterraDislocation
+from qc.farfield import DislocationSum, VolterraDislocation
+from qc.materials import CauchyBorn
 
 pytestmark = pytest.mark.physics
 

@@ -13,7 +13,7 @@ import pytest
 from ase import Atoms, build, units
 
 from qc.adapters.ase import PotentialCalculator
-from qc.atomistic import bulk
+from qc.bulk import properties as bulk
 from qc.potentials import EAM
 
 pytestmark = pytest.mark.physics

@@ -10,8 +10,8 @@ import pytest
 from ase.build import bulk
 
 import qc
-from qc.continuum import CauchyBorn
-from qc.loads import DislocationSum, VolterraDislocation
+from qc.farfield import DislocationSum, VolterraDislocation
+from qc.materials import CauchyBorn
 
 pytestmark = pytest.mark.physics
 

@@ -8,7 +8,7 @@ import pytest
 from ase import Atoms
 
 import qc
-from qc.continuum import CauchyBorn, equilibrium_lattice_constant
+from qc.materials import CauchyBorn, equilibrium_lattice_constant
 
 pytestmark = pytest.mark.physics
 

@@ -13,13 +13,13 @@ from functools import cache
 import numpy as np
 import pytest
 
-from qc.continuum import equilibrium_lattice_constant
 from qc.coupling import SCHEMES, QuasiContinuum
 from qc.crystal import bcc, fcc, triangular
-from qc.loads import HomogeneousStrain
+from qc.farfield import HomogeneousStrain
+from qc.materials import equilibrium_lattice_constant
 from qc.mesh import LatticeBlock
 from qc.potentials import LennardJones, Morse, ToyEAM, zhou2004
-from qc.statics import relax
+from qc.solve import relax
 
 pytestmark = pytest.mark.physics
 

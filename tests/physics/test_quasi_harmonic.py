@@ -9,12 +9,12 @@ import pytest
 from ase import units
 from scipy.linalg import solve_triangular
 
-from qc.continuum import CauchyBorn, LatticeVibrations, equilibrium_crystal, thermal_lattice
 from qc.coupling import QuasiContinuum
 from qc.crystal import bcc, diamond, fcc, hcp, triangular
 from qc.errors import InvertedElementError
+from qc.materials import CauchyBorn, LatticeVibrations, equilibrium_crystal, thermal_lattice
 from qc.potentials import LennardJones, Morse, stillinger1985, zhou2004
-from qc.statics import thermal_dead_load
+from qc.solve import thermal_dead_load
 
 pytestmark = pytest.mark.physics
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from ase.units import fs
 
-from qc.continuum import equilibrium_crystal, thermal_lattice
+from qc.bulk import sampled_lattice
 from qc.crystal import fcc, hcp
-from qc.dynamics import sampled_lattice
 from qc.errors import ConvergenceError, InputError
+from qc.materials import equilibrium_crystal, thermal_lattice
 from qc.potentials import LennardJones, zhou2004
 from tests.physics.test_quasi_harmonic import recorded
 

@@ -10,7 +10,6 @@ from ase.build import bulk
 
 import qc
 from qc.atomistic.neighbours import neighbour_list
-from qc.continuum import CauchyBorn, equilibrium_crystal
 from qc.coupling import PointDefects, QuasiContinuum
 from qc.crystal import fcc, from_ase
 from qc.errors import (
@@ -24,8 +23,9 @@ from qc.errors import (
     RegionError,
 )
 from qc.io import read_checkpoint, read_dynamics, read_history, read_structure
-from qc.io.case import load_case
+from qc.io.cases.case import load_case
 from qc.io.potentials import read_potential
+from qc.materials import CauchyBorn, equilibrium_crystal
 from qc.mesh import LatticeBlock
 from qc.potentials import LennardJones, zhou2004
 
@@ -172,7 +172,7 @@ def test_a_limit_may_be_raised(monkeypatch):
     monkeypatch.setattr("qc.coupling.regions.MOST_ATOMS", 100)
     with pytest.raises(RegionError, match="the most is 1e\\+02"):
         vacancy()
-    monkeypatch.setattr("qc.continuum.cauchy_born.MOST_NEIGHBOURS", 10)
+    monkeypatch.setattr("qc.materials.cauchy_born.MOST_NEIGHBOURS", 10)
     with pytest.raises(QCError, match="the most is 10:"):
         CauchyBorn(fcc("Cu", 3.6), zhou2004("Cu"))
 

@@ -20,7 +20,7 @@ from qc.adapters.ase_qc import QCCalculator
 from qc.coupling import PointDefects, QuasiContinuum
 from qc.crystal import fcc, triangular
 from qc.errors import InputError
-from qc.loads import HomogeneousStrain
+from qc.farfield import HomogeneousStrain
 from qc.potentials import ToyEAM, zhou2004
 
 A = 3.6149603

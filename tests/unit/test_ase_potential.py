@@ -9,7 +9,6 @@ from ase.calculators.emt import EMT
 import qc
 from qc import crystal
 from qc.adapters.ase import PotentialCalculator
-from qc.continuum import CauchyBorn
 from qc.errors import (
     CapabilityError,
     InputError,
@@ -17,6 +16,7 @@ from qc.errors import (
     PotentialError,
     UnknownSpeciesError,
 )
+from qc.materials import CauchyBorn
 from qc.potentials import ASEPotential, Bonds, Morse, ToyEAM, zhou2004
 
 

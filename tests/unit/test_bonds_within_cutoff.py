@@ -5,17 +5,17 @@ import pytest
 from ase import Atoms
 
 import qc
-from qc.atomistic import bulk
-from qc.atomistic.faults import SYSTEMS
+from qc.bulk import properties as bulk
+from qc.bulk.faults import SYSTEMS
 from qc.cli.main import main
-from qc.continuum import CauchyBorn, LatticeVibrations
 from qc.crystal.bonded import nearest_distance
 from qc.errors import CrystalError
+from qc.materials import CauchyBorn, LatticeVibrations
 from qc.potentials import LennardJones, zhou2004
 
 ARGON = LennardJones("Ar", 0.0104, 3.4, cutoff=8.5)
 FAR = qc.crystal.fcc("Ar", 53.0)
-STRETCHED = qc.loads.HomogeneousStrain(10.0 * np.eye(3))
+STRETCHED = qc.farfield.HomogeneousStrain(10.0 * np.eye(3))
 
 
 def model(a=5.3, potential=ARGON, **options):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from qc.atomistic.bulk_minimise import minimise
+from qc.numerics.minimise import minimise
 
 
 def quadratic(stiffness, centre):

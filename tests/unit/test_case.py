@@ -10,12 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qc.errors import CaseError, OutputError, PotentialFileError, UnknownSpeciesError
-from qc.io.case import LONGEST, Case, load_case, parse_case
-from qc.io.resolve import resolved
-from qc.io.rundir import output_folder
-from qc.io.schema import Length, read_table, to_toml
-from qc.io.setup import block_around, set_up
-from qc.loads import simple_shear
+from qc.farfield import simple_shear
+from qc.io.cases.case import LONGEST, Case, load_case, parse_case
+from qc.io.cases.resolve import resolved
+from qc.io.cases.schema import Length, read_table, to_toml
+from qc.io.cases.setup import block_around, set_up
+from qc.io.runs.folder import output_folder
 
 LOMER = """
 title = "Lomer dipole"

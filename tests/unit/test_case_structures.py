@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from qc.errors import CaseError, PotentialFileError
-from qc.io.case import Case, load_case, parse_case
-from qc.io.checkpoint import fingerprints
+from qc.io.cases.case import Case, load_case, parse_case
+from qc.io.cases.resolve import resolved
+from qc.io.cases.setup import build_potential, set_up
 from qc.io.potentials import elements
-from qc.io.resolve import resolved
-from qc.io.setup import build_potential, set_up
+from qc.io.runs.checkpoint import fingerprints
 from qc.potentials import LennardJones, PairTable, StillingerWeber, write_pair_table
 
 SILICON = """

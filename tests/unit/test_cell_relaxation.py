@@ -5,10 +5,10 @@ from functools import lru_cache
 import numpy as np
 import pytest
 
-from qc.continuum import CauchyBorn
-from qc.continuum.cauchy_born import _positive_inverse, schur_complement
 from qc.crystal import hcp
 from qc.errors import NonFiniteError
+from qc.materials import CauchyBorn
+from qc.materials.cauchy_born import _positive_inverse, schur_complement
 from qc.potentials import zhou2004
 
 

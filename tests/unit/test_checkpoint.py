@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 from qc.coupling import PointDefects, QuasiContinuum
 from qc.crystal import fcc
 from qc.errors import CheckpointError, OutputError
-from qc.io import checkpoint as module
-from qc.io.archive import checksum
-from qc.io.checkpoint import (
+from qc.farfield import simple_shear
+from qc.io.runs import checkpoint as module
+from qc.io.runs.archive import checksum
+from qc.io.runs.checkpoint import (
     check_path,
     fingerprints,
     parse_checkpoint,
@@ -25,7 +26,6 @@ from qc.io.checkpoint import (
     restore,
     write_checkpoint,
 )
-from qc.loads import simple_shear
 from qc.potentials import zhou2004
 
 PATH = np.array([simple_shear(g) for g in (0.0, 0.01, 0.02)])

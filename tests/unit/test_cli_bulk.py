@@ -9,7 +9,7 @@ import pytest
 from ase import Atoms
 from ase.build import bulk as ase_bulk
 
-from qc.atomistic.bulk import BulkProperties, ZonePoint, elasticity, standard_crystal
+from qc.bulk.properties import BulkProperties, ZonePoint, elasticity, standard_crystal
 from qc.cli.bulk import choose_crystal, choose_element, choose_structure, load_potential
 from qc.cli.bulk_text import as_text, branches
 from qc.cli.main import main
@@ -164,7 +164,7 @@ def test_bad_cells_are_one_line(tmp_path, capsys):
 
 
 def test_what_fails_is_said_and_the_rest_is_printed(monkeypatch, capsys):
-    monkeypatch.setattr("qc.atomistic.bulk_cell.FORCE_TOLERANCE", 1e-30)
+    monkeypatch.setattr("qc.bulk.cell.FORCE_TOLERANCE", 1e-30)
     assert main(["bulk", "zhou2004:Cu", "--only", "elastic,surfaces"]) == 1
     out = capsys.readouterr().out
     assert "C44" in out
@@ -173,7 +173,7 @@ def test_what_fails_is_said_and_the_rest_is_printed(monkeypatch, capsys):
 
 
 def test_a_picture_of_nothing_is_not_drawn(monkeypatch, tmp_path, capsys):
-    monkeypatch.setattr("qc.atomistic.bulk_cell.FORCE_TOLERANCE", 1e-30)
+    monkeypatch.setattr("qc.bulk.cell.FORCE_TOLERANCE", 1e-30)
     target = tmp_path / "g.png"
     assert main(["bulk", "zhou2004:Cu", "--only", "faults", "--gamma-plot", str(target)]) == 1
     assert capsys.readouterr().out.count("FAILED: ") == 2

@@ -5,9 +5,9 @@ from functools import cache
 import numpy as np
 import pytest
 
-from qc.continuum import CauchyBorn, acoustic_stability, equilibrium_lattice_constant
 from qc.crystal import bcc, fcc, triangular
 from qc.errors import CrystalError, NonFiniteError, UnknownSpeciesError
+from qc.materials import CauchyBorn, acoustic_stability, equilibrium_lattice_constant
 from qc.potentials import LennardJones, Morse, Potential, ToyEAM, zhou2004
 
 CASES = {

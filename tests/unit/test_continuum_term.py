@@ -6,17 +6,12 @@ from functools import cache
 import numpy as np
 import pytest
 
-from qc.continuum import (
-    CauchyBorn,
-    ContinuumTerm,
-    equilibrium_lattice_constant,
-    slipped_edges,
-    stiffness_matrix,
-)
+from qc.continuum import ContinuumTerm, slipped_edges, stiffness_matrix
 from qc.continuum.term import RULES
 from qc.crystal import fcc
 from qc.errors import InvertedElementError, NonFiniteError
-from qc.loads import HomogeneousStrain, VolterraDislocation, isotropic_elastic
+from qc.farfield import HomogeneousStrain, VolterraDislocation, isotropic_elastic
+from qc.materials import CauchyBorn, equilibrium_lattice_constant
 from qc.mesh import Ball, CoreSet, PowerGrading, best_basis, check_mesh, graded_mesh
 from qc.potentials import LennardJones
 

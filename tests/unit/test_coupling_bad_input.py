@@ -5,7 +5,6 @@ from functools import cache
 import numpy as np
 import pytest
 
-from qc.continuum import CauchyBorn
 from qc.coupling import PointDefects, QuasiContinuum
 from qc.coupling.blend import Blend
 from qc.coupling.layout import patch_sites
@@ -20,7 +19,8 @@ from qc.errors import (
     RegionError,
     UnknownSpeciesError,
 )
-from qc.loads import VolterraDislocation
+from qc.farfield import VolterraDislocation
+from qc.materials import CauchyBorn
 from qc.mesh import CoreSet
 from qc.potentials import EAM, LennardJones, zhou2004
 

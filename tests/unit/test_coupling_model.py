@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 from qc.adapters.ase import PotentialCalculator
-from qc.continuum import CauchyBorn
 from qc.coupling import SCHEMES, PointDefects, QuasiContinuum
 from qc.coupling.blend import Blend
 from qc.coupling.layout import patch_sites
 from qc.crystal import fcc, triangular
-from qc.loads import HomogeneousStrain, VolterraDislocation
+from qc.farfield import HomogeneousStrain, VolterraDislocation
+from qc.materials import CauchyBorn
 from qc.mesh import Ball, CoreSet, LatticeBlock
 from qc.potentials import LennardJones, ToyEAM, zhou2004
 

@@ -8,8 +8,8 @@ from ase.calculators.emt import EMT
 from ase.optimize import FIRE
 
 from qc.crystal import bcc, fcc
-from qc.crystal.defects import find_defects
-from qc.crystal.recognise import recognise
+from qc.crystal.recognition.defects import find_defects
+from qc.crystal.recognition.recognise import recognise
 from qc.errors import CrystalError
 
 CELLS = {

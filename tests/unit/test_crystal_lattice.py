@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 from matscipy.neighbours import neighbour_list
 
 from qc.crystal.bonds import bond_list, checked_structure, segment_sum, take_rows
-from qc.crystal.images import image_jumps
 from qc.crystal.lattice import (
     gauss_reduce,
     hermite_basis,
@@ -16,7 +15,8 @@ from qc.crystal.lattice import (
     minkowski_transform,
     smith_normal_form,
 )
-from qc.crystal.sites import SiteGrid
+from qc.crystal.recognition.images import image_jumps
+from qc.crystal.recognition.sites import SiteGrid
 from qc.errors import CrystalError
 
 small_rows = st.lists(st.lists(st.integers(-6, 6), min_size=3, max_size=3), min_size=1, max_size=5)

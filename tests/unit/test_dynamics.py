@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from ase.units import kB
 
-from qc.continuum import thermal_lattice
+from qc.bulk import sampled_lattice
 from qc.coupling import PointDefects, QuasiContinuum
 from qc.crystal import fcc, triangular
 from qc.dynamics import (
@@ -24,7 +24,6 @@ from qc.dynamics import (
     continuum_only,
     largest_frequency,
     remeshed,
-    sampled_lattice,
     scaled_masses,
     stadium,
     timestep_bound,
@@ -39,8 +38,9 @@ from qc.errors import (
 )
 from qc.io import read_dynamics, read_history
 from qc.loads import CylindricalIndenter
+from qc.materials import thermal_lattice
 from qc.potentials import ToyEAM
-from qc.statics import relax, thermal_dead_load
+from qc.solve import relax, thermal_dead_load
 
 
 class Springs:

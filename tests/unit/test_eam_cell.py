@@ -6,9 +6,9 @@ import numba
 import numpy as np
 import pytest
 
-from qc.continuum import CauchyBorn
 from qc.crystal import Crystal, diamond, fcc, hcp
 from qc.errors import InputError, UnknownSpeciesError
+from qc.materials import CauchyBorn
 from qc.potentials import EAM, eam_cell, zhou2004
 from qc.potentials.eam_cell_kernels import LANES
 

@@ -3,22 +3,22 @@
 import numpy as np
 import pytest
 
-import qc.loads as loads
+import qc.farfield as farfield
 from qc.errors import InputError
 
-ELASTIC = loads.cubic_elastic(1.051, 0.758, 0.471)
+ELASTIC = farfield.cubic_elastic(1.051, 0.758, 0.471)
 FBAR = np.array([[1.01, 0.03, 0.0], [0.0, 0.98, 0.004], [0.01, -0.02, 1.02]])
 B = 2.556
 EDGE, SCREW, MIXED = (B, 0, 0), (0, 0, B), (0.8 * B, 0, -0.6 * B)
 
 
 def one(burgers=MIXED, position=(0.0, 0.0), **kwargs):
-    return loads.VolterraDislocation(ELASTIC, burgers, position, **kwargs)
+    return farfield.VolterraDislocation(ELASTIC, burgers, position, **kwargs)
 
 
 def dipole(half=30.0, height=0.0, **kwargs):
     back = one(-np.array(MIXED), (-half, 0.0), **kwargs)
-    return loads.DislocationSum([back, one(MIXED, (half, height), **kwargs)], FBAR)
+    return farfield.DislocationSum([back, one(MIXED, (half, height), **kwargs)], FBAR)
 
 
 def fields():
@@ -97,7 +97,7 @@ def test_burgers_circuit_in_the_deformed_crystal(strained):
 
 def test_mean_deformation_is_outermost_and_carries_the_period():
     field, x = dipole(), cloud()
-    bare = loads.DislocationSum(field.dislocations)
+    bare = farfield.DislocationSum(field.dislocations)
     y = (x + bare.displacement(x)) @ FBAR.T
     np.testing.assert_allclose(x + field.displacement(x), y, atol=1e-11)
     f0 = FBAR @ (np.eye(3) + bare.gradient(x)) - np.eye(3)
@@ -117,8 +117,8 @@ def winding(path, core):
 
 def test_slip_around_closed_paths_is_minus_the_enclosed_burgers_vector():
     rng = np.random.default_rng(3)
-    slanted = loads.VolterraDislocation(ELASTIC, (1.0, 1.0, 0.3), (8.0, -11.0), (-1.0, -1.0))
-    field = loads.DislocationSum([*dipole().dislocations, slanted], FBAR)
+    slanted = farfield.VolterraDislocation(ELASTIC, (1.0, 1.0, 0.3), (8.0, -11.0), (-1.0, -1.0))
+    field = farfield.DislocationSum([*dipole().dislocations, slanted], FBAR)
     enclosing = 0
     for _ in range(200):
         path = np.column_stack([rng.uniform(-60, 60, (7, 2)), rng.uniform(-5, 5, 7)])
@@ -154,7 +154,7 @@ def test_jump_follows_slip_exactly_for_coincident_deformed_points():
 
 
 def test_dipole_is_short_ranged_and_cores_are_carried():
-    field = loads.DislocationSum(dipole(half=20.0).dislocations)
+    field = farfield.DislocationSum(dipole(half=20.0).dislocations)
     angle = np.linspace(0.1, 6.0, 30)
     unit = np.stack([np.cos(angle), np.sin(angle), 0 * angle], axis=1)
     near, far = (np.abs(field.displacement(r * unit)).max() for r in (200.0, 400.0))
@@ -178,7 +178,7 @@ def around(core, least=0.02, most=4.0):
 
 def test_a_core_is_that_of_a_lone_dislocation_carried_along():
     field, alone = dipole(half=150.0), one(MIXED, (150.0, 0.0))
-    bare = loads.DislocationSum(field.dislocations)
+    bare = farfield.DislocationSum(field.dislocations)
     x = around((150.0, 0.0))
     moved = bare.displacement(x) - alone.displacement(x)
     carried = bare.current_cores[1] - [150.0, 0.0]
@@ -204,7 +204,7 @@ def test_overlapping_cores_do_not_invert_the_crystal():
     near = 1.01 * one(EDGE).core_radius
     for sign in (1, -1):
         pair = [one(EDGE), one(sign * np.array(EDGE), (near, 0.0))]
-        field = loads.DislocationSum(pair)
+        field = farfield.DislocationSum(pair)
         for y in (around((0, 0)), around((near, 0)), around(field.current_cores.mean(axis=0))):
             assert np.linalg.det(np.eye(3) + field.gradient_at(y)).min() > 0.1
             # |grad u| <= 3/4 bounds |F0 - I| by 3/4 / (1 - 3/4).
@@ -214,7 +214,7 @@ def test_overlapping_cores_do_not_invert_the_crystal():
 def test_many_dislocations_converge_everywhere():
     # A pile-up of equal signs drifts by several Angstrom; every point must still find its place.
     members = [one(EDGE, (-25.0 * k, 2.0 * (k % 2))) for k in range(8)]
-    field = loads.DislocationSum(members)
+    field = farfield.DislocationSum(members)
     x = np.random.default_rng(5).uniform(-250, 250, (4000, 3))
     u = field.displacement(x)
     y = x + u
@@ -225,7 +225,7 @@ def test_many_dislocations_converge_everywhere():
 
 @pytest.mark.parametrize("self_consistent", [True, False])
 def test_core_and_cut_are_finite(self_consistent):
-    field = loads.DislocationSum(
+    field = farfield.DislocationSum(
         [d for d in dipole(self_consistent=self_consistent).dislocations], FBAR
     )
     tiny = np.array([0.0, 1e-300, 1e-14, 1e-6, 0.01, 0.3])
@@ -301,7 +301,7 @@ def test_glide_slips_what_it_passed():
 )
 def test_unusable_dislocations_are_refused(keys, message):
     with pytest.raises(InputError, match=message):
-        loads.VolterraDislocation(**{"elastic": ELASTIC, "burgers": EDGE, **keys})
+        farfield.VolterraDislocation(**{"elastic": ELASTIC, "burgers": EDGE, **keys})
 
 
 def test_a_screw_takes_any_cut():
@@ -311,15 +311,15 @@ def test_a_screw_takes_any_cut():
 
 def test_unusable_sums_are_refused():
     with pytest.raises(InputError, match="at least one"):
-        loads.DislocationSum([])
+        farfield.DislocationSum([])
     with pytest.raises(InputError, match="HomogeneousStrain"):
-        loads.DislocationSum([one(), loads.HomogeneousStrain()])
+        farfield.DislocationSum([one(), farfield.HomogeneousStrain()])
     with pytest.raises(InputError, match="mixes"):
-        loads.DislocationSum([one(), one(position=(20, 0), self_consistent=False)])
+        farfield.DislocationSum([one(), one(position=(20, 0), self_consistent=False)])
     with pytest.raises(InputError, match="dislocations 0 and 1"):
-        loads.DislocationSum([one(), one(position=(0.5, 0))])
+        farfield.DislocationSum([one(), one(position=(0.5, 0))])
     with pytest.raises(InputError, match="mean_deformation"):
-        loads.DislocationSum([one()], -np.eye(3))
+        farfield.DislocationSum([one()], -np.eye(3))
     with pytest.raises(InputError, match="positions must have shape"):
         dipole().moved([(0, 0)])
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy.spatial import cKDTree
 
-import qc.loads as loads
+import qc.farfield as farfield
 
 FCC = 0.5 * np.array([[0, 1, 1], [1, 0, 1], [1, 1, 0.0]])
 BCC = 0.5 * np.array([[-1, 1, 1], [1, -1, 1], [1, 1, -1.0]])
@@ -56,8 +56,8 @@ class Case:
         return x[inside & (height > -1e-9) & (height < 1.0 - 1e-9)]
 
     def field(self, **kwargs):
-        elastic = loads.cubic_elastic(*self.constants, rotation=self.rotation)
-        return loads.VolterraDislocation(elastic, self.b, self.position, **kwargs)
+        elastic = farfield.cubic_elastic(*self.constants, rotation=self.rotation)
+        return farfield.VolterraDislocation(elastic, self.b, self.position, **kwargs)
 
 
 R2, R3, R6 = np.sqrt(2.0), np.sqrt(3.0), np.sqrt(6.0)
@@ -177,9 +177,9 @@ def test_slipped_edges_of_a_dipole():
     case = CASES["lomer"]
     half = 8.1 * case.b[0]
     one = case.field()
-    back = loads.VolterraDislocation(one.elastic, -case.b, case.position - [2 * half, 0])
+    back = farfield.VolterraDislocation(one.elastic, -case.b, case.position - [2 * half, 0])
     fbar = np.array([[1.0, 0.02, 0], [0, 1.01, 0], [0.005, 0, 0.99]])
-    field = loads.DislocationSum([back, one], fbar)
+    field = farfield.DislocationSum([back, one], fbar)
     x = case.sites()
     # Nearest neighbours in the reference crystal, all around.
     i, j = cKDTree(x).query_pairs(1.2 * case.neighbour, output_type="ndarray").T

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-import qc.loads as loads
-from qc.continuum import CauchyBorn
+import qc.farfield as farfield
 from qc.crystal import fcc, triangular
 from qc.errors import InputError
-from qc.loads.elastic import to_voigt, without_stress
+from qc.farfield.elastic import to_voigt, without_stress
+from qc.materials import CauchyBorn
 from qc.potentials import LennardJones
 
 dislocation_oracle = pytest.importorskip("matscipy.dislocation")
@@ -35,14 +35,14 @@ def ring(radius=7.3, n=41, low=-3.0, high=3.0):
 
 
 def textbook(elastic, burgers, **kwargs):
-    return loads.VolterraDislocation(elastic, burgers, self_consistent=False, **kwargs)
+    return farfield.VolterraDislocation(elastic, burgers, self_consistent=False, **kwargs)
 
 
 def cases():
-    yield "lomer", loads.cubic_elastic(*AL, rotation=LOMER), (2.86, 0.0, 0.0)
-    yield "sixty", loads.cubic_elastic(*CU, rotation=MIXED), (2.2, 0.0, 1.3)
-    yield "general", loads.cubic_elastic(*CU, rotation=GENERAL), (1.0, -2.0, 1.5)
-    yield "isotropic", loads.isotropic_elastic(MU, NU), (1.0, 0.7, -0.4)
+    yield "lomer", farfield.cubic_elastic(*AL, rotation=LOMER), (2.86, 0.0, 0.0)
+    yield "sixty", farfield.cubic_elastic(*CU, rotation=MIXED), (2.2, 0.0, 1.3)
+    yield "general", farfield.cubic_elastic(*CU, rotation=GENERAL), (1.0, -2.0, 1.5)
+    yield "isotropic", farfield.isotropic_elastic(MU, NU), (1.0, 0.7, -0.4)
 
 
 ALL = pytest.mark.parametrize(
@@ -61,7 +61,7 @@ def test_isotropic_edge_and_screw_are_volterras():
     edge[:, 1] /= 4.0 * (1.0 - NU)
     screw = np.zeros_like(x)
     screw[:, 2] = angle
-    elastic = loads.isotropic_elastic(MU, NU)
+    elastic = farfield.isotropic_elastic(MU, NU)
     for burgers, expected in (((2.5, 0, 0), edge), ((0, 0, 2.5), screw)):
         u = textbook(elastic, burgers).displacement(x)
         difference = u - 2.5 / (2.0 * np.pi) * expected
@@ -141,7 +141,7 @@ def test_agrees_with_matscipy(axes):
     oracle = dislocation_oracle.AnisotropicDislocation(
         axes, axes[1], axes[2], axes.T @ burgers, C11=CU[0], C12=CU[1], C44=CU[2]
     )
-    field = textbook(loads.cubic_elastic(*CU, rotation=axes), burgers)
+    field = textbook(farfield.cubic_elastic(*CU, rotation=axes), burgers)
     x = ring(radius=4.0)
     difference = field.displacement(x) - oracle.displacement(x)
     assert np.ptp(difference, axis=0).max() < 1e-12
@@ -161,7 +161,7 @@ def test_self_consistent_displacement_agrees_with_matscipy():
     theirs = oracle.displacements(
         x, np.zeros((1, 3)), method="adsl", self_consistent=True, tol=1e-12, verbose=False
     )
-    elastic = loads.cubic_elastic(c11 * GPA, c12 * GPA, c44 * GPA, rotation=axes)
+    elastic = farfield.cubic_elastic(c11 * GPA, c12 * GPA, c44 * GPA, rotation=axes)
     # The two gauges differ by a rigid translation of the linear field, which shifts X.
     plain = oracle.displacements(
         x, np.zeros((1, 3)), method="adsl", self_consistent=False, verbose=False
@@ -169,7 +169,7 @@ def test_self_consistent_displacement_agrees_with_matscipy():
     shift = plain - textbook(elastic, burgers).displacement(x)
     assert np.ptp(shift, axis=0).max() < 1e-10
     shift = shift.mean(axis=0)
-    field = loads.VolterraDislocation(elastic, burgers)
+    field = farfield.VolterraDislocation(elastic, burgers)
     ours = field.displacement(x + shift) + shift
     np.testing.assert_allclose(ours, theirs, atol=1e-10)
     assert np.abs(theirs - plain).max() > 1e-2
@@ -177,13 +177,13 @@ def test_self_consistent_displacement_agrees_with_matscipy():
 
 def test_energy_prefactor_in_closed_form():
     b = 2.5
-    elastic = loads.isotropic_elastic(MU, NU)
-    edge = loads.VolterraDislocation(elastic, (b, 0, 0)).energy_prefactor
-    screw = loads.VolterraDislocation(elastic, (0, 0, b)).energy_prefactor
+    elastic = farfield.isotropic_elastic(MU, NU)
+    edge = farfield.VolterraDislocation(elastic, (b, 0, 0)).energy_prefactor
+    screw = farfield.VolterraDislocation(elastic, (0, 0, b)).energy_prefactor
     assert edge == pytest.approx(MU * b * b / (4 * np.pi * (1 - NU)), rel=1e-8)
     assert screw == pytest.approx(MU * b * b / (4 * np.pi), rel=1e-8)
     # Cubic crystal, line <110>, plane (001): Hirth & Lothe, chapter 13.
-    c = to_voigt(loads.cubic_elastic(*CU, rotation=LOMER))
+    c = to_voigt(farfield.cubic_elastic(*CU, rotation=LOMER))
     mean = np.sqrt(c[0, 0] * c[1, 1])
     root = c[5, 5] * (mean - c[0, 1]) / (mean + c[0, 1] + 2 * c[5, 5])
     factors = [
@@ -193,7 +193,7 @@ def test_energy_prefactor_in_closed_form():
     ]
     for k, expected in enumerate(factors):
         burgers = b * np.eye(3)[k]
-        value = textbook(loads.cubic_elastic(*CU, rotation=LOMER), burgers).energy_prefactor
+        value = textbook(farfield.cubic_elastic(*CU, rotation=LOMER), burgers).energy_prefactor
         assert value == pytest.approx(expected * b * b / (4 * np.pi), rel=1e-10)
 
 
@@ -201,7 +201,7 @@ def test_energy_prefactor_is_the_work_on_the_cut():
     # Energy per length between two radii: half the traction times b along the cut, which must be
     # the same for every cut direction.
     burgers = np.array([1.0, -2.0, 1.5])
-    elastic = loads.cubic_elastic(*CU, rotation=GENERAL)
+    elastic = farfield.cubic_elastic(*CU, rotation=GENERAL)
     for cut in ((-1.0, 0.0), (0.2, 0.9)):
         field = textbook(elastic, burgers, cut_direction=cut)
         e1, e2 = field.field.stroh.frame[:2]
@@ -213,12 +213,12 @@ def test_energy_prefactor_is_the_work_on_the_cut():
 def test_rotating_the_crystal_rotates_the_field():
     t = 0.7
     turn = np.array([[np.cos(t), -np.sin(t), 0], [np.sin(t), np.cos(t), 0], [0, 0, 1]])
-    elastic = loads.cubic_elastic(*CU, rotation=GENERAL)
+    elastic = farfield.cubic_elastic(*CU, rotation=GENERAL)
     turned = np.einsum("ia,jb,kc,ld,abcd->ijkl", turn, turn, turn, turn, elastic)
     burgers, cut = np.array([2.0, 0, 1.0]), np.array([-1.0, 0, 0])
     x = ring()
-    one = loads.VolterraDislocation(elastic, burgers, (1.0, 2.0))
-    two = loads.VolterraDislocation(
+    one = farfield.VolterraDislocation(elastic, burgers, (1.0, 2.0))
+    two = farfield.VolterraDislocation(
         turned, turn @ burgers, (turn @ [1.0, 2.0, 0])[:2], (turn @ cut)[:2]
     )
     np.testing.assert_allclose(
@@ -227,8 +227,8 @@ def test_rotating_the_crystal_rotates_the_field():
 
 
 def test_voigt_and_full_tensor_agree():
-    elastic = loads.cubic_elastic(*CU, rotation=GENERAL)
-    np.testing.assert_allclose(loads.elastic_tensor(to_voigt(elastic)), elastic, atol=1e-15)
+    elastic = farfield.cubic_elastic(*CU, rotation=GENERAL)
+    np.testing.assert_allclose(farfield.elastic_tensor(to_voigt(elastic)), elastic, atol=1e-15)
 
 
 def test_monolayer_is_plane_elasticity():
@@ -240,7 +240,7 @@ def test_monolayer_is_plane_elasticity():
     elastic[:2, :2, :2, :2] = (bulk - mu) * np.einsum("ij,kl->ijkl", flat, flat) + mu * (
         np.einsum("ik,jl->ijkl", flat, flat) + np.einsum("il,jk->ijkl", flat, flat)
     )
-    solid = loads.isotropic_elastic(mu, (bulk - mu) / (2 * bulk))
+    solid = farfield.isotropic_elastic(mu, (bulk - mu) / (2 * bulk))
     x = ring() * [1, 1, 0]
     for burgers in ((1.0, 0, 0), (0.5, 0.8, 0)):
         plane, full = textbook(elastic, burgers), textbook(solid, burgers)
@@ -251,7 +251,7 @@ def test_monolayer_is_plane_elasticity():
 
 
 def _swapped(i, j, value):
-    matrix = to_voigt(loads.isotropic_elastic(MU, NU))
+    matrix = to_voigt(farfield.isotropic_elastic(MU, NU))
     matrix[i, j] = value
     return matrix
 
@@ -270,24 +270,24 @@ def _swapped(i, j, value):
 )
 def test_unusable_elastic_tensors_are_refused(elastic, message):
     with pytest.raises(InputError, match=message):
-        loads.VolterraDislocation(elastic, (2.0, 0, 0))
+        farfield.VolterraDislocation(elastic, (2.0, 0, 0))
 
 
 def test_a_tensor_without_minor_symmetry_is_refused():
-    elastic = loads.isotropic_elastic(MU, NU)
+    elastic = farfield.isotropic_elastic(MU, NU)
     elastic[0, 1, 0, 1] *= 1.1
     with pytest.raises(InputError, match="C_jikl"):
-        loads.elastic_tensor(elastic)
+        farfield.elastic_tensor(elastic)
 
 
 def test_unusable_constants_are_refused():
     with pytest.raises(InputError, match="positive definite"):
-        loads.cubic_elastic(1.0, 1.1, 0.5)
+        farfield.cubic_elastic(1.0, 1.1, 0.5)
     with pytest.raises(InputError, match="orthogonal"):
-        loads.cubic_elastic(*CU, rotation=np.ones((3, 3)))
+        farfield.cubic_elastic(*CU, rotation=np.ones((3, 3)))
     for nu in (0.5, 0.6, -1.0, np.nan):
         with pytest.raises(InputError):
-            loads.isotropic_elastic(1.0, nu)
+            farfield.isotropic_elastic(1.0, nu)
 
 
 #: Argon, and what its lattices without stress are in this potential.

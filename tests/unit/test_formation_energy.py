@@ -8,15 +8,15 @@ from ase import Atom
 from ase.build import bulk
 
 import qc
-from qc.atomistic.bulk_lattice import isolated_energy
 from qc.cli.main import main
-from qc.continuum import CauchyBorn, equilibrium_crystal
 from qc.coupling import PointDefects
 from qc.coupling.reference import FREE_ATOM, HOST
 from qc.crystal import fcc, from_ase
 from qc.errors import InputError, UnknownSpeciesError
+from qc.materials import CauchyBorn, equilibrium_crystal
+from qc.materials.lattice import isolated_energy
 from qc.potentials import zhou2004
-from qc.statics import relax
+from qc.solve import relax
 
 A = 3.6149603
 B2 = 2.9

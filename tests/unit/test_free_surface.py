@@ -10,13 +10,13 @@ from ase.constraints import FixAtoms
 from ase.optimize import BFGS
 
 from qc.adapters.ase import PotentialCalculator
-from qc.atomistic.surfaces import surface_energy
-from qc.continuum import CauchyBorn, equilibrium_crystal, equilibrium_lattice_constant
+from qc.bulk.surfaces import surface_energy
 from qc.coupling import PointDefects, QuasiContinuum
 from qc.coupling.surface import relax_surface
 from qc.crystal import bcc, fcc, hcp, triangular
 from qc.errors import InputError, MeshError, RegionError
-from qc.loads import HomogeneousStrain
+from qc.farfield import HomogeneousStrain
+from qc.materials import CauchyBorn, equilibrium_crystal, equilibrium_lattice_constant
 from qc.mesh import (
     Ball,
     CoreSet,

@@ -9,9 +9,9 @@ from ase.data import atomic_masses, atomic_numbers
 
 from qc.coupling import PointDefects, QuasiContinuum
 from qc.crystal import diamond, fcc, triangular
-from qc.dynamics.heat import HeatField, conductivity_from_SI
-from qc.dynamics.heat_mesh import HeatMesh, cover
-from qc.dynamics.heat_model import site_shares
+from qc.dynamics.heat.field import HeatField, conductivity_from_SI
+from qc.dynamics.heat.mesh import HeatMesh, cover
+from qc.dynamics.heat.model import site_shares
 from qc.errors import CheckpointError, InputError, MeshError, NonFiniteError
 from qc.mesh import Ball, CoreSet, LatticeBlock, PowerGrading, graded_mesh
 from qc.potentials import LennardJones, stillinger1985

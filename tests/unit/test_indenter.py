@@ -10,7 +10,7 @@ from qc.crystal import fcc, triangular
 from qc.errors import InputError, NonFiniteError
 from qc.loads import CylindricalIndenter, DeadLoad, Load, SphericalIndenter
 from qc.potentials import ToyEAM, zhou2004
-from qc.statics import relax
+from qc.solve import relax
 from qc.verify import check_coupling
 
 A = 3.6149603

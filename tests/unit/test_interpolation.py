@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from qc.atomistic.bulk import elasticity, equilibrium, standard_crystal, zone_phonons
-from qc.atomistic.bulk_lattice import crystal_bonds
+from qc.bulk.properties import elasticity, equilibrium, standard_crystal, zone_phonons
 from qc.errors import PotentialError
+from qc.materials.lattice import crystal_bonds
 from qc.potentials import EAM, Bonds, zhou2004
 from qc.potentials.interpolation import curve, five_point_slopes, noise_level
 from qc.potentials.splines import cubic_coefficients, evaluate
@@ -175,7 +175,7 @@ def test_lammps_cubics():
 
 
 def test_what_was_done_is_said(fine, crystal):
-    from qc.atomistic.bulk import bulk_properties
+    from qc.bulk.properties import bulk_properties
     from qc.cli.bulk_text import as_json, as_text
     from qc.verify import check_potential
 

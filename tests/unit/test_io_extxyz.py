@@ -6,17 +6,17 @@ import ase.io
 import numpy as np
 import pytest
 
-from qc.continuum import CauchyBorn, equilibrium_lattice_constant
 from qc.coupling import PointDefects, QuasiContinuum
+from qc.coupling.atom_fields import atom_fields
+from qc.coupling.fields import REGIONS
 from qc.crystal import fcc
 from qc.errors import OutputError
+from qc.farfield import HomogeneousStrain, VolterraDislocation
 from qc.io import write_extxyz
-from qc.io.atoms import atom_fields
-from qc.io.fields import REGIONS
-from qc.loads import HomogeneousStrain, VolterraDislocation
+from qc.materials import CauchyBorn, equilibrium_lattice_constant
 from qc.mesh import LatticeBlock
 from qc.potentials import zhou2004
-from qc.statics import relax
+from qc.solve import relax
 
 STRAIN = np.array([[1.01, 0.02, 0.0], [0.0, 0.995, 0.0], [0.0, 0.0, 1.003]])
 CORE, BLEND, CONTINUUM, HALO = range(4)

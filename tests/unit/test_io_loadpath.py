@@ -6,11 +6,11 @@ import pytest
 from qc.coupling import PointDefects, QuasiContinuum
 from qc.crystal import fcc
 from qc.errors import InputError, NonFiniteError
+from qc.farfield import simple_shear
 from qc.io import read_checkpoint, restore, write_checkpoint
-from qc.loads import simple_shear
 from qc.potentials import zhou2004
-from qc.statics import Preconditioner, relax
-from qc.statics.loadpath import follow
+from qc.solve import Preconditioner, relax
+from qc.solve.path import follow
 
 PATH = np.array([simple_shear(g) for g in (0.0, 0.01, 0.02, 0.03)])
 
@@ -103,7 +103,7 @@ def test_one_preconditioner_serves_the_path(model, whole, monkeypatch):
             made.append(model)
             super().__init__(model)
 
-    monkeypatch.setattr("qc.statics.loadpath.Preconditioner", Counted)
+    monkeypatch.setattr("qc.solve.path.Preconditioner", Counted)
     follow(model, PATH[:2])
     assert len(made) == 1
 

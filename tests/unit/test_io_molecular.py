@@ -16,7 +16,6 @@ from ase.calculators.emt import EMT
 from ase.units import fs
 
 from qc import PotentialCalculator
-from qc.continuum import equilibrium_crystal
 from qc.coupling import PointDefects, QuasiContinuum
 from qc.crystal import diamond, fcc
 from qc.dynamics import Dynamics, HeatField, Langevin, MovingLoad
@@ -29,8 +28,9 @@ from qc.io import (
     run_dynamics,
     write_dynamics,
 )
-from qc.io.archive import pack
+from qc.io.runs.archive import pack
 from qc.loads import CylindricalIndenter
+from qc.materials import equilibrium_crystal
 from qc.potentials import LennardJones, stillinger1985, zhou2004
 
 ROOT = Path(__file__).parents[2]
@@ -113,7 +113,7 @@ def test_a_kill_before_the_first_row_loses_no_row(tmp_path, monkeypatch):
 
     run_dynamics(begin("eam columns"), 10, tmp_path / "whole", every=5, picture=False)
     with monkeypatch.context() as patch:
-        patch.setattr("qc.io.molecular._History", killed)
+        patch.setattr("qc.io.runs.molecular._History", killed)
         with pytest.raises(Killed):
             run_dynamics(begin("eam columns"), 10, tmp_path / "parts", picture=False)
     run_dynamics(
@@ -240,7 +240,7 @@ def test_a_checkpoint_of_another_processor_is_taken_and_said(tmp_path, monkeypat
     path = write_dynamics(tmp_path / "state.npz", begin("eam columns"))
     restore_dynamics(path, begin("eam columns"))
     assert not caplog.records
-    monkeypatch.setattr("qc.io.checkpoint.processor", lambda: "another one")
+    monkeypatch.setattr("qc.io.runs.checkpoint.processor", lambda: "another one")
     restore_dynamics(path, begin("eam columns"))
     assert "made on another processor" in caplog.text
 

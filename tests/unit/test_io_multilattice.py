@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 
 from qc.coupling import PointDefects, QuasiContinuum
+from qc.coupling.atom_fields import atom_fields
+from qc.coupling.fields import displacement, element_fields
 from qc.crystal import Crystal, diamond, from_ase, hcp
+from qc.farfield import HomogeneousStrain, VolterraDislocation
 from qc.io import write_extxyz, write_vtu
-from qc.io.atoms import atom_fields
-from qc.io.fields import displacement, element_fields
 from qc.io.pictures import draw_nonaffinity, draw_regions
 from qc.io.slices import section
-from qc.loads import HomogeneousStrain, VolterraDislocation
 from qc.potentials import LennardJones, stillinger1985, tersoff1989
 
 #: No symmetry of the crystal leaves the sublattices where they are.
@@ -57,7 +57,7 @@ def screw():
     """A screw dislocation in hcp, at its predictor."""
     potential = LennardJones("Mg", 0.1, 2.85, 7.0)
     crystal = hcp("Mg", 3.117, 5.09, x=[1, 2, 0], y=[0, 0, 1], z=[1, 0, 0]).as_columns([1, 0, 0])
-    from qc.continuum import CauchyBorn, equilibrium_crystal
+    from qc.materials import CauchyBorn, equilibrium_crystal
 
     crystal = equilibrium_crystal(crystal, potential)
     moduli = CauchyBorn(crystal, potential).elastic_constants()

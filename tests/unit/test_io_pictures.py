@@ -5,19 +5,19 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
-from qc.continuum import CauchyBorn, equilibrium_lattice_constant
 from qc.coupling import PointDefects, QuasiContinuum
+from qc.coupling.atom_fields import atom_fields
+from qc.coupling.fields import element_fields
 from qc.crystal import fcc, triangular
 from qc.errors import InputError, OutputError
+from qc.farfield import HomogeneousStrain, VolterraDislocation
 from qc.io import pictures
-from qc.io.atoms import atom_fields
 from qc.io.axes import plot
-from qc.io.fields import element_fields
 from qc.io.slices import cut_tetrahedra, section
-from qc.loads import HomogeneousStrain, VolterraDislocation
+from qc.materials import CauchyBorn, equilibrium_lattice_constant
 from qc.mesh import LatticeBlock
 from qc.potentials import LennardJones, zhou2004
-from qc.statics import relax
+from qc.solve import relax
 
 
 @pytest.fixture(scope="module")

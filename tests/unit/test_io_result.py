@@ -9,7 +9,7 @@ from qc.coupling import QuasiContinuum
 from qc.crystal import triangular
 from qc.errors import OutputError
 from qc.io import write_result
-from qc.io.result import describe, sizes, versions
+from qc.io.runs.result import describe, sizes, versions
 from qc.potentials import LennardJones
 
 

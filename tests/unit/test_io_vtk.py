@@ -7,17 +7,17 @@ import numpy as np
 import pytest
 from ase.units import GPa
 
-from qc.continuum import CauchyBorn, equilibrium_lattice_constant
 from qc.coupling import PointDefects, QuasiContinuum
+from qc.coupling.fields import REGIONS
 from qc.crystal import fcc
 from qc.errors import InputError, OutputError
+from qc.farfield import DislocationSum, HomogeneousStrain, VolterraDislocation, simple_shear
 from qc.io import write_pvd, write_vtu
-from qc.io.fields import REGIONS
 from qc.io.vtk import unstructured_grid
-from qc.loads import DislocationSum, HomogeneousStrain, VolterraDislocation, simple_shear
+from qc.materials import CauchyBorn, equilibrium_lattice_constant
 from qc.mesh import LatticeBlock
 from qc.potentials import zhou2004
-from qc.statics import relax
+from qc.solve import relax
 
 STRAIN = np.array([[1.002, 0.001, 0.0], [0.0, 0.999, 0.0], [0.0005, 0.0, 1.001]])
 BLOCK = LatticeBlock((-32, -32), (32, 32))

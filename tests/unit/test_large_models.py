@@ -37,7 +37,7 @@ def large():
 @pytest.mark.parametrize("scheme", ["bgfc", "bqcf"])
 @pytest.mark.parametrize("strain", [None, [[1.01, 0.02, 0], [0, 1, 0], [0, 0, 1]]])
 def test_a_defect_costs_the_same_in_a_model_of_any_size(scheme, strain):
-    far = None if strain is None else qc.loads.HomogeneousStrain(strain)
+    far = None if strain is None else qc.farfield.HomogeneousStrain(strain)
     energies = []
     for outer in (1e4, LARGE):
         result = qc.relax(divacancy(outer, scheme, far_field=far), fmax=1e-6)

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from ase.units import GPa
 
-from qc.continuum import CauchyBorn, crystal_stiffness, equilibrium_crystal
+from qc.continuum import crystal_stiffness
 from qc.coupling import PointDefects, QuasiContinuum
 from qc.crystal import Crystal, diamond, fcc, hcp
 from qc.errors import InputError, NonFiniteError
+from qc.materials import CauchyBorn, equilibrium_crystal
 from qc.potentials import LennardJones, stillinger1985, tersoff1989, zhou2004
 
 CASES = ("EAM hcp", "SW diamond", "Tersoff SiC")

@@ -10,8 +10,8 @@ from ase.build import add_adsorbate, bulk, fcc100, fcc111
 from qc.adapters.ase import PotentialCalculator
 from qc.cli.detect import detect
 from qc.coupling import QuasiContinuum
-from qc.crystal.defects import find_defects
-from qc.crystal.recognise import recognise
+from qc.crystal.recognition.defects import find_defects
+from qc.crystal.recognition.recognise import recognise
 from qc.errors import CrystalError
 from qc.potentials import zhou2004
 

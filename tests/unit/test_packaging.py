@@ -128,7 +128,7 @@ def test_every_part_of_the_package_is_there_after_import_qc():
     parts = sorted(p.parent.name for p in (ROOT / "qc").glob("*/__init__.py"))
     # The command line and what is below everything are no part of the interface.
     parts = [p for p in parts if p not in ("cli", "numerics")]
-    assert {"statics", "coupling", "continuum", "potentials"} <= set(parts)
+    assert {"solve", "coupling", "continuum", "potentials"} <= set(parts)
     said = subprocess.run(
         [sys.executable, "-c", f"import qc; print([getattr(qc, p).__name__ for p in {parts}])"],
         check=True, capture_output=True, text=True,

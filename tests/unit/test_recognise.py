@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qc.crystal import Crystal, from_ase
-from qc.crystal.defects import find_defects
 from qc.crystal.nonaffinity import nonaffinity
-from qc.crystal.recognise import recognise
+from qc.crystal.recognition.defects import find_defects
+from qc.crystal.recognition.recognise import recognise
 from qc.errors import CrystalError
 
 CELLS = {

@@ -4,9 +4,9 @@ import numba
 import numpy as np
 import pytest
 
-from qc.continuum import CauchyBorn
 from qc.crystal import bcc, fcc
 from qc.errors import NonFiniteError
+from qc.materials import CauchyBorn
 from qc.potentials import Bonds, LennardJones, Morse, star, zhou2004
 from qc.potentials.eam_star_kernels import LANES
 

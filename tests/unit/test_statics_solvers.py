@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from qc.errors import InvertedElementError, NonFiniteError
-from qc.statics.lbfgs import lbfgs
-from qc.statics.linesearch import search
-from qc.statics.newton import newton
+from qc.solve.lbfgs import lbfgs
+from qc.solve.linesearch import search
+from qc.solve.newton import newton
 
 
 def identity(f):

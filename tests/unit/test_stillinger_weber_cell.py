@@ -6,10 +6,10 @@ import numba
 import numpy as np
 import pytest
 
-from qc.continuum import CauchyBorn
-from qc.continuum.cell import smallest_stretch
 from qc.crystal import Crystal, diamond, fcc
 from qc.errors import InputError, UnknownSpeciesError
+from qc.materials import CauchyBorn
+from qc.materials.cell import smallest_stretch
 from qc.potentials import StillingerWeber, stillinger1985
 
 pytestmark = pytest.mark.kernels

@@ -8,25 +8,25 @@ import pytest
 import scipy.sparse as sp
 from ase import units
 
-from qc.atomistic.force_constants import force_constants
-from qc.atomistic.phonons import dynamical_matrix
-from qc.continuum import (
+from qc.coupling import PointDefects, QuasiContinuum
+from qc.coupling.thermal import slaved_fractions, solid_angles
+from qc.crystal import Crystal, bcc, diamond, fcc, hcp, triangular
+from qc.crystal.symmetry import point_group
+from qc.errors import CapabilityError, ConvergenceError, InputError, NonFiniteError
+from qc.materials import (
     CauchyBorn,
     LatticeVibrations,
     equilibrium_crystal,
     expand_free_energy,
     thermal_lattice,
 )
-from qc.continuum.vibration import HBAR
-from qc.coupling import PointDefects, QuasiContinuum
-from qc.coupling.thermal import slaved_fractions, solid_angles
-from qc.crystal import Crystal, bcc, diamond, fcc, hcp, triangular
-from qc.crystal.symmetry import point_group
-from qc.errors import CapabilityError, ConvergenceError, InputError, NonFiniteError
+from qc.materials.force_constants import force_constants
+from qc.materials.phonons import dynamical_matrix
+from qc.materials.vibration import HBAR
 from qc.potentials import ASEPotential, Morse, stillinger1985, zhou2004
 from qc.potentials.central import CentralPotential, Jet
-from qc.statics import thermal_dead_load
-from qc.statics.gaussian import GaussianSampler
+from qc.solve import thermal_dead_load
+from qc.solve.gaussian import GaussianSampler
 from qc.verify import check_coupling
 
 STEPS = 10.0 ** -np.arange(1.0, 7.0)

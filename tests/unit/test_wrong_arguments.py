@@ -17,7 +17,7 @@ from qc.coupling import PointDefects, QuasiContinuum
 from qc.crystal import fcc, find_defects, from_ase, recognise
 from qc.dynamics import Dynamics
 from qc.errors import InputError, NonFiniteError, PotentialError, QCError
-from qc.loads import HomogeneousStrain, isotropic_elastic
+from qc.farfield import HomogeneousStrain, isotropic_elastic
 from qc.mesh import best_basis
 from qc.potentials import (
     EAM,
@@ -30,8 +30,8 @@ from qc.potentials import (
     write_setfl,
     zhou2004,
 )
-from qc.statics import relax
-from qc.statics.loadpath import follow
+from qc.solve import relax
+from qc.solve.path import follow
 
 COPPER = zhou2004("Cu")
 COLUMNS = fcc("Cu", 3.615, x=[1, 1, 0], y=[0, 0, 1], z=[1, -1, 0]).as_columns()
@@ -259,8 +259,8 @@ def test_complex_forces_are_not_cast(atoms):
 
 
 MORE = {
-    "sum of dislocations": lambda: qc.loads.DislocationSum(5),
-    "cubic moduli": lambda: qc.loads.cubic_elastic(1.0, "x", 0.4),
+    "sum of dislocations": lambda: qc.farfield.DislocationSum(5),
+    "cubic moduli": lambda: qc.farfield.cubic_elastic(1.0, "x", 0.4),
     "surface normal": lambda: qc.mesh.FreeSurface("x"),
     "ball": lambda: qc.mesh.Ball(5.0, "x"),
     "ball in the plane": lambda: qc.mesh.Ball(5.0, (1.0, 2.0)),
@@ -270,8 +270,8 @@ MORE = {
     "block axes": lambda: qc.mesh.LatticeBlock([-3] * 3, [3] * 3, 5),
     "check_potential": lambda: qc.verify.check_potential(None),
     "check_coupling": lambda: qc.verify.check_coupling("x"),
-    "W of F": lambda: qc.continuum.CauchyBorn(COLUMNS, COPPER).evaluate(np.eye(2)),
-    "moduli of F": lambda: qc.continuum.CauchyBorn(COLUMNS, COPPER).elastic_constants("x"),
+    "W of F": lambda: qc.materials.CauchyBorn(COLUMNS, COPPER).evaluate(np.eye(2)),
+    "moduli of F": lambda: qc.materials.CauchyBorn(COLUMNS, COPPER).elastic_constants("x"),
     "species of a calculator": lambda: qc.potentials.ASEPotential(EMT(), 5, 4.0),
 }
 

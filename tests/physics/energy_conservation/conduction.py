@@ -13,7 +13,6 @@ import scipy.linalg
 from ase.data import atomic_masses, atomic_numbers
 from ase.units import fs, kB
 
-from qc.atomistic.force_constants import force_constants
 from qc.coupling import QuasiContinuum
 from qc.crystal import fcc
 from qc.dynamics import (
@@ -25,7 +24,8 @@ from qc.dynamics import (
     conductivity_from_SI,
     continuum_only,
 )
-from qc.dynamics.heat_model import field_parts
+from qc.dynamics.heat.model import field_parts
+from qc.materials.force_constants import force_constants
 from qc.mesh import LatticeBlock
 from tests.physics.energy_conservation.models import material
 

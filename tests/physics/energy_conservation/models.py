@@ -6,10 +6,10 @@ from functools import lru_cache
 
 import numpy as np
 
-from qc.continuum import equilibrium_crystal
 from qc.coupling import PointDefects, QuasiContinuum
 from qc.crystal import Crystal, diamond, fcc
 from qc.dynamics import ModelSystem
+from qc.materials import equilibrium_crystal
 from qc.potentials import LennardJones, Potential, stillinger1985, zhou2004
 
 POTENTIALS = ("pair", "eam", "sw")

@@ -15,12 +15,12 @@ import pytest
 from ase.units import fs, kB
 from scipy.sparse.linalg import LinearOperator, cg
 
-from qc.continuum import equilibrium_crystal
 from qc.coupling import PointDefects, QuasiContinuum
 from qc.crystal import fcc
 from qc.dynamics import Dynamics, Langevin, ModelSystem, scaled_masses
+from qc.materials import equilibrium_crystal
 from qc.potentials import zhou2004
-from qc.statics import Preconditioner
+from qc.solve import Preconditioner
 from tests.physics.energy_conservation.models import build
 from tests.physics.energy_conservation.test_langevin_models import regions
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from ase import units
 
-from qc.continuum import equilibrium_crystal
 from qc.coupling import QuasiContinuum
 from qc.crystal import triangular
 from qc.dynamics import Dynamics, Langevin
+from qc.materials import equilibrium_crystal
 from qc.potentials import Morse
 
 pytestmark = pytest.mark.physics

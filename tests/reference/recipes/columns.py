@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from qc import crystal, loads
+from qc import crystal, farfield
 
 Array = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -28,7 +28,7 @@ def lomer_crystal(symbol: str, a: float) -> Any:
 
 def stiffness(bulk: dict[str, Any], columns: Any) -> Array:
     """Return the elastic tensor (3, 3, 3, 3) in the axes of the columns, eV/Angstrom^3."""
-    return loads.cubic_elastic(bulk["C11"], bulk["C12"], bulk["C44"], columns.rotation)
+    return farfield.cubic_elastic(bulk["C11"], bulk["C12"], bulk["C44"], columns.rotation)
 
 
 def sites_near(columns: Any, centre: ArrayLike, radius: float) -> IntArray:
@@ -67,9 +67,9 @@ def fault_strips(
         partial = a / np.sqrt(6.0) * sign * side * np.array([*arm, 0.0])
         for b, where in ((partial, apex + length * arm), (-partial, apex)):
             members.append(
-                loads.VolterraDislocation(elastic, b, where, -arm, self_consistent=False)
+                farfield.VolterraDislocation(elastic, b, where, -arm, self_consistent=False)
             )
-    return loads.DislocationSum(members)
+    return farfield.DislocationSum(members)
 
 
 def parallelogram(

@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 from reference import arguments, header, rounded, save, table, total, zhou
 from scipy.optimize import root
 
-from qc import crystal, loads
-from qc.continuum import CauchyBorn, starting_shifts
+from qc import crystal, farfield
+from qc.continuum import starting_shifts
+from qc.materials import CauchyBorn
 
 Array = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -213,7 +214,7 @@ def relax(
     core = dislocation.position
     rows, x = sites_near(columns, core, radius + frame)
     cells = x - columns.basis[rows[:, 2]]
-    shifts = starting_shifts(rule, loads.DislocationSum([dislocation]), cells)
+    shifts = starting_shifts(rule, farfield.DislocationSum([dislocation]), cells)
     shifts = shifts[np.arange(len(x)), rows[:, 2]]
     distance = np.linalg.norm(x[:, :2] - core, axis=1)
     free = distance < radius
@@ -249,7 +250,7 @@ def main() -> None:
             # Between two basal planes, in the middle of a bond that joins them: a centre of
             # inversion of the crystal.
             core = 0.5 * columns.basis[1, :2]
-            dislocation = loads.VolterraDislocation(elastic, burgers, core, (-1, 0))
+            dislocation = farfield.VolterraDislocation(elastic, burgers, core, (-1, 0))
             # The far field strains the basis too: a frame held at unrelaxed shifts would pull at
             # the dislocation from any distance.
             rule = CauchyBorn(columns, potential)
@@ -290,7 +291,7 @@ def main() -> None:
                     "held_frame": 2.0 * potential.cutoff,
                     "period": period,
                 },
-                "elastic_in_these_axes": rounded(loads.elastic.to_voigt(elastic), 12),
+                "elastic_in_these_axes": rounded(farfield.elastic.to_voigt(elastic), 12),
                 "far_field": {"dislocations": members(dislocation), "self_consistent": True},
                 "dissociation": partials(x, u, core, c / 2, burgers),
                 "check": {

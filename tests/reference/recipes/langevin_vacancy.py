@@ -45,8 +45,8 @@ from finite_temperature import (
 from numpy.typing import NDArray
 from reference import rounded, save
 
-from qc.atomistic.force_constants import force_constants
 from qc.crystal import fcc
+from qc.materials.force_constants import force_constants
 
 Array = NDArray[np.float64]
 IntArray = NDArray[np.int64]

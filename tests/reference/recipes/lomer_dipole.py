@@ -40,7 +40,7 @@ from reference import (
     zhou,
 )
 
-from qc import loads
+from qc import farfield
 
 Array = NDArray[np.float64]
 
@@ -120,7 +120,7 @@ def main() -> None:
         x = columns.positions(m)
         cores = np.array([[s * case.half_distance * p + p / 4, a / 4] for s in (-1, 1)])
         pair = [
-            loads.VolterraDislocation(elastic, [s * p, 0, 0], core, (-1, 0))
+            farfield.VolterraDislocation(elastic, [s * p, 0, 0], core, (-1, 0))
             for s, core in zip((-1, 1), cores, strict=True)
         ]
         strips = [
@@ -129,7 +129,8 @@ def main() -> None:
             if case.strip
         ]
         start = sum((s.displacement(x) for s in strips), np.zeros_like(x)) * free[:, None]
-        predictors = [x + loads.DislocationSum(pair, shear(g)).displacement(x) for g in case.shears]
+        fields = [farfield.DislocationSum(pair, shear(g)) for g in case.shears]
+        predictors = [x + field.displacement(x) for field in fields]
         with tempfile.TemporaryDirectory() as folder:
             setfl = table(potential, folder)
             steps = relax_path(
@@ -164,7 +165,7 @@ def main() -> None:
                 "period": period,
             },
             "far_field": {
-                "dislocations": members(loads.DislocationSum(pair)),
+                "dislocations": members(farfield.DislocationSum(pair)),
                 "self_consistent": True,
                 "deformation": "F_xy = shear, outermost",
             },

@@ -25,7 +25,7 @@ from reference import (
     zhou,
 )
 
-from qc import crystal, loads
+from qc import crystal, farfield
 
 Array = NDArray[np.float64]
 
@@ -82,7 +82,7 @@ def set_up(case: Case, bulk: dict[str, Any]) -> tuple[Any, Any, Array]:
         centres = {"up": (side / 2, height / 3), "down": (side, 2 * height / 3)}
         burgers, core = [0.0, 0.0, b], np.array(centres[case.triangle])
     elastic = stiffness(bulk, columns)
-    return columns, loads.VolterraDislocation(elastic, burgers, core, (-1, 0)), elastic
+    return columns, farfield.VolterraDislocation(elastic, burgers, core, (-1, 0)), elastic
 
 
 def within(excess: Array, distance: Array, period: float, prefactor: float, b: float) -> Any:

@@ -1,0 +1,22 @@
+"""Bulk properties: what a potential says about a perfect crystal and its simplest defects."""
+
+from qc.bulk.elasticity import Elasticity, elasticity
+from qc.bulk.faults import GammaLine, gamma_line
+from qc.bulk.properties import BulkProperties, Vacancy, bulk_properties, vacancy_energy
+from qc.bulk.sampled_lattice import SampledLattice, sampled_lattice
+from qc.bulk.surfaces import Surface, surface_energy
+
+__all__ = [
+    "BulkProperties",
+    "Elasticity",
+    "GammaLine",
+    "SampledLattice",
+    "Surface",
+    "Vacancy",
+    "bulk_properties",
+    "elasticity",
+    "gamma_line",
+    "sampled_lattice",
+    "surface_energy",
+    "vacancy_energy",
+]

@@ -1,0 +1,1 @@
+"""Recognition: which crystal a set of atoms is, and where it is defective."""

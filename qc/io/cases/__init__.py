@@ -1,0 +1,1 @@
+"""Case files: what a run is, read from TOML, validated, and built."""

@@ -1,0 +1,19 @@
+"""What elements are made of: the Cauchy-Born rule of a potential, at rest and at temperature."""
+
+from qc.materials.cauchy_born import CauchyBorn, acoustic_stability
+from qc.materials.equilibrium import equilibrium_crystal, equilibrium_lattice_constant
+from qc.materials.free_energy import FreeEnergyExpansion, expand_free_energy
+from qc.materials.thermal_lattice import ThermalLattice, thermal_lattice
+from qc.materials.vibration import LatticeVibrations
+
+__all__ = [
+    "CauchyBorn",
+    "FreeEnergyExpansion",
+    "LatticeVibrations",
+    "ThermalLattice",
+    "acoustic_stability",
+    "equilibrium_crystal",
+    "equilibrium_lattice_constant",
+    "expand_free_energy",
+    "thermal_lattice",
+]

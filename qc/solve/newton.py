@@ -1,0 +1,137 @@
+"""Newton-Krylov: exact Hessian products, a preconditioned Krylov solve, a line search on forces.
+
+Source: S. C. Eisenstat & H. F. Walker, SIAM J. Sci. Comput. 17 (1996) 16, for the forcing terms.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse.linalg import LinearOperator, gmres
+
+from qc.numerics.products import inner, norm
+from qc.solve.linesearch import search
+from qc.solve.roundoff import RoundOff
+
+Array = NDArray[np.float64]
+log = logging.getLogger(__name__)
+
+
+def newton(
+    forces: Callable[[Array], Array],
+    product: Callable[[Array, Array], Array],
+    state: Array,
+    precondition: Callable[[Array], Array],
+    *,
+    symmetric: bool,
+    fmax: float,
+    max_steps: int,
+    longest: float,
+    report: Callable[[float, float], bool] | None = None,
+    floor: RoundOff | None = None,
+    warn: Callable[[str], None] | None = None,
+) -> tuple[Array, Array, str]:
+    """Solve ``forces(state) = 0``.
+
+    Parameters
+    ----------
+    forces, product, state, precondition, fmax, max_steps, longest, report, floor
+        As in `lbfgs`; ``product(state, d)`` is the Hessian times ``d``.
+    symmetric : bool
+        Conjugate gradients with a guard against negative curvature; otherwise GMRES.
+    warn : callable, optional
+        Told of fallbacks.
+
+    Returns
+    -------
+    state, forces, reason
+    """
+    f = forces(state)
+    previous, tolerance = np.inf, 0.1
+    for _ in range(max_steps):
+        top = float(np.abs(f).max(initial=0.0))
+        if top <= fmax:
+            return state, f, "converged"
+        size = norm(f)
+        if np.isfinite(previous):
+            tolerance = float(np.clip(0.9 * (size / previous) ** 1.6, 1e-3, 0.1))
+        previous = size
+        here = partial(product, state)
+        if symmetric:
+            direction, negative = _conjugate_gradients(here, f, precondition, tolerance)
+            if negative and warn is not None:
+                warn("negative curvature met: the conjugate-gradient solve was cut short")
+        else:
+            direction = _gmres(here, f, precondition, tolerance)
+        slope = inner(f, direction)
+        if slope <= 0:
+            if warn is not None:
+                warn("Newton direction points uphill: fell back to the preconditioned force")
+            direction = precondition(f)
+            slope = inner(f, direction)
+        reach = float(np.sqrt((direction**2).sum(axis=1).max(initial=0.0)))
+        first = min(1.0, longest / reach) if reach > 0 else 1.0
+        step = search(forces, state, direction, slope, first=first)
+        if step is None:
+            lost = floor is not None and floor.lost(direction)
+            return state, f, "round-off" if lost else "no descent"
+        moved, state, f = step.state - state, step.state, step.forces
+        top = float(np.abs(f).max(initial=0.0))
+        if report is not None and report(top, step.length):
+            return state, f, "stopped"
+        if floor is not None and top > fmax and floor.reached(moved, top):
+            return state, f, "round-off"
+    done = float(np.abs(f).max(initial=0.0)) <= fmax
+    return state, f, "converged" if done else "step limit"
+
+
+def _conjugate_gradients(
+    product: Callable[[Array], Array],
+    b: Array,
+    precondition: Callable[[Array], Array],
+    tolerance: float,
+    max_products: int = 200,
+) -> tuple[Array, bool]:
+    """Solve by truncated preconditioned CG; stops at a direction of negative curvature.
+
+    Source: T. Steihaug, SIAM J. Numer. Anal. 20 (1983) 626.
+    """
+    x = np.zeros_like(b)
+    r = b.copy()
+    z = precondition(r)
+    p = z.copy()
+    rz = inner(r, z)
+    stop = tolerance**2 * rz
+    for k in range(max_products):
+        hp = product(p)
+        bend = inner(p, hp)
+        if bend <= 0:
+            return (p if k == 0 else x), True
+        alpha = rz / bend
+        x += alpha * p
+        r -= alpha * hp
+        z = precondition(r)
+        new = inner(r, z)
+        if new <= stop:
+            break
+        p = z + (new / rz) * p
+        rz = new
+    return x, False
+
+
+def _gmres(
+    product: Callable[[Array], Array],
+    b: Array,
+    precondition: Callable[[Array], Array],
+    tolerance: float,
+) -> Array:
+    shape, n = b.shape, b.size
+    operator = LinearOperator((n, n), lambda v: precondition(product(v.reshape(shape))).ravel())
+    x, info = gmres(operator, precondition(b).ravel(), rtol=tolerance, restart=60, maxiter=2)
+    if info > 0:
+        log.info("GMRES stopped at its iteration limit")
+    return x.reshape(shape)
