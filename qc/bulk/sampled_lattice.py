@@ -194,7 +194,7 @@ def sampled_lattice(
     kind("potential", potential, Potential)
     if not potential.has_site_energies:
         raise CapabilityError(f"{type(potential).__name__} has no site energies, nor a stress")
-    if crystal.mode in ("columns", "monolayer"):
+    if crystal.dim == 2:
         raise InputError("a lattice is sampled in three dimensions: take the crystal, not columns")
     for name, value in (
         ("temperature", temperature), ("sites", sites),

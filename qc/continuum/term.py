@@ -93,7 +93,7 @@ class ContinuumTerm:
         corner = mesh.positions[elements]
         volumes = mesh.volumes[self.active].copy()
         gradients = mesh.gradients[self.active].copy()
-        if not getattr(far_field, "is_homogeneous", False):
+        if not far_field.is_homogeneous:
             edges, ratio = slipped_edges(corner, far_field, mesh.crystal.basis)
             cut = np.nonzero(~np.isnan(ratio))[0]
             flat_ones = cut[ratio[cut] < 0.05]
@@ -145,7 +145,7 @@ class ContinuumTerm:
         # over which the atoms themselves average; larger ones in a curved predictor are integrated
         # to second order.
         unit = mesh.crystal.volume / math.factorial(d)
-        curved = not getattr(far_field, "is_homogeneous", False)
+        curved = not far_field.is_homogeneous
         large = np.nonzero((volumes > 1.5 * unit) & curved & ~nodal)[0]
         own = np.nonzero(nodal)[0]
         small = np.setdiff1d(np.arange(n), np.concatenate([large, own]))
@@ -183,7 +183,7 @@ class ContinuumTerm:
         own = self._nodal
         #: What the predictor strains the points beyond the mean deformation; None for nothing.
         self._beyond: Array | None = None
-        if getattr(far_field, "is_homogeneous", False):
+        if far_field.is_homogeneous:
             self.f0 = np.tile(mean, (len(self.point_element), 1, 1))
         else:
             corner = self.mesh.positions[self.elements][:, :, None] + self.mesh.crystal.basis
@@ -520,7 +520,7 @@ class ContinuumTerm:
 def starting_shifts(rule: CauchyBorn, far_field: FarField, x: Array) -> Array:
     """Sublattice shifts of a predictor at cells whose sublattice 0 is at ``x``, (n, n_s, 3)."""
     mean = np.asarray(far_field.mean_deformation)
-    if not rule.has_shifts or getattr(far_field, "is_homogeneous", False) or not len(x):
+    if not rule.has_shifts or far_field.is_homogeneous or not len(x):
         return np.repeat(rule.predictor_shifts(mean)[None], len(x), axis=0)
     f = np.eye(3) + far_field.gradient(x + rule.crystal.basis.mean(axis=0))
     return rule.predictor_shifts(mean, f)
@@ -534,7 +534,7 @@ def slipped_basis(mesh: SimplexMesh, far_field: FarField, vertex: IntArray) -> A
     """
     basis = mesh.crystal.basis
     out = np.broadcast_to(basis, (len(vertex), *basis.shape)).copy()
-    if getattr(far_field, "is_homogeneous", False):
+    if far_field.is_homogeneous:
         return out
     unique, inverse = np.unique(vertex, return_inverse=True)
     x = mesh.positions[unique]

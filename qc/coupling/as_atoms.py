@@ -61,7 +61,7 @@ def enclosing(model: QuasiContinuum, y: Array) -> Box:
     gap = model.potential.cutoff
     crystal = model.crystal
     cell, offset = np.eye(3), np.full(3, gap)
-    periodic = crystal.mode == "columns"
+    periodic = crystal.is_columns
     across = y
     if periodic:
         cell[2] = np.asarray(model.far_field.mean_deformation) @ crystal.cell[2]

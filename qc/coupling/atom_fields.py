@@ -90,7 +90,7 @@ def atom_fields(
         beta if model.scheme.blends_forces else layout.beta_cells[keep]
     )
     region = np.where(beta <= 0.0, 0, np.where(beta < 1.0, 1, 3)).astype(np.int64)
-    if model.scheme.name == "cauchy-born":
+    if model.scheme.atoms == "nowhere":
         weight[:], region[:] = 0.0, 3
     energy = _patch_energies(model, keep)
     d2 = _patch_nonaffinity(model, y, types, layout.extra[keep])
@@ -142,7 +142,7 @@ def _period(model: QuasiContinuum) -> Array:
 
 def _into_first_period(model: QuasiContinuum, y: Array) -> Array:
     """Periods (n, 1) by which columns are shifted to lie within one period of z = 0."""
-    if model.crystal.mode != "columns":
+    if not model.crystal.is_columns:
         return np.zeros((len(y), 1))
     # A hair below zero stays below: neighbours in one plane would else end up a period apart.
     return np.floor(y[:, 2:] / _period(model)[0, 2] + 1e-6)
@@ -207,7 +207,7 @@ def _patch_nonaffinity(model: QuasiContinuum, y: Array, types: IntArray, extra: 
         np.array(model.potential.species)[np.concatenate([types, layout.host_types[s]])],
         positions=np.vstack([y, y_rim]),
     )
-    if crystal.mode == "columns":
+    if crystal.is_columns:
         everything.cell[2] = _period(model)[0]
         everything.pbc = (False, False, True)
     fit, _ = lattice_fit(everything, crystal, F=model.far_field.mean_deformation)
@@ -232,7 +232,7 @@ def _sublattice_nonaffinity(model: QuasiContinuum, vertex: IntArray, s: int) -> 
     ends, near = _star(crystal, 1.1 * reach, s)
     out = np.empty(len(vertex))
     slipped = np.zeros(len(vertex), dtype=bool)
-    if not getattr(far_field, "is_homogeneous", False):
+    if not far_field.is_homogeneous:
         x = np.repeat(model.mesh.positions[vertex] + crystal.basis[s], len(near), axis=0)
         slip = far_field.slip(x, x + np.tile(ends, (len(vertex), 1)))
         slipped = np.abs(slip).max(axis=1).reshape(len(vertex), -1).max(axis=1) > 0
@@ -260,7 +260,7 @@ def _virtual_bonds(
     # Stars overlap: each site is placed once.
     flat = sites.reshape(-1, 4)
     periods = np.zeros((len(flat), 1))
-    if model.crystal.mode == "columns":
+    if model.crystal.is_columns:
         periods[:, 0] = flat[:, 2]
         flat[:, 2] = 0
     unique, index = np.unique(flat, axis=0, return_inverse=True)

@@ -166,7 +166,7 @@ class Coupling:
         g = blended.forces(u)
         # The forces of a homogeneously deformed crystal vanish at every inner node, by symmetry,
         # unless it has a surface.
-        if not _homogeneous(self.far_field) or self.layout.mesh.surface is not None:
+        if not self.far_field.is_homogeneous or self.layout.mesh.surface is not None:
             pure = self.pure if perfect is self.layout else _Terms(self, perfect, pure=True)
             g = g - self._mix(pure.atom_forces(u), pure.continuum.forces(u))
         g[~self.layout.free] = 0.0
@@ -399,7 +399,7 @@ class _Terms:
                 element_weights = np.zeros_like(element_weights)
         mean = np.asarray(far_field.mean_deformation)
         crystal = layout.mesh.crystal
-        period = mean @ crystal.cell[2] if crystal.mode == "columns" else None
+        period = mean @ crystal.cell[2] if crystal.is_columns else None
         self.node = layout.node[keep]
         self.n_nodes = layout.n_nodes
         self.continuum = ContinuumTerm(
@@ -421,7 +421,7 @@ class _Terms:
         if atoms_only:
             rim = (site_weights > 0) & ~_moves(layout)
             self.n_counted -= float(site_weights[rim].sum())
-            if not _homogeneous(far_field):
+            if not far_field.is_homogeneous:
                 weighted = site_weights[keep] > 0
                 reference = np.array(np.broadcast_to(reference, int(weighted.sum())))
                 reference[rim[keep][weighted]] = _rim_energies(coupling, layout, rim, period)
@@ -590,10 +590,6 @@ def _vertex_beta(layout: Layout, beta_nodes: Array, reduce: Callable[..., Array]
         return beta_nodes[: len(nodes)]
     # Where a vertex carries no other sublattices there are no atoms, and beta is that of the cell.
     return np.asarray(reduce(beta_nodes[np.where(nodes >= 0, nodes, nodes[:, :1])], axis=1))
-
-
-def _homogeneous(far_field: FarField) -> bool:
-    return bool(getattr(far_field, "is_homogeneous", False))
 
 
 def _perfect(layout: Layout) -> Layout:

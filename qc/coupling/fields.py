@@ -165,9 +165,9 @@ def element_weights(model: QuasiContinuum) -> Array:
 def element_regions(model: QuasiContinuum) -> IntArray:
     """Return the region of each element, an index into `REGIONS`."""
     corners = model.layout.beta_nodes[model.mesh.elements]
-    if model.scheme.name == "atomistic":
+    if model.scheme.atoms == "everywhere":
         return np.zeros(len(corners), dtype=np.int64)
-    if model.scheme.name == "cauchy-born":
+    if model.scheme.atoms == "nowhere":
         return np.full(len(corners), 2, dtype=np.int64)
     out = np.ones(len(corners), dtype=np.int64)
     out[corners.max(axis=1) <= 0.0] = 0
@@ -178,7 +178,7 @@ def element_regions(model: QuasiContinuum) -> IntArray:
 def flat_positions(model: QuasiContinuum) -> Array:
     """Return the reference positions of the vertices, (n, 3); columns at z = 0."""
     x = model.mesh.positions.copy()
-    if model.crystal.mode != "3d":
+    if model.crystal.dim == 2:
         x[:, 2] = 0.0
     return x
 

@@ -307,7 +307,7 @@ def build_layout(
     beta_cells = np.concatenate([np.mean(cells, axis=0), np.zeros(n_extra)])
     gone = node[:n_sites][vacant]
     free[gone[gone >= 0]] = False
-    if crystal.mode == "monolayer":
+    if crystal.dim_lattice == 2:
         free[:, 2] = False
     near, near_s = np.zeros((0, 3), np.int64), np.zeros(0, np.int64)
     if n_extra:

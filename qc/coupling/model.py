@@ -183,11 +183,11 @@ class QuasiContinuum:
         reach = potential.cutoff
         defective = bool(
             self.defects.vacant or self.defects.extra or self.defects.substitutions
-        ) or not getattr(self.far_field, "is_homogeneous", False)
+        ) or not self.far_field.is_homogeneous
         core = default_core(crystal, reach) if core is None else core
         core = positive("core", core, RegionError)
         blend = positive("blend", core if blend is None else blend, RegionError)
-        if defective and self.scheme.name not in ("atomistic", "cauchy-born") and core < reach:
+        if defective and self.scheme.atoms == "core" and core < reach:
             raise RegionError(
                 f"core radius {core:.3f} Angstrom is thinner than the potential's cutoff: the "
                 f"minimum around a defect is {reach:.3f} Angstrom"
@@ -206,7 +206,7 @@ class QuasiContinuum:
         }  # fmt: skip
         exponent = (1.5 if planar else 1.25) if grading is None else grading
         exponent = positive("grading", exponent, RegionError)
-        everything = self.scheme.name == "atomistic"
+        everything = self.scheme.atoms == "everywhere"
         size_field = PowerGrading(
             core_set.distance,
             full=1e12 if everything else function.outer,
@@ -215,7 +215,7 @@ class QuasiContinuum:
             largest=largest,
         )
         patch = np.inf if everything else function.outer + 1.2 * reach
-        if self.scheme.name == "cauchy-born":
+        if self.scheme.atoms == "nowhere":
             patch = 0.0
         refuse_giants(crystal, size_field, region, points, patch, reach)
         glide, distorted = cuts(self.far_field, crystal.basis)
@@ -235,13 +235,13 @@ class QuasiContinuum:
             inner = (inner[:, None] + crystal.basis).reshape(-1, 3)
             function = Blend(CoreSet(inner, planar=planar), 1.1 * reach, 0.1 * reach)
             patch_reach = 2.4 * reach
-        elif self.scheme.name == "cauchy-born":
+        elif self.scheme.atoms == "nowhere":
             if self.defects.vacant or self.defects.extra or self.defects.substitutions:
                 raise InputError("scheme 'cauchy-born' has no atoms and cannot hold a point defect")
         else:
             require_inside(mesh, points, function.outer)
             blended_forces = self.scheme.blends_forces or self.scheme.ghost == "self-consistent"
-            curved = not getattr(self.far_field, "is_homogeneous", False) or plane is not None
+            curved = not self.far_field.is_homogeneous or plane is not None
             pure = blended_forces or (self.scheme.ghost == "predictor" and curved)
             # A cell's weight is that of all its sites.
             span = float(np.linalg.norm(crystal.basis, axis=1).max())
@@ -562,7 +562,7 @@ class QuasiContinuum:
 
     def with_strain(self, deformation: ArrayLike) -> QuasiContinuum:
         """Return the model at another mean deformation gradient (3, 3)."""
-        return self.with_far_field(self.far_field.with_mean_deformation(deformation))  # type: ignore[attr-defined]
+        return self.with_far_field(self.far_field.with_mean_deformation(deformation))
 
     def with_temperature(
         self,
@@ -597,7 +597,7 @@ class QuasiContinuum:
         mean = np.asarray(self.far_field.mean_deformation) @ np.linalg.inv(old) @ new
         other = copy.copy(self)
         other.thermal = thermal
-        other.far_field = self.far_field.with_mean_deformation(mean)  # type: ignore[attr-defined]
+        other.far_field = self.far_field.with_mean_deformation(mean)
         other.coupling = Coupling(self.layout, self.rule, other.far_field, self.scheme, thermal)
         other.loads = self.loads
         other.U = self.U.copy()

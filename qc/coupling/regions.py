@@ -33,8 +33,8 @@ def core_centres(
     if centres is not None:
         return np.atleast_2d(coordinates("centres", centres))
     parts: list[Array] = []
-    for one in getattr(far_field, "dislocations", ()):
-        parts.append(np.array([[one.position[0], one.position[1], 0.0]]))
+    if len(far_field.cores):
+        parts.append(far_field.cores)
     sites = [site_key(m) for m in [*defects.vacant, *(defects.substitutions or {})]]
     if sites:
         named = np.array(sites, dtype=np.int64)
@@ -57,7 +57,7 @@ def default_core(crystal: Crystal, cutoff: float) -> float:
     """
     radius = 2.0 * crystal.a
     if crystal.name in ("bravais", "multilattice"):
-        dim = 2 if crystal.mode == "monolayer" else 3
+        dim = crystal.dim_lattice
         radius = max(radius, 4.0 * float(crystal.site_volume) ** (1.0 / dim))
     return max(radius, 1.02 * cutoff)
 
@@ -163,19 +163,14 @@ def cuts(
     neighbouring lattice rows along the glide direction every triangle keeps its area, so refining
     such elements in a mesh with that axis always helps.
     """
-    glide = None
-    for one in getattr(far_field, "dislocations", ()):
-        if np.hypot(*one.burgers[:2]) > 1e-6 * np.linalg.norm(one.burgers):
-            glide = one.burgers
-            break
-    if getattr(far_field, "is_homogeneous", False):
+    if far_field.is_homogeneous:
         return None, None
 
     def distorted(corners: Array) -> NDArray[np.bool_]:
         ratio = slipped_edges(corners, far_field, basis)[1]
         return ~np.isnan(ratio) & (np.abs(ratio - 1.0) > 0.6)
 
-    return glide, distorted
+    return far_field.glide, distorted
 
 
 def require_inside(mesh: SimplexMesh, points: Array, margin: float = 0.0) -> None:

@@ -31,6 +31,8 @@ class Scheme:
         the predictor, or again at every outer step.
     blends_forces : bool
         Blend forces instead of energies: no energy exists.
+    atoms : {"core", "everywhere", "nowhere"}
+        Where the atoms are: in the core and the blend, at every site, or none at all.
     """
 
     name: str
@@ -38,6 +40,7 @@ class Scheme:
     weighting: Callable[[Array], Array]
     ghost: Literal["none", "predictor", "self-consistent"] = "none"
     blends_forces: bool = False
+    atoms: Literal["core", "everywhere", "nowhere"] = "core"
 
     @property
     def conservative(self) -> bool:

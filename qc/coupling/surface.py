@@ -91,7 +91,7 @@ def relax_surface(rule: CauchyBorn, surface: LatticeSurface, mean: Array) -> Sur
     top = surface.axis(basis)
     vectors = basis @ crystal.cell[:d]
     repeats = [mean @ v for k, v in enumerate(vectors) if k != top]
-    if crystal.mode == "columns":
+    if crystal.is_columns:
         repeats.append(mean @ crystal.cell[2])
     step = mean @ vectors[top]
     normal = np.asarray(surface.surface.normal) @ np.linalg.inv(mean)
@@ -109,7 +109,7 @@ def relax_surface(rule: CauchyBorn, surface: LatticeSurface, mean: Array) -> Sur
     types = np.tile(potential.types_of(crystal.symbols), count)
     cell = Cell(start, types, np.array(rows), (pbc[0], pbc[1], pbc[2]))
     energy = CellEnergy(potential, cell, float(rule.site_energy(mean[None])[0]))
-    components = 2 if crystal.mode == "monolayer" else 3
+    components = crystal.dim_lattice
     n, n_s = moving * crystal.n_sublattices, crystal.n_sublattices
 
     def evaluate(u: Array) -> tuple[float, Array]:

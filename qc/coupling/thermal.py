@@ -165,7 +165,7 @@ def slaved_fractions(layout: Layout, quasi_static: QuasiStatic | None = None) ->
     mesh = layout.mesh
     crystal = mesh.crystal
     moving = vibrating(layout, quasi_static)
-    components = 2 if crystal.mode == "monolayer" else 3
+    components = crystal.dim_lattice
     explicit = np.zeros(mesh.n_vertices)
     for nodes in layout.sublattice_nodes.T:
         has = nodes >= 0

@@ -153,6 +153,11 @@ class Crystal:
         """Dimension of a mesh over this crystal: 3, or 2 for columns and monolayers."""
         return 3 if self.mode == "3d" else 2
 
+    @property
+    def is_columns(self) -> bool:
+        """Whether it stands for columns of atoms, whose period along the line is ``cell[2]``."""
+        return self.mode == "columns"
+
     @cached_property
     def volume(self) -> float:
         """Volume of the primitive cell, Angstrom^3 (Angstrom^2 for a monolayer)."""

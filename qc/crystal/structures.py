@@ -273,7 +273,7 @@ def _one_per_cell(cell: Array, offsets: Array, tolerance: float) -> list[int]:
 
 def _named(crystal: Crystal, tolerance: float) -> Crystal:
     """Return the crystal with name, lattice constant and rotation if its structure is known."""
-    if crystal.mode == "monolayer":
+    if crystal.dim_lattice == 2:
         return crystal
     same = len(set(crystal.symbols)) == 1
     candidates: list[Crystal] = []

@@ -47,7 +47,7 @@ def point_group(crystal: Crystal) -> Array:
             rotation[:2, :2] = np.linalg.solve(short[:, :2], other[:, :2]).T
         else:
             rotation = np.linalg.solve(short, other).T
-        if crystal.mode == "columns" and abs(abs(rotation[2, 2]) - 1.0) > CLOSE:
+        if crystal.is_columns and abs(abs(rotation[2, 2]) - 1.0) > CLOSE:
             continue
         if _keeps_basis(crystal, rotation, tolerance):
             u, _, vt = np.linalg.svd(rotation)

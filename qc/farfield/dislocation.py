@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Iterable
 from functools import cached_property
 from typing import Any
@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 
 from qc.errors import ConvergenceError, InputError
 from qc.farfield.elastic import elastic_tensor, is_monolayer
-from qc.farfield.field import Array
+from qc.farfield.field import Array, FarField
 from qc.farfield.volterra import CrystalMap, VolterraField
 from qc.numerics.checks import check_deformation, check_finite, check_points, kind
 from qc.numerics.fingerprint import fingerprint
@@ -22,7 +22,7 @@ from qc.numerics.fingerprint import fingerprint
 _CORE_FALLBACK = 2.0
 
 
-class DislocationField(ABC):
+class DislocationField(FarField):
     """What one dislocation and a sum of them share: the far-field protocol.
 
     With ``self_consistent`` the elastic displacement is a function of current positions,
@@ -56,6 +56,19 @@ class DislocationField(ABC):
     def with_mean_deformation(self, deformation: ArrayLike) -> DislocationSum:
         """Return the same dislocations under another homogeneous deformation."""
         return DislocationSum(self.dislocations, deformation)
+
+    @property
+    def cores(self) -> Array:
+        """(k, 3) Angstrom: reference positions of the dislocations, at z = 0."""
+        return np.array([[*one.position, 0.0] for one in self.dislocations])
+
+    @property
+    def glide(self) -> Array | None:
+        """(3,) Angstrom: the first Burgers vector with a part across the line; None for screws."""
+        for one in self.dislocations:
+            if np.hypot(*one.burgers[:2]) > 1e-6 * np.linalg.norm(one.burgers):
+                return one.burgers
+        return None
 
     def displacement(self, positions: ArrayLike) -> Array:
         """Return ``y - X`` at reference positions, (n, 3) Angstrom.

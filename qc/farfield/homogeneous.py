@@ -8,12 +8,12 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from qc.errors import InputError
-from qc.farfield.field import Array
+from qc.farfield.field import Array, FarField
 from qc.numerics.checks import check_deformation, check_finite, check_points
 from qc.numerics.fingerprint import fingerprint
 
 
-class HomogeneousStrain:
+class HomogeneousStrain(FarField):
     """A homogeneous deformation of the whole crystal, ``y0 = F X``.
 
     Parameters
@@ -27,7 +27,6 @@ class HomogeneousStrain:
         ``deformation`` is not a finite (3, 3) matrix with a positive determinant.
     """
 
-    #: No gradient, no cuts: ghost forces of a perfect crystal are all there is at the predictor.
     is_homogeneous = True
 
     def __init__(self, deformation: ArrayLike | None = None):

@@ -373,7 +373,7 @@ def _slab(crystal: Crystal) -> float:
 def _closest_in_view(model: QuasiContinuum, spacing: float) -> float:
     """Smallest distance between atoms as the viewer sees them, Angstrom."""
     crystal = model.crystal
-    if crystal.mode != "columns":
+    if not crystal.is_columns:
         return spacing
     reach = 2.0 * float(np.linalg.norm(crystal.cell, axis=1).max())
     apart = np.concatenate(
@@ -463,7 +463,7 @@ def _bounds(points: Array) -> Array:
 def _core_view(model: QuasiContinuum, whole: Array) -> Array | None:
     """Window that holds core and blend, or None where it would be most of the whole."""
     centres = model.layout.blend.centres.points
-    if model.scheme.name in ("atomistic", "cauchy-born"):
+    if model.scheme.atoms != "core":
         return None
     at = (centres + model.far_field.displacement(centres))[:, :2]
     if not np.isfinite(at).all():

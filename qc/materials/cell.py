@@ -197,7 +197,7 @@ class WholeCell:
         """Return energies and derivatives for states ``f`` (n, 3, 3), ``p`` (n, n_s, 3)."""
         crystal, ns = self.crystal, self.n_sublattices
         second = {"gradient": False, "shifts": "shifts", "full": True}[order]
-        pbc = (True, True, crystal.mode != "monolayer")
+        pbc = (True, True, crystal.dim_lattice == 3)
         energy, df, dp, hessian = self.potential.cell_response(  # type: ignore[attr-defined]
             f, p, crystal.cell, crystal.basis, self.types, second, pbc=pbc
         )

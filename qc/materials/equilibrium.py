@@ -29,7 +29,7 @@ def equilibrium_lattice_constant(crystal: Crystal, potential: Potential) -> floa
     potential : Potential
     """
     rule = CauchyBorn(crystal, potential)
-    d = crystal.dim if crystal.mode == "monolayer" else 3
+    d = crystal.dim_lattice
 
     def pressure(scale: float) -> float:
         f = np.eye(3)
@@ -72,7 +72,7 @@ def equilibrium_crystal(crystal: Crystal, potential: Potential) -> Crystal:
     """
     scale = equilibrium_lattice_constant(crystal, potential) / crystal.a
     rule = CauchyBorn(crystal, potential)
-    d = crystal.dim if crystal.mode == "monolayer" else 3
+    d = crystal.dim_lattice
     f = np.eye(3)
     f[:d, :d] *= scale
     # Symmetric strains only: a rotation changes nothing.

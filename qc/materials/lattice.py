@@ -100,7 +100,7 @@ def check_supported(crystal: Crystal, potential: Potential) -> None:
             f"{type(potential).__name__} gives total energies only; bulk properties are computed "
             "from site energies and their derivatives"
         )
-    if crystal.mode == "monolayer":
+    if crystal.dim_lattice == 2:
         raise CrystalError(f"crystal {crystal.name!r}: bulk properties need three dimensions")
     if crystal.n_sublattices > MOST_SITES:
         raise CrystalError(

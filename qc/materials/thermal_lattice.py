@@ -222,7 +222,7 @@ def thermal_lattice(
 
 def _active(crystal: Crystal) -> list[int]:
     """Mandel components that a crystal has."""
-    return [0, 1, 5] if crystal.mode == "monolayer" else [0, 1, 2, 3, 4, 5]
+    return [0, 1, 5] if crystal.dim_lattice == 2 else [0, 1, 2, 3, 4, 5]
 
 
 def _mandel_matrix(moduli: Array) -> Array:

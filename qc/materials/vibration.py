@@ -117,7 +117,7 @@ class LatticeVibrations:
                 f"masses must be {crystal.n_sublattices} positive numbers, not {masses!r}"
             )
         #: Components of the displacement of an atom.
-        self.components = 2 if crystal.mode == "monolayer" else 3
+        self.components = crystal.dim_lattice
         self._waves = symmetric_grid(crystal, self.grid)
 
     @property
@@ -129,7 +129,7 @@ class LatticeVibrations:
         """Matrices (n, n_k, m, m) that vibrations are the eigenvalues of."""
         shifts = self.rule.relaxed_shifts(f)
         found: ForceConstants = force_constants(self.crystal, self.potential, f, shifts)
-        if self.crystal.mode == "columns":
+        if self.crystal.is_columns:
             found = found.folded(2)
         c, ns = self.components, self.crystal.n_sublattices
         if self.model == "local":

@@ -58,7 +58,7 @@ def _nonaffinity(model: QuasiContinuum) -> tuple[IntArray, Array]:
     """As `blend_nonaffinity`, of all sites that count as atoms, wholly or in part."""
     layout, coupling = model.layout, model.coupling
     beta = layout.beta_atoms
-    if model.scheme.name in ("atomistic", "cauchy-born") or not len(beta):
+    if model.scheme.atoms != "core" or not len(beta):
         return np.zeros(0, dtype=np.int64), np.zeros(0)
     terms = coupling.blended if coupling.blended is not None else coupling.pure
     present = np.nonzero(~layout.vacant)[0]
@@ -71,7 +71,7 @@ def _nonaffinity(model: QuasiContinuum) -> tuple[IntArray, Array]:
     stretch = float(np.linalg.norm(mean, 2))
     y = terms.atoms.positions(model.U)
     cell, pbc = None, [False, False, False]
-    if model.crystal.mode == "columns":
+    if model.crystal.is_columns:
         cell, pbc = np.diag([1.0, 1.0, 0.0]), [False, False, True]
         cell[2] = mean @ model.crystal.cell[2]
     reach = 1.05 * stretch * star_reach(model.crystal)
@@ -115,7 +115,7 @@ def _defect_in_blend(model: QuasiContinuum) -> list[str]:
 def _place(model: QuasiContinuum, x: Array) -> str:
     """Return reference coordinates in words, those along a line within its first period."""
     z = float(x[2])
-    if model.crystal.mode == "columns":
+    if model.crystal.is_columns:
         period = float(model.crystal.cell[2, 2])
         z %= period
         # What rounds up to the period is at its beginning.
@@ -166,7 +166,7 @@ def _unstable_elements(model: QuasiContinuum) -> list[str]:
     worst = np.argsort(-strain)[: min(200, len(strain))]
     moduli = model.rule.evaluate(f[worst], tangent=True)[2]
     assert moduli is not None
-    if model.crystal.mode == "monolayer":
+    if model.crystal.dim_lattice == 2:
         moduli = moduli[:, :2, :2, :2, :2]
     lowest = acoustic_stability(moduli, planar=model.crystal.dim == 2)
     if lowest.min() >= 0:

@@ -186,7 +186,7 @@ def _free_of_defects(layout: Layout) -> Layout:
     free = np.zeros_like(layout.free)
     vertex = layout.site_nodes[:, 0]
     free[: len(vertex)] = ~layout.mesh.held[vertex, None]
-    if layout.mesh.crystal.mode == "monolayer":
+    if layout.mesh.crystal.dim_lattice == 2:
         free[:, 2] = False
     perfect = _perfect(layout) if layout.has_defects else layout
     return replace(perfect, free=free)

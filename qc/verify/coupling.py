@@ -166,7 +166,7 @@ def _without_defects(layout: Layout) -> Layout:
     free = np.zeros_like(layout.free)
     vertex = layout.site_nodes[:, 0]
     free[: len(vertex)] = ~layout.mesh.held[vertex, None]
-    if layout.mesh.crystal.mode == "monolayer":
+    if layout.mesh.crystal.dim_lattice == 2:
         free[:, 2] = False
     return replace(perfect, free=free)
 

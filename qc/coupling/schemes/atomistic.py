@@ -6,4 +6,4 @@ atoms only carry neighbours.
 
 from qc.coupling.scheme import Scheme, sharp
 
-SCHEME = Scheme("atomistic", "every site an atom", weighting=sharp)
+SCHEME = Scheme("atomistic", "every site an atom", weighting=sharp, atoms="everywhere")

@@ -4,4 +4,4 @@ import numpy as np
 
 from qc.coupling.scheme import Scheme
 
-SCHEME = Scheme("cauchy-born", "continuum everywhere", weighting=np.ones_like)
+SCHEME = Scheme("cauchy-born", "continuum everywhere", weighting=np.ones_like, atoms="nowhere")

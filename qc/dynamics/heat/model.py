@@ -147,4 +147,4 @@ def _merged(mesh: HeatMesh, capacity: Array, size: float) -> IntArray:
 
 def _components(model: QuasiContinuum) -> float:
     """Components in which an atom moves."""
-    return 2.0 if model.crystal.mode == "monolayer" else 3.0
+    return float(model.crystal.dim_lattice)

@@ -266,8 +266,9 @@ def _start(case: Case, crystal: Crystal, far_field: FarField, model: QuasiContin
     x = model.layout.node_positions
     out = _drawn_inwards(model, in_angstrom(case.defects.inwards, crystal))
     strips = []
+    members = far_field.dislocations if isinstance(far_field, DislocationSum) else ()
     for k, (one, member) in enumerate(
-        zip(case.dislocations, getattr(far_field, "dislocations", ()), strict=True)
+        zip(case.dislocations, members, strict=True)
     ):
         for j, partial in enumerate(one.partials):
             where = f"dislocations[{k}].partials[{j}]"
@@ -308,7 +309,7 @@ def _drawn_inwards(model: QuasiContinuum, length: float) -> Array:
         s = int(layout.sublattice[k])
         bonds, m, ends = crystal.star_sites(1.01 * crystal.nearest_neighbour, s)
         m = m + layout.lattice[k]
-        if crystal.mode == "columns":
+        if crystal.is_columns:
             # All the atoms of a column move alike.
             m[:, 2] = 0
         vertex = model.mesh.vertex_at(m)

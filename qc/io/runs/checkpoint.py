@@ -99,8 +99,7 @@ def fingerprints(model: QuasiContinuum) -> dict[str, str]:
         scheme.add(thermal.temperature, str(thermal.vibrations), thermal.deformation)
         if thermal.quasi_static is not None:
             scheme.add(slaved_fractions(layout, thermal.quasi_static))
-    unloaded = getattr(model.far_field, "with_mean_deformation", None)
-    far_field = model.far_field if unloaded is None else unloaded(np.eye(3))
+    far_field = model.far_field.with_mean_deformation(np.eye(3))
     return {
         "potential": model.potential.fingerprint(),
         "mesh": digest.hex(),
