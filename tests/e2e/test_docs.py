@@ -74,6 +74,22 @@ def test_potential_of_your_own(capsys):
     assert qc.verify.check_potential(alloy).passed
 
 
+SECTIONS = [
+    text
+    for text in (ROOT / "docs" / "extending.md").read_text(encoding="utf-8").split("\n## ")[1:]
+    if "```python" in text
+]
+
+
+@pytest.mark.parametrize("section", SECTIONS, ids=lambda text: text.splitlines()[0])
+def test_parts_of_your_own(section):
+    """Each section's code runs by itself, is as short as it says, and touches no engine file."""
+    code = "\n".join(re.findall(r"```python\n(.*?)```", section, re.S))
+    lines = [line for line in code.splitlines() if line.strip()]
+    assert 10 <= len(lines) <= 60
+    exec(code, {"__name__": "part"})
+
+
 def test_pool_of_processes(tmp_path):
     (code,) = blocks(ROOT / "docs" / "parallel.md", "python")
     script = tmp_path / "pool.py"
