@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from ase import Atoms
 from ase.constraints import FixAtoms, FixCartesian
 from numpy.typing import NDArray
 
+from qc.coupling.model import Model
 from qc.coupling.regions import outer_region, sites_in
 from qc.errors import InputError
 from qc.mesh import Region
-
-if TYPE_CHECKING:
-    from qc.coupling.model import QuasiContinuum
 
 Array = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -52,7 +49,7 @@ class Box:
         return y - self.periods(y) * self.cell[2]
 
 
-def enclosing(model: QuasiContinuum, y: Array) -> Box:
+def enclosing(model: Model, y: Array) -> Box:
     """Return the box of positions (n, 3) of the model's frame.
 
     Where it is not periodic it leaves a cutoff on every side. Atoms may move in it, and a
@@ -76,7 +73,7 @@ def enclosing(model: QuasiContinuum, y: Array) -> Box:
     return Box(cell, periodic, offset)
 
 
-def _between_planes(model: QuasiContinuum) -> float:
+def _between_planes(model: Model) -> float:
     """Return the fraction of the period by which to lift the sites so that none is on a face.
 
     Else round-off would put neighbours in one plane a period apart.
@@ -92,12 +89,12 @@ def _between_planes(model: QuasiContinuum) -> float:
     return float(1.0 - (planes[widest] + 0.5 * gaps[widest]) % 1.0)
 
 
-def node_box(model: QuasiContinuum) -> Box:
+def node_box(model: Model) -> Box:
     """Return the box of all nodes at the predictor: that of `representative`, whatever ``U``."""
     return enclosing(model, model.predictor())
 
 
-def dress(model: QuasiContinuum, atoms: Atoms, box: Box) -> Array:
+def dress(model: Model, atoms: Atoms, box: Box) -> Array:
     """Put atoms of the model's frame into their box, in place; return the translation (3,).
 
     With a frame given, as by the atoms of `QuasiContinuum.from_atoms`, they go there instead and
@@ -113,7 +110,7 @@ def dress(model: QuasiContinuum, atoms: Atoms, box: Box) -> Array:
     return offset
 
 
-def representative(model: QuasiContinuum) -> Atoms:
+def representative(model: Model) -> Atoms:
     """Do the work of `QuasiContinuum.to_ase`; see there."""
     keep = model.occupied
     symbols = np.array(model.node_symbols())[keep]
@@ -133,7 +130,7 @@ def representative(model: QuasiContinuum) -> Atoms:
     return atoms
 
 
-def correctors(model: QuasiContinuum, positions: Array) -> Array:
+def correctors(model: Model, positions: Array) -> Array:
     """Return the ``U`` (n_nodes, 3) of representative atoms at positions (n, 3), Angstrom.
 
     Along the line of 2.5D an atom counts in the image nearest to where ``model.U`` has it, so
@@ -169,7 +166,7 @@ def correctors(model: QuasiContinuum, positions: Array) -> Array:
     return out
 
 
-def every_atom(model: QuasiContinuum, region: Region | float | None) -> Atoms:
+def every_atom(model: Model, region: Region | float | None) -> Atoms:
     """Do the work of `QuasiContinuum.all_atoms`; see there."""
     layout, crystal = model.layout, model.crystal
     if region is None:

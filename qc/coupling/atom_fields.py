@@ -151,7 +151,7 @@ def _into_first_period(model: QuasiContinuum, y: Array) -> Array:
 def _patch_energies(model: QuasiContinuum, keep: IntArray) -> Array:
     """Energies of the patch's sites that the model has at hand, (n,) eV; NaN elsewhere."""
     coupling = model.coupling
-    terms = coupling.blended if coupling.blended is not None else coupling.pure
+    terms = coupling.parts
     out = np.full(len(keep), np.nan)
     if len(keep):
         out[terms.atoms.active] = terms.atoms.site_energies(model.U)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
 
 from qc.coupling.layout import PointDefects
+from qc.coupling.model import Model
+from qc.coupling.spec import ModelSpec, refuse_unknown
 from qc.crystal import Crystal, bcc, diamond, fcc, hcp
 from qc.crystal.recognition.defects import AT_SURFACE, Defects, find_defects
 from qc.crystal.recognition.ordering import has_compound
@@ -22,16 +25,12 @@ from qc.errors import (
     CrystalError,
     InputError,
     NonFiniteError,
-    suggest,
 )
 from qc.farfield import HomogeneousStrain
 from qc.materials import equilibrium_crystal
 from qc.materials.lattice import lattice_constants
 from qc.numerics.checks import check_atomic_numbers, kind
 from qc.potentials import Potential
-
-if TYPE_CHECKING:
-    from qc.coupling.model import QuasiContinuum
 
 Array = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -42,17 +41,37 @@ log = logging.getLogger(__name__)
 DECIDED = ("crystal", "potential", "far_field", "defects")
 
 
-def embed(
-    cls: type[QuasiContinuum], atoms: Atoms, potential: Potential, options: dict[str, Any]
-) -> QuasiContinuum:
+@dataclass(frozen=True, eq=False)
+class Embedding:
+    """A defect found in atoms, as a specification of a model of it.
+
+    Attributes
+    ----------
+    spec : ModelSpec
+    found : Defects
+    home : (3,) int64
+        Lattice coordinates, in the frame of ``found``, of the model's origin.
+    offset : (3,) float64, Angstrom
+        From the model's frame to that of the atoms.
+    """
+
+    spec: ModelSpec
+    found: Defects
+    home: IntArray
+    offset: Array
+
+    def take_up(self, model: Model) -> None:
+        """Give a model of the specification the atoms' frame, and start it from where they are."""
+        model.found, model.given_offset = self.found, self.offset
+        _take_displacements(model, self.found, self.home, self.offset)
+
+
+def embed(atoms: Atoms, potential: Potential, options: dict[str, Any]) -> Embedding:
     """Do the work of `QuasiContinuum.from_atoms`; see there."""
     for key in DECIDED:
         if key in options:
             raise InputError(f"from_atoms finds '{key}' itself; do not pass it")
-    known = ("scheme", "core", "blend", "outer", "centres", "grading", "largest")
-    for key in options:
-        if key not in known:
-            raise InputError(f"from_atoms has no option '{key}'{suggest(key, known)}")
+    refuse_unknown(options, "from_atoms")
     kind("atoms", atoms, Atoms)
     kind("potential", potential, Potential)
     check_atomic_numbers(atoms.numbers)
@@ -96,11 +115,8 @@ def embed(
     far_field = HomogeneousStrain(recognition.F)
     if "centres" not in options:
         options = {**options, "centres": _centres(found, crystal, home, reference)}
-    model = cls(crystal, potential, far_field=far_field, defects=defects, **options)
-    model.found = found
-    model.given_offset = origin + recognition.F @ shift
-    _take_displacements(model, found, home)
-    return model
+    spec = ModelSpec(crystal, potential, far_field=far_field, defects=defects, **options)
+    return Embedding(spec, found, home, origin + recognition.F @ shift)
 
 
 def _nothing_found(recognition: Recognition) -> str:
@@ -221,7 +237,9 @@ def _centres(found: Defects, crystal: Crystal, home: IntArray, reference: Array)
     return np.unique(np.round(points, 9), axis=0)
 
 
-def _take_displacements(model: QuasiContinuum, found: Defects, home: IntArray) -> None:
+def _take_displacements(
+    model: Model, found: Defects, home: IntArray, offset: Array
+) -> None:
     """Start from the atoms as they came: relaxed ones stay relaxed."""
     layout, mesh = model.layout, model.mesh
     held = np.ones(len(found.m), dtype=bool)
@@ -231,7 +249,7 @@ def _take_displacements(model: QuasiContinuum, found: Defects, home: IntArray) -
     node = np.where(vertex >= 0, layout.sublattice_nodes[vertex, found.s[held]], -1)
     here = node >= 0
     node = node[here]
-    target = found.positions[held][here] - model.offset
+    target = found.positions[held][here] - offset
     u = target - model.predictor()[node]
     # Only the neighbourhood of the defect is worth starting from: further out periodic images and
     # surfaces have left their mark.

@@ -8,13 +8,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from qc.coupling.layout import Layout
+from qc.coupling.terms import Term
 from qc.errors import InputError, NonFiniteError
 from qc.loads import Load
 
 Array = NDArray[np.float64]
 
 
-class External:
+class External(Term):
     """``sum_l E_l(y)`` over loads l, with ``y`` the predictor positions of the nodes plus U.
 
     Parameters
@@ -28,6 +29,10 @@ class External:
 
     def __init__(self, loads: tuple[Load, ...], positions: Array, weights: Array) -> None:
         self.loads, self.positions, self.weights = loads, positions, weights
+
+    def energies(self, u: Array) -> Array:
+        """Energy of each load, (n_loads,) eV."""
+        return self.energy_forces(u)[0]
 
     def energy_forces(self, u: Array) -> tuple[Array, Array]:
         """Energy of each load (n_loads,) eV and the sum of their forces (n_nodes, 3).

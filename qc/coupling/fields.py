@@ -68,7 +68,7 @@ def element_fields(model: QuasiContinuum) -> ElementFields:
     """
     mesh, layout, rule = model.mesh, model.layout, model.rule
     f, shifts = _corner_map(model)
-    terms = model.coupling.pure if model.coupling.blended is None else model.coupling.blended
+    terms = model.coupling.parts
     term = terms.continuum
     if len(term.active):
         share = term.point_volume / term.element_volumes[term.point_element]

@@ -70,6 +70,10 @@ class PointDefects:
             if values.shape != (3,):
                 raise InputError(f"position {x} of an extra {symbol} atom must be three numbers")
 
+    def __bool__(self) -> bool:
+        """Return whether there is any departure."""
+        return bool(self.vacant or self.extra or self.substitutions)
+
 
 def site_key(site: Sequence[int], what: str = "named") -> tuple[int, int, int, int]:
     """Return lattice coordinates with the sublattice as fourth integer, 0 unless it is given.

@@ -1,117 +1,61 @@
-"""The model a user holds: a crystal, a potential, a predictor, a scheme, and the unknowns."""
+"""A model as mechanics knows it: a specification, its mesh and coupling, and the unknowns."""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any, Self
 
 import numpy as np
-from ase import Atoms
 from ase.data import atomic_masses, atomic_numbers
 from numpy.typing import ArrayLike, NDArray
 
 from qc.continuum import ContinuumTerm
-from qc.coupling.as_atoms import every_atom, node_box, representative
-from qc.coupling.blend import Blend
-from qc.coupling.coupling import Coupling, predict
+from qc.coupling.assembly import completed, lay_out, thermal_of
+from qc.coupling.coupling import Coupling
 from qc.coupling.external import lumped
-from qc.coupling.layout import Layout, PointDefects, build_layout, nearest_pair
+from qc.coupling.layout import PointDefects
 from qc.coupling.reference import References
-from qc.coupling.regions import (
-    core_centres,
-    cuts,
-    default_core,
-    outer_region,
-    refuse_giants,
-    require_inside,
-)
 from qc.coupling.scheme import Scheme
-from qc.coupling.schemes import get_scheme
-from qc.coupling.thermal import QuasiStatic, Thermal, make_thermal
+from qc.coupling.spec import OPTIONS, WARM, CompleteSpec, ModelSpec, refuse_unknown
+from qc.coupling.state import State
 from qc.coupling.transfer import carried_load, interpolation
 from qc.crystal import Crystal
 from qc.crystal.bonded import require_bonds
-from qc.errors import InputError, RegionError, suggest
-from qc.farfield import FarField, HomogeneousStrain
+from qc.crystal.recognition.defects import Defects
+from qc.errors import InputError
+from qc.farfield import FarField
 from qc.loads import DeadLoad, Load
 from qc.materials import CauchyBorn
-from qc.mesh import (
-    CoreSet,
-    FreeSurface,
-    LatticeBlock,
-    PowerGrading,
-    Region,
-    SimplexMesh,
-    graded_mesh,
-)
-from qc.numerics.checks import coordinates, kind, numbers, positive, shaped
+from qc.materials.thermal import QuasiStatic, Thermal
+from qc.mesh import SimplexMesh
+from qc.numerics.checks import coordinates, kind, numbers, shaped
 from qc.potentials import Potential
-
-if TYPE_CHECKING:
-    from qc.crystal.recognition.defects import Defects
 
 Array = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
+#: Options that `Model.rebuilt` does not take: displacements mean nothing in another crystal, with
+#: other atoms or about another predictor.
+FIXED = ("crystal", "potential", "far_field", "defects")
 
-class QuasiContinuum:
-    """A crystal with atoms where they are needed and a continuum elsewhere.
+
+class Model:
+    """A specification made into mesh, atoms and coupling, and the displacements of its nodes.
 
     Parameters
     ----------
-    crystal : Crystal
-        Reference crystal; its mode decides between 3D, 2.5D and 2D.
-    potential : Potential
-    far_field : FarField, optional
-        Predictor; the outer boundary is held at it. Default: no deformation.
-    scheme : str or Scheme
-        ``"bgfc"`` (default), ``"bqce"``, ``"bqcf"``, ``"scgfc"``, ``"qce"``, ``"cauchy-born"``,
-        ``"atomistic"``.
-    core : float, Angstrom, optional
-        Radius of the fully atomistic region around the centres. Default: two lattice constants
-        (compounds: at least that of diamond as dense), or 1.02 cutoffs where that is longer.
-    blend : float, Angstrom, optional
-        Width of the blending region. Default: as wide as the core.
-    outer : float, Region or LatticeBlock, optional
-        Radius (Angstrom) or shape of the whole. Default: ten core radii.
-    centres : (n, 3) array_like, optional
-        Points the core surrounds, Angstrom. Default: the far field's dislocation cores and all
-        point defects, or else the origin.
-    defects : PointDefects, optional
-        Vacant sites, foreign and extra atoms.
-    grading : float, optional
-        Exponent of the element size beyond the blend; 3/2 in 2D and 5/4 in 3D by default. Theory
-        asks for more than 1; in 3D a slow start of the growth is worth its unknowns.
-    largest : float
-        Bound on element size over distance from the core.
-    temperature : float, K, optional
-        The elements then carry the free energy of the vibrations that no node has, and the default
-        predictor is the lattice without stress at this temperature. Nothing vibrates in statics:
-        the nodes' own part is that of dynamics. None: the static energy alone.
-    vibrations : {"quasi-harmonic", "local"} or None
-        How that free energy is found; None leaves it out, and the lattice at its static size. See
-        `qc.materials.LatticeVibrations`.
-    thermal_deformation : float or (3, 3) array_like, optional
-        The lattice at temperature as it is known otherwise, say from molecular dynamics; that of
-        harmonic vibrations by default. A number is a stretch in all directions.
-    quasi_static : callable, optional
-        Takes positions of nodes (n, 3), returns which of them, (n,) bool, follow the minimum of
-        the free energy instead of vibrating.
-    loads : sequence of Load, optional
-        External loads, an indenter say; see `loads`.
-    surface : FreeSurface, optional
-        A lattice plane where the crystal ends. No site exists beyond it and nodes on it move
-        freely; the rest of the outer boundary is held. Its layers are relaxed in the predictor.
-        Only the atomistic part has a surface energy and stress.
+    spec : ModelSpec
+    like : Model, optional
+        One that differs in some options only: what depends on none of these is shared with it.
 
     Attributes
     ----------
     layout : Layout
     coupling : Coupling
-    U : (n_nodes, 3) float64, Angstrom
-        Corrector displacements of the nodes: vertices first, then the atoms of further
-        sublattices that vertices near the core carry, then extra atoms.
+    rule : CauchyBorn
+    thermal : Thermal or None
+        What the temperature makes of the crystal, if there is one.
 
     Raises
     ------
@@ -121,185 +65,79 @@ class QuasiContinuum:
         No bond of the crystal under the mean deformation is within the potential's cutoff.
     UnknownSpeciesError
         An element the potential has no parameters for.
-
-    Notes
-    -----
-    Crystals with a basis (hcp, diamond) have one mesh vertex for each primitive cell. Where atoms
-    are, each sublattice moves on its own; in the continuum beyond, every element relaxes its
-    sublattice shifts. Source: D. Olson, X. Li, C. Ortner & B. Van Koten, Numer. Math. 141 (2019)
-    1 for blending of multilattices.
     """
 
-    def __init__(
-        self,
-        crystal: Crystal,
-        potential: Potential,
-        *,
-        far_field: FarField | None = None,
-        scheme: str | Scheme = "bgfc",
-        core: float | None = None,
-        blend: float | None = None,
-        outer: float | Region | LatticeBlock | None = None,
-        centres: ArrayLike | None = None,
-        defects: PointDefects | None = None,
-        grading: float | None = None,
-        largest: float = 0.5,
-        temperature: float | None = None,
-        vibrations: str | None = "quasi-harmonic",
-        thermal_deformation: ArrayLike | None = None,
-        quasi_static: QuasiStatic | None = None,
-        loads: Sequence[Load] = (),
-        surface: FreeSurface | None = None,
-    ) -> None:
-        self.scheme = get_scheme(scheme)
-        for name, value, wanted in (
-            ("far_field", far_field, FarField),
-            ("defects", defects, PointDefects),
-            ("surface", surface, FreeSurface),
-        ):
-            if value is not None:
-                kind(name, value, wanted)
-        self.crystal, self.potential = crystal, potential
-        self.rule = CauchyBorn(crystal, potential)
-        require_bonds(crystal, potential, None if far_field is None else far_field.mean_deformation)
-        self.thermal: Thermal | None = None
-        if temperature is not None:
-            self.thermal = make_thermal(
-                crystal,
-                potential,
-                temperature,
-                vibrations,
-                deformation=thermal_deformation,
-                quasi_static=quasi_static,
+    def __init__(self, spec: ModelSpec, like: Model | None = None) -> None:
+        kind("spec", spec, ModelSpec)
+
+        def same(*names: str) -> bool:
+            return like is not None and all(
+                getattr(spec, name) is getattr(like._spec, name) for name in names
             )
-            if far_field is None:
-                far_field = HomogeneousStrain(self.thermal.deformation)
-        self.far_field: FarField = HomogeneousStrain() if far_field is None else far_field
-        self.defects = PointDefects() if defects is None else defects
-        planar = crystal.dim == 2
-        points = core_centres(crystal, self.far_field, self.defects, centres)
-        core_set = CoreSet(points, planar=planar)
-        self.centre: Array = points.mean(axis=0)
-        reach = potential.cutoff
-        defective = bool(
-            self.defects.vacant or self.defects.extra or self.defects.substitutions
-        ) or not self.far_field.is_homogeneous
-        core = default_core(crystal, reach) if core is None else core
-        core = positive("core", core, RegionError)
-        blend = positive("blend", core if blend is None else blend, RegionError)
-        if defective and self.scheme.atoms == "core" and core < reach:
-            raise RegionError(
-                f"core radius {core:.3f} Angstrom is thinner than the potential's cutoff: the "
-                f"minimum around a defect is {reach:.3f} Angstrom"
-            )
-        if blend < 2.0 * crystal.nearest_neighbour:
-            raise RegionError(
-                f"blend of {blend:.3f} Angstrom is too thin: the minimum is two nearest-neighbour "
-                f"distances, {2.0 * crystal.nearest_neighbour:.3f} Angstrom"
-            )
-        function = Blend(core_set, core, blend)
-        region = outer_region(crystal, outer, points, 10.0 * core, planar)
-        #: What mesh and regions were made from, for `rebuilt`.
-        self.regions: dict[str, Any] = {
-            "core": core, "blend": blend, "outer": region, "centres": points, "grading": grading,
-            "largest": largest, "surface": surface,
-        }  # fmt: skip
-        exponent = (1.5 if planar else 1.25) if grading is None else grading
-        exponent = positive("grading", exponent, RegionError)
-        everything = self.scheme.atoms == "everywhere"
-        size_field = PowerGrading(
-            core_set.distance,
-            full=1e12 if everything else function.outer,
-            spacing=crystal.nearest_neighbour,
-            exponent=exponent,
-            largest=largest,
+
+        old: Any = like
+        bulk = same("crystal", "potential")
+        self.rule: CauchyBorn = old.rule if bulk else CauchyBorn(spec.crystal, spec.potential)
+        far_field = spec.far_field
+        require_bonds(
+            spec.crystal, spec.potential, None if far_field is None else far_field.mean_deformation
         )
-        patch = np.inf if everything else function.outer + 1.2 * reach
-        if self.scheme.atoms == "nowhere":
-            patch = 0.0
-        refuse_giants(crystal, size_field, region, points, patch, reach)
-        glide, distorted = cuts(self.far_field, crystal.basis)
-        plane = None if surface is None else surface.bind(crystal)
-        mesh = graded_mesh(
-            crystal, size_field, region, along=glide, refine=distorted, surface=plane
+        self.thermal: Thermal | None = (
+            old.thermal if bulk and same(*WARM) else thermal_of(spec)
         )
-        patch_reach = 0.0
-        if everything:
-            if self.defects.vacant or self.defects.extra or self.defects.substitutions:
-                require_inside(mesh, points)
-            inner = mesh.positions[~mesh.held]
-            if not len(inner):
-                raise RegionError("the outer region holds no free site; enlarge it")
-            # Every site that a free one can pull on has a full site energy; a rim carries
-            # neighbours only.
-            inner = (inner[:, None] + crystal.basis).reshape(-1, 3)
-            function = Blend(CoreSet(inner, planar=planar), 1.1 * reach, 0.1 * reach)
-            patch_reach = 2.4 * reach
-        elif self.scheme.atoms == "nowhere":
-            if self.defects.vacant or self.defects.extra or self.defects.substitutions:
-                raise InputError("scheme 'cauchy-born' has no atoms and cannot hold a point defect")
-        else:
-            require_inside(mesh, points, function.outer)
-            blended_forces = self.scheme.blends_forces or self.scheme.ghost == "self-consistent"
-            curved = not self.far_field.is_homogeneous or plane is not None
-            pure = blended_forces or (self.scheme.ghost == "predictor" and curved)
-            # A cell's weight is that of all its sites.
-            span = float(np.linalg.norm(crystal.basis, axis=1).max())
-            patch_reach = function.outer + span + (2.4 if pure else 1.2) * reach
-        self.layout: Layout = build_layout(mesh, function, potential, self.defects, patch_reach)
-        if nearest_pair(self.layout.positions[~self.layout.vacant]) < 1e-3:
-            raise InputError("an extra atom coincides with a lattice site")
-        self.coupling = Coupling(self.layout, self.rule, self.far_field, self.scheme, self.thermal)
+        self._spec = done = completed(spec, self.thermal)
+        laid_out = [name for name, one in OPTIONS.items() if "layout" in one.metadata]
+        self.layout = old.layout if same(*laid_out) else lay_out(done)
+        self.coupling = Coupling(
+            self.layout, self.rule, done.far_field, done.scheme, self.thermal, done.loads
+        )
         self.U = np.zeros((self.layout.n_nodes, 3))
-        self.loads = loads
 
-    # -- construction from atoms ------------------------------------------------------------------
-
-    @classmethod
-    def from_atoms(cls, atoms: Atoms, potential: Potential, **options: Any) -> QuasiContinuum:
-        """Find the defect in a set of atoms and embed it in a continuum.
-
-        Recognises the crystal, its strain and rotation, finds vacancies, interstitials and foreign
-        atoms, puts core, blend and halo around them, and meshes the surroundings.
-
-        Parameters
-        ----------
-        atoms : ase.Atoms
-            Periodic or free-standing, holding a point defect, a cluster of them or a void; fcc,
-            bcc, hcp, diamond, or a compound B2, D0_3, L1_0, L1_2 or zincblende. A defect less than
-            two cutoffs below a free surface is embedded with a warning in the log.
-        potential : Potential
-        **options
-            Passed to `QuasiContinuum` (``scheme``, ``core``, ``blend``, ``outer``, ...). ``core``
-            counts from the non-affine atoms and the defective sites.
-
-        Raises
-        ------
-        CrystalError
-            No crystal is recognised, the potential does not bind it, or the defect touches a
-            surface; a monolayer.
-        """
-        from qc.coupling.embed import embed
-
-        return embed(cls, atoms, potential, options)
-
-    #: What `from_atoms` found; None otherwise.
+    #: What `QuasiContinuum.from_atoms` found; None otherwise.
     found: Defects | None = None
 
     #: Translation from the model's frame to that of the atoms given to `from_atoms`, (3,) Angstrom;
     #: None without such atoms.
     given_offset: Array | None = None
 
+    # -- what it is made from ---------------------------------------------------------------------
+
     @property
-    def offset(self) -> Array:
-        """Translation from the model's frame to that of `to_ase`, (3,) Angstrom.
+    def spec(self) -> CompleteSpec:
+        """What the model was made from, everything that was left open decided."""
+        if self._spec.loads is not self.loads:
+            self._spec = CompleteSpec(**(vars(self._spec) | {"loads": self.loads}))
+        return self._spec
 
-        The frame of the atoms given to `from_atoms`; else the nodes' box begins at the origin. The
-        boxes of `all_atoms` have their own, in ``atoms.info["offset"]``.
-        """
-        return node_box(self).offset if self.given_offset is None else self.given_offset
+    @property
+    def crystal(self) -> Crystal:
+        """The reference crystal."""
+        return self._spec.crystal
 
-    # -- sizes ------------------------------------------------------------------------------------
+    @property
+    def potential(self) -> Potential:
+        """The potential of atoms and elements."""
+        return self._spec.potential
+
+    @property
+    def scheme(self) -> Scheme:
+        """The coupling scheme."""
+        return self.coupling.scheme
+
+    @property
+    def far_field(self) -> FarField:
+        """The predictor."""
+        return self.coupling.far_field
+
+    @property
+    def defects(self) -> PointDefects:
+        """Vacant sites, foreign and extra atoms; perhaps none."""
+        return self._spec.defects
+
+    @property
+    def centre(self) -> Array:
+        """Middle of the points that the core surrounds, (3,) Angstrom."""
+        return np.asarray(self._spec.centres.mean(axis=0))
 
     @property
     def mesh(self) -> SimplexMesh:
@@ -308,7 +146,8 @@ class QuasiContinuum:
 
     def __repr__(self) -> str:
         return (
-            f"QuasiContinuum({'-'.join(dict.fromkeys(self.crystal.symbols))}, {self.scheme.name}, "
+            f"{type(self).__name__}({'-'.join(dict.fromkeys(self.crystal.symbols))}, "
+            f"{self.scheme.name}, "
             f"{self.n_unknowns} unknowns for {self.n_sites:.0f} sites)"
         )
 
@@ -366,6 +205,16 @@ class QuasiContinuum:
         """Minus the derivative of the forces along ``du``, (n_nodes, 3) eV/Angstrom."""
         return self.coupling.hessian_product(self._state(u), self._state(du))
 
+    @property
+    def state(self) -> State:
+        """Displacements and internal variables, a copy; set it to go on from another."""
+        return State(self.U.copy(), self._continuum.shifts(self.U))
+
+    @state.setter
+    def state(self, state: State) -> None:
+        self.U = state.U.copy()
+        self._continuum.set_shifts(state.internal)
+
     # -- external loads ---------------------------------------------------------------------------
 
     @property
@@ -381,7 +230,7 @@ class QuasiContinuum:
     def loads(self, loads: Sequence[Load]) -> None:
         self.coupling.loads = loads
 
-    def with_loads(self, *loads: Load) -> QuasiContinuum:
+    def with_loads(self, *loads: Load) -> Self:
         """Return the model under these external loads, in place of any others.
 
         Raises
@@ -389,10 +238,8 @@ class QuasiContinuum:
         InputError
             One of them is no load.
         """
-        other = copy.copy(self)
-        other.coupling = copy.copy(self.coupling)
+        other = self._copy()
         other.loads = loads
-        other.U = self.U.copy()
         return other
 
     def load_energy(self, u: Array | None = None) -> float:
@@ -413,12 +260,12 @@ class QuasiContinuum:
 
     def predictor(self) -> Array:
         """Predictor positions of all nodes, (n_nodes, 3) Angstrom."""
-        return self.coupling.predictor.copy()
+        return self.coupling.node_positions.copy()
 
     def predict(self, x: Array, sublattice: IntArray | int = 0) -> Array:
         """Predictor positions of sites at reference positions ``x`` (n, 3), Angstrom."""
         x = x if isinstance(x, np.ndarray) else coordinates("positions", x)
-        return predict(self.rule, self.far_field, x, sublattice, self.coupling.relaxation)
+        return self.coupling.predictor.sites(x, sublattice)
 
     @property
     def shifts(self) -> Array:
@@ -436,8 +283,7 @@ class QuasiContinuum:
 
     @property
     def _continuum(self) -> ContinuumTerm:
-        terms = self.coupling.blended
-        return (self.coupling.pure if terms is None else terms).continuum
+        return self.coupling.parts.continuum
 
     @property
     def occupied(self) -> NDArray[np.bool_]:
@@ -454,17 +300,6 @@ class QuasiContinuum:
         types[self.layout.node[has]] = self.layout.types[has]
         return [self.potential.species[t] for t in types]
 
-    def to_ase(self) -> Atoms:
-        """Return the representative atoms: one per occupied node, at its current position.
-
-        Masses are the lumped ones. What the model holds is held by constraints of ASE, `FixAtoms`
-        on the outer boundary and `FixCartesian` across a monolayer. The atoms lie in a cell that
-        leaves a cutoff around all nodes, wrapped along the line in 2.5D; positions minus `offset`
-        are in the model's frame. After `from_atoms` they are in the frame of the atoms given, and
-        the cell begins at ``atoms.get_celldisp()``.
-        """
-        return representative(self)
-
     def node_masses(self) -> Array:
         """Lumped mass of every node, (n_nodes,) u.
 
@@ -480,27 +315,6 @@ class QuasiContinuum:
             atomic_masses[[atomic_numbers[s] for s in self.node_symbols()]],
             atomic_masses[[atomic_numbers[s] for s in self.crystal.symbols]],
         )
-
-    def all_atoms(self, region: Region | float | None = None) -> Atoms:
-        """Return every atom of a part of the model, interpolated where the mesh is coarse.
-
-        The atoms lie in a cell of their own that leaves a cutoff around them, wrapped along the
-        line in 2.5D; positions minus ``atoms.info["offset"]`` are in the model's frame. After
-        `from_atoms` they are in the frame of the atoms given, and the cell begins at
-        ``atoms.get_celldisp()``.
-
-        Parameters
-        ----------
-        region : Region or float, optional
-            Part of the reference crystal; a number is a radius around the middle of the centres.
-            Default: the patch of atoms.
-
-        Raises
-        ------
-        RegionError
-            More than 5e7 atoms were asked for.
-        """
-        return every_atom(self, region)
 
     def interpolate(
         self, sites: IntArray, sublattice: IntArray | int = 0, u: Array | None = None
@@ -547,20 +361,32 @@ class QuasiContinuum:
 
     # -- other states of the same model -----------------------------------------------------------
 
-    def with_far_field(self, far_field: FarField) -> QuasiContinuum:
-        """Return the model at another predictor, mesh and correctors kept (a load step).
-
-        The cuts of the new far field must be those of the old one.
-        """
-        kind("far_field", far_field, FarField)
-        require_bonds(self.crystal, self.potential, far_field.mean_deformation)
+    def _copy(self) -> Self:
+        """Return a model of the same specification with a state and lists of its own."""
         other = copy.copy(self)
-        other.far_field = far_field
-        other.coupling = self.coupling.with_far_field(far_field)
+        other.coupling = copy.copy(self.coupling)
         other.U = self.U.copy()
         return other
 
-    def with_strain(self, deformation: ArrayLike) -> QuasiContinuum:
+    def _with(self, **options: Any) -> Self:
+        """Return the model with other options that leave its layout, at the same displacements."""
+        other = copy.copy(self)
+        Model.__init__(other, self.spec.changed(**options), like=self)
+        other.U = self.U.copy()
+        return other
+
+    def with_far_field(self, far_field: FarField) -> Self:
+        """Return the model at another predictor, mesh and correctors kept (a load step).
+
+        The cuts of the new far field must be those of the old one. Sublattice shifts go on from
+        where they are, and a dead load stays.
+        """
+        kind("far_field", far_field, FarField)
+        other = self._with(far_field=far_field)
+        other.coupling.go_on_from(self.coupling)
+        return other
+
+    def with_strain(self, deformation: ArrayLike) -> Self:
         """Return the model at another mean deformation gradient (3, 3)."""
         return self.with_far_field(self.far_field.with_mean_deformation(deformation))
 
@@ -570,7 +396,7 @@ class QuasiContinuum:
         vibrations: str | None = "quasi-harmonic",
         thermal_deformation: ArrayLike | None = None,
         quasi_static: QuasiStatic | None = None,
-    ) -> QuasiContinuum:
+    ) -> Self:
         """Return the model at another temperature, mesh and correctors kept.
 
         The predictor follows: its mean deformation F becomes ``F F_T0^-1 F_T1`` with the lattices
@@ -582,76 +408,53 @@ class QuasiContinuum:
         temperature, vibrations, thermal_deformation, quasi_static
             As of the model itself.
         """
-        thermal = None
-        if temperature is not None:
-            thermal = make_thermal(
-                self.crystal,
-                self.potential,
-                temperature,
-                vibrations,
-                deformation=thermal_deformation,
-                quasi_static=quasi_static,
-            )
+        options = {
+            "temperature": temperature,
+            "vibrations": vibrations,
+            "thermal_deformation": thermal_deformation,
+            "quasi_static": quasi_static,
+        }
+        thermal = thermal_of(self.spec.changed(**options))
         old = np.eye(3) if self.thermal is None else self.thermal.deformation
         new = np.eye(3) if thermal is None else thermal.deformation
         mean = np.asarray(self.far_field.mean_deformation) @ np.linalg.inv(old) @ new
-        other = copy.copy(self)
-        other.thermal = thermal
-        other.far_field = self.far_field.with_mean_deformation(mean)
-        other.coupling = Coupling(self.layout, self.rule, other.far_field, self.scheme, thermal)
-        other.loads = self.loads
-        other.U = self.U.copy()
-        return other
+        warm = self._copy()
+        warm._spec = CompleteSpec(**(vars(self.spec) | options))
+        warm.thermal = thermal
+        return warm._with(far_field=self.far_field.with_mean_deformation(mean))
 
-    def rebuilt(self, **regions: Any) -> QuasiContinuum:
-        """Return the model with another core, blend or mesh, at the same displacements.
+    def rebuilt(self, **options: Any) -> Self:
+        """Return the model with another core, blend, mesh or scheme, at the same displacements.
 
-        Crystal, potential, far field, scheme, defects, outer region, surface and temperature stay.
         Nodes that are new are interpolated, those that are gone are forgotten. Dead loads among the
         `loads` go to the new nodes with the same work; the one of `with_dead_load` belongs to the
         old mesh and is gone.
 
         Parameters
         ----------
-        **regions
-            ``core``, ``blend``, ``centres``, ``grading`` and ``largest``, as of the model itself;
-            what is not given stays.
+        **options
+            As of the model itself, but for crystal, potential, far field and defects; what is not
+            given stays.
 
         Raises
         ------
         InputError
             Another name.
         """
-        for name in regions:
-            if name not in self.regions or name in ("outer", "surface"):
-                known = sorted(set(self.regions) - {"outer", "surface"})
-                raise InputError(f"rebuilt has no option '{name}'{suggest(name, known)}")
-        other = QuasiContinuum(
-            self.crystal,
-            self.potential,
-            far_field=self.far_field,
-            scheme=self.scheme,
-            defects=self.defects,
-            **{**self.regions, **regions},
-        )
-        if self.thermal is not None:
-            other.thermal = self.thermal
-            other.coupling = Coupling(
-                other.layout, other.rule, other.far_field, other.scheme, self.thermal
-            )
-        other.found, other.given_offset = self.found, self.given_offset
-        other.loads = self.loads
-        if any(isinstance(one, DeadLoad) for one in self.loads):
+        refuse_unknown(options, "rebuilt", FIXED)
+        other = copy.copy(self)
+        Model.__init__(other, self.spec.changed(**options), like=self)
+        if any(isinstance(one, DeadLoad) for one in other.loads):
             weights = interpolation(self.layout, other.layout)
             ends = self.predictor(), other.predictor()
             other.loads = [
                 carried_load(one, weights, *ends) if isinstance(one, DeadLoad) else one
-                for one in self.loads
+                for one in other.loads
             ]
         other.U = self.carried(other, self.U)
         return other
 
-    def carried(self, other: QuasiContinuum, values: Array) -> Array:
+    def carried(self, other: Model, values: Array) -> Array:
         """Nodal values of this model at the nodes of another of the same crystal, (n, 3).
 
         Equal at nodes that both have, interpolated at the others, zero where the other holds them.
@@ -671,7 +474,7 @@ class QuasiContinuum:
             out[layout.n_nodes - count :] = values[self.layout.n_nodes - count :]
         return np.where(layout.free, out, 0.0)
 
-    def with_dead_load(self, load: ArrayLike) -> QuasiContinuum:
+    def with_dead_load(self, load: ArrayLike) -> Self:
         """Return the model under a dead load, which adds ``<load, U>`` to the energy.
 
         Parameters
@@ -690,10 +493,8 @@ class QuasiContinuum:
                 f"the load must be finite and of shape {(self.layout.n_nodes, 3)}, got "
                 f"{values.shape}"
             )
-        other = copy.copy(self)
-        other.coupling = copy.copy(self.coupling)
+        other = self._copy()
         other.coupling.load = np.where(self.layout.free, values, 0.0)
-        other.U = self.U.copy()
         return other
 
     @property

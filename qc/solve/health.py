@@ -60,7 +60,7 @@ def _nonaffinity(model: QuasiContinuum) -> tuple[IntArray, Array]:
     beta = layout.beta_atoms
     if model.scheme.atoms != "core" or not len(beta):
         return np.zeros(0, dtype=np.int64), np.zeros(0)
-    terms = coupling.blended if coupling.blended is not None else coupling.pure
+    terms = coupling.parts
     present = np.nonzero(~layout.vacant)[0]
     rows = (beta[present] < 1.0) & ~layout.extra[present]
     mean = np.asarray(model.far_field.mean_deformation)
@@ -154,7 +154,7 @@ def doubt(model: QuasiContinuum, error: float | None, energy: float) -> list[str
 
 def _unstable_elements(model: QuasiContinuum) -> list[str]:
     coupling = model.coupling
-    terms = coupling.blended if coupling.blended is not None else coupling.pure
+    terms = coupling.parts
     continuum = terms.continuum
     if not len(continuum.active):
         return []

@@ -132,19 +132,11 @@ class ModelSystem:
 
     def memory(self) -> dict[str, Array]:
         """Return where the neighbour list was made, and the shifts of the last evaluation."""
-        coupling, out = self.model.coupling, {}
-        made = coupling.list_positions
-        if made is not None:
-            out["list"] = made
-        if self.model.rule.has_shifts:
-            out["shifts"] = coupling.kept_shifts
-        return out
+        return self.model.coupling.memory()
 
     def remember(self, memory: dict[str, Array]) -> None:
         """Make the neighbour list where it was made, and start shifts from where they were."""
-        self.model.coupling.make_list(memory.get("list"))
-        if "shifts" in memory:
-            self.model.coupling.kept_shifts = memory["shifts"]
+        self.model.coupling.remember(memory)
 
 
 class AtomsSystem:

@@ -25,8 +25,8 @@ from ase import units
 from numpy.typing import NDArray
 
 from qc.coupling import Coupling, Layout, QuasiContinuum
-from qc.coupling.coupling import _perfect
-from qc.coupling.thermal import vibrating
+from qc.coupling.parts import _perfect
+from qc.coupling.slaved import vibrating
 from qc.errors import CapabilityError, ConvergenceError, InputError
 from qc.farfield import HomogeneousStrain
 from qc.numerics.checks import kind, not_negative, whole
@@ -176,8 +176,8 @@ def defect_free(model: QuasiContinuum) -> QuasiContinuum:
     layout = _free_of_defects(model.layout)
     other = copy.copy(model)
     other.layout = layout
-    other.far_field = HomogeneousStrain(model.far_field.mean_deformation)
-    other.coupling = Coupling(layout, model.rule, other.far_field, model.scheme, model.thermal)
+    far_field = HomogeneousStrain(model.far_field.mean_deformation)
+    other.coupling = Coupling(layout, model.rule, far_field, model.scheme, model.thermal)
     other.U = np.zeros((layout.n_nodes, 3))
     return other
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qc.coupling import Coupling, Layout, QuasiContinuum
-from qc.coupling.coupling import _perfect
+from qc.coupling.parts import _perfect
 from qc.farfield import HomogeneousStrain
 from qc.numerics.checks import kind, positive
 from qc.verify.report import Check, Report

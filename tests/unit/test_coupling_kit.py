@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 import qc
-import qc.coupling.coupling as coupling_module
 from qc.coupling import SCHEMES, Coupling, PointDefects, QuasiContinuum, Scheme
 from qc.crystal import fcc, triangular
 from qc.errors import InputError
@@ -194,7 +193,7 @@ def test_unbalanced_books_are_found(monkeypatch):
     def plain_mean(layout, weighting, site_weights):
         return weighting(layout.beta_nodes)[layout.mesh.elements].mean(axis=1)
 
-    monkeypatch.setattr(coupling_module, "blended_weights", plain_mean)
+    monkeypatch.setattr("qc.coupling.parts.blended_weights", plain_mean)
     crystal = fcc("Cu", A)
     m = QuasiContinuum(crystal, copper()[0], scheme="bqce", core=A, blend=1.5 * A, outer=5 * A)
     failed = check_coupling(m).failed

@@ -252,7 +252,7 @@ def test_relaxation_and_energy_against_a_slab(name):
     slab.set_constraint(FixAtoms(range(16, 26)))
     BFGS(slab, logfile=None).run(fmax=1e-7)
     moved = slab.positions - start
-    layers = m.coupling.relaxation.layers[:, 0]
+    layers = m.coupling.predictor.relaxation.layers[:, 0]
     assert np.abs(layers[:8] - moved[:8]).max() < 1e-6
     # Site energies of the layers add up to the surface energy of a slab with two free faces.
     atoms = m.coupling.blended.atoms
@@ -336,8 +336,8 @@ def test_load_step_relaxes_the_surface_anew():
     strained = m.with_strain(np.diag([1.01, 1.0, 1.0]))
     rule, mean = CauchyBorn(m.crystal, m.potential), np.diag([1.01, 1.0, 1.0])
     layers = relax_surface(rule, m.mesh.surface, mean).layers
-    assert (strained.coupling.relaxation.layers == layers).all()
-    assert not (layers == m.coupling.relaxation.layers).all()
+    assert (strained.coupling.predictor.relaxation.layers == layers).all()
+    assert not (layers == m.coupling.predictor.relaxation.layers).all()
 
 
 def test_defects_beyond_the_surface_are_atoms_on_it():

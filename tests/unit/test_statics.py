@@ -446,4 +446,4 @@ def test_cores_of_compounds_are_as_wide_as_those_of_elements():
     for crystal in (diamond("Si", 5.43), fcc("Cu", A), hcp("Mg", 3.2, 5.2), bcc("Fe", 2.87)):
         assert default_core(crystal, 3.0) == 2.0 * crystal.a
     assert default_core(bcc("Fe", 2.87), 6.0) == 1.02 * 6.0
-    assert model(core=None).regions["core"] == 2.0 * A
+    assert model(core=None).spec.core == 2.0 * A

@@ -138,14 +138,14 @@ COPIES = {
 def test_evaluating_a_copy_leaves_the_original_as_it_is(name):
     m = model()
     u = displaced(m, 1, 0.05)
-    forces, made = m.forces(u), m.coupling.list_positions.copy()
+    forces, made = m.forces(u), m.coupling.memory()["list"].copy()
     other = COPIES[name](m)
     if name in ("loads", "dead load"):
-        assert np.array_equal(other.coupling.list_positions, made)
+        assert np.array_equal(other.coupling.memory()["list"], made)
         assert np.array_equal(other.coupling.blended.forces(u), m.coupling.blended.forces(u))
     other.forces(displaced(m, 2, 0.18))
-    assert not np.array_equal(other.coupling.list_positions, made)
-    assert np.array_equal(m.coupling.list_positions, made)
+    assert not np.array_equal(other.coupling.memory()["list"], made)
+    assert np.array_equal(m.coupling.memory()["list"], made)
     # Other atoms in between, lest the forces kept from the last time answer.
     m.forces(0.9 * u)
     assert np.array_equal(m.forces(u), forces)
@@ -154,9 +154,9 @@ def test_evaluating_a_copy_leaves_the_original_as_it_is(name):
 def test_shifts_of_a_copy_are_its_own():
     m = model(stillinger1985(), diamond("Si", 5.431), core=9.0, blend=8.0, outer=40.0)
     m.forces(m.U)
-    kept = m.coupling.kept_shifts
+    kept = m.coupling.memory()["shifts"]
     m.with_loads().forces(displaced(m, 3, 0.05))
-    assert np.array_equal(m.coupling.kept_shifts, kept)
+    assert np.array_equal(m.coupling.memory()["shifts"], kept)
 
 
 @pytest.mark.parametrize("first", [0, 1])

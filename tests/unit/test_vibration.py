@@ -9,7 +9,7 @@ import scipy.sparse as sp
 from ase import units
 
 from qc.coupling import PointDefects, QuasiContinuum
-from qc.coupling.thermal import slaved_fractions, solid_angles
+from qc.coupling.slaved import slaved_fractions, solid_angles
 from qc.crystal import Crystal, bcc, diamond, fcc, hcp, triangular
 from qc.crystal.symmetry import point_group
 from qc.errors import CapabilityError, ConvergenceError, InputError, NonFiniteError

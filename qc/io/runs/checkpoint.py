@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from qc.coupling import QuasiContinuum
-from qc.coupling.thermal import slaved_fractions
+from qc.coupling.slaved import slaved_fractions
 from qc.errors import CheckpointError, InputError
 from qc.io.files import write_atomically
 from qc.io.runs.archive import MALFORMED, pack, unpack
