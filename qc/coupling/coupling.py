@@ -201,8 +201,7 @@ class Coupling:
         if not self.far_field.is_homogeneous or layout.mesh.surface is not None:
             pure = self.pure if own else self._parts(perfect, pure=True, static=True)
             g = g - pure.mixed(self.beta_nodes).forces(u)
-        g[~layout.free] = 0.0
-        return g
+        return layout.constraint.restrict(g)
 
     @locked
     def refresh_ghost(self, u: Array) -> float:
@@ -211,8 +210,9 @@ class Coupling:
         At the fixed point the total force is the blended force of BQCF.
         """
         assert self.blended is not None
+        u = self.layout.constraint.expand(u)
         new = self.blended.forces(u) - self.blended_forces(u)
-        new[~self.layout.free] = 0.0
+        self.layout.constraint.restrict(new)
         change = float(np.abs(new - self.ghost).max(initial=0.0))
         # The load followed the state from its value at the predictor; the trapezoidal rule for
         # its work fixes the constant of the energy.
@@ -252,6 +252,7 @@ class Coupling:
         The second number, ``<g(U) - g(0), U> / 2``, tells how far the coupling is from being exact
         at ``U``; NaN where no ghost force is taken away, or where there are no site energies.
         """
+        u = self.layout.constraint.expand(u)
         if not self.rule.potential.has_site_energies:
             start = math.fsum(self._load_energies(np.zeros_like(u)))
             return self._made() + start + self._work(u), math.nan
@@ -263,7 +264,7 @@ class Coupling:
         t = self._blended_energy
         first = self._ghost_at_predictor() if self.blended is None else self._first_ghost
         now = t.forces(u) - self.blended_forces(u)
-        now[~self.layout.free] = 0.0
+        self.layout.constraint.restrict(now)
         work = 0.5 * ((first + now) * u).ravel()
         energy = math.fsum(
             np.concatenate([t.energy_terms(u), work, load, self._load_energies(u)])
@@ -309,6 +310,7 @@ class Coupling:
         """Return the addends of the energy, for differences that keep their digits, eV."""
         if self.blended is None:
             raise CapabilityError(f"scheme '{self.scheme.name}' blends forces and has no energy")
+        u = self.layout.constraint.expand(u)
         return np.concatenate([term.energies(u) for term in self.terms])
 
     @locked
@@ -324,12 +326,12 @@ class Coupling:
     def forces(self, u: Array) -> Array:
         """Return the forces on the nodes, zero on fixed unknowns, (n_nodes, 3) eV/Angstrom."""
         self.evaluations += 1
+        u = self.layout.constraint.expand(u)
         first, *others = self.terms
         f = first.forces(u)
         for term in others:
             f += term.forces(u)
-        f[~self.layout.free] = 0.0
-        return f
+        return self.layout.constraint.restrict(f)
 
     @locked
     def energy_forces(self, u: Array) -> tuple[float, Array]:
@@ -339,6 +341,7 @@ class Coupling:
         about 1e-15 of the sum of the absolute values of its addends.
         """
         self.evaluations += 1
+        u = self.layout.constraint.expand(u)
         first, *others = self.terms
         energies, f = first.energy_forces(u)
         energy = float(energies.sum())
@@ -346,20 +349,19 @@ class Coupling:
             energies, more = term.energy_forces(u)
             energy += float(energies.sum())
             f += more
-        f[~self.layout.free] = 0.0
-        return energy, f
+        return energy, self.layout.constraint.restrict(f)
 
     @locked
     def hessian_product(self, u: Array, du: Array) -> Array:
         """Minus the derivative of the forces along ``du``, (n_nodes, 3), on the free unknowns."""
         self.evaluations += 1
-        du = np.where(self.layout.free, du, 0.0)
+        tied = self.layout.constraint
+        u, du = tied.expand(u), tied.expand(np.where(tied.free, du, 0.0))
         first, *others = self.terms
         h = first.hessian_product(u, du)
         for term in others:
             h += term.hessian_product(u, du)
-        h[~self.layout.free] = 0.0
-        return h
+        return tied.restrict(h)
 
     # -- what the next evaluation depends on ------------------------------------------------------
 

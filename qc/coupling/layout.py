@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from qc.coupling.blend import Blend
+from qc.coupling.constraint import Constraint
 from qc.crystal import Crystal
 from qc.errors import InputError, RegionError
 from qc.mesh.simplex_mesh import SimplexMesh
@@ -125,8 +126,8 @@ class Layout:
     beta_cells : (n,) float64
         Its mean over the sites of each patch atom's primitive cell, which weights site energies:
         with one weight for all of a cell no sublattice counts more than another.
-    free : (n_nodes, 3) bool
-        Unknowns.
+    constraint : Constraint
+        What is held, and what follows what.
     """
 
     mesh: SimplexMesh
@@ -144,7 +145,12 @@ class Layout:
     beta_atoms: Array
     beta_nodes: Array
     beta_cells: Array
-    free: NDArray[np.bool_]
+    constraint: Constraint
+
+    @property
+    def free(self) -> NDArray[np.bool_]:
+        """(n_nodes, 3) bool: components that are unknowns."""
+        return self.constraint.free
 
     @property
     def n_nodes(self) -> int:
@@ -333,7 +339,7 @@ def build_layout(
         beta_atoms=beta_atoms,
         beta_nodes=beta_nodes,
         beta_cells=beta_cells,
-        free=free,
+        constraint=Constraint(free),
     )
 
 

@@ -91,7 +91,7 @@ class Model:
         self.coupling = Coupling(
             self.layout, self.rule, done.far_field, done.scheme, self.thermal, done.loads
         )
-        self.U = np.zeros((self.layout.n_nodes, 3))
+        self.U = self.layout.constraint.start()
 
     #: What `QuasiContinuum.from_atoms` found; None otherwise.
     found: Defects | None = None
@@ -176,7 +176,7 @@ class Model:
 
     @U.setter
     def U(self, values: ArrayLike) -> None:
-        self._U = self._state(values)
+        self._U = self.layout.constraint.expand(self._state(values))
 
     def _state(self, u: ArrayLike | None) -> Array:
         """Return displacements (n_nodes, 3) that were handed in, checked; the model's for None."""
@@ -287,8 +287,9 @@ class Model:
 
     @property
     def occupied(self) -> NDArray[np.bool_]:
-        """(n_nodes,) bool: nodes that carry an atom (those at vacant sites do not)."""
+        """(n_nodes,) bool: nodes that carry an atom; not those at vacant sites, nor images."""
         out = np.ones(self.layout.n_nodes, dtype=bool)
+        out[self.layout.constraint.followers] = False
         gone = self.layout.node[self.layout.vacant]
         out[gone[gone >= 0]] = False
         return out
@@ -308,13 +309,14 @@ class Model:
         of all sites.
         """
         terms = self.coupling.blended
-        return lumped(
+        mass = lumped(
             self.layout,
             self.scheme.weighting,
             terms.continuum.weights if terms is not None and len(terms.continuum.active) else None,
             atomic_masses[[atomic_numbers[s] for s in self.node_symbols()]],
             atomic_masses[[atomic_numbers[s] for s in self.crystal.symbols]],
         )
+        return self.layout.constraint.gather(mass)
 
     def interpolate(
         self, sites: IntArray, sublattice: IntArray | int = 0, u: Array | None = None
@@ -451,7 +453,7 @@ class Model:
                 carried_load(one, weights, *ends) if isinstance(one, DeadLoad) else one
                 for one in other.loads
             ]
-        other.U = self.carried(other, self.U)
+        other.U = np.where(other.layout.free, self.carried(other, self.U), other.U)
         return other
 
     def carried(self, other: Model, values: Array) -> Array:
@@ -472,7 +474,7 @@ class Model:
         count = layout.n_extra
         if count:
             out[layout.n_nodes - count :] = values[self.layout.n_nodes - count :]
-        return np.where(layout.free, out, 0.0)
+        return layout.constraint.expand(np.where(layout.free, out, 0.0))
 
     def with_dead_load(self, load: ArrayLike) -> Self:
         """Return the model under a dead load, which adds ``<load, U>`` to the energy.

@@ -48,6 +48,7 @@ class Preconditioner:
         # A node that no element stiffens (an extra atom) is held like a site of the lattice.
         size = np.median(diagonal[diagonal > 0]) if np.any(diagonal > 0) else 1.0
         matrix = matrix + sp.diags(np.where(diagonal > 0, 0.0, size))
+        matrix = layout.constraint.matrix(matrix)
         self.free = layout.free.ravel()
         self._shape = layout.free.shape
         k = matrix[self.free][:, self.free].tocsc()

@@ -189,7 +189,7 @@ def _free_of_defects(layout: Layout) -> Layout:
     if layout.mesh.crystal.dim_lattice == 2:
         free[:, 2] = False
     perfect = _perfect(layout) if layout.has_defects else layout
-    return replace(perfect, free=free)
+    return replace(perfect, constraint=replace(layout.constraint, free=free))
 
 
 def _temperature(model: QuasiContinuum, temperature: float | None) -> float:

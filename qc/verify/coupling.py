@@ -168,7 +168,7 @@ def _without_defects(layout: Layout) -> Layout:
     free[: len(vertex)] = ~layout.mesh.held[vertex, None]
     if layout.mesh.crystal.dim_lattice == 2:
         free[:, 2] = False
-    return replace(perfect, free=free)
+    return replace(perfect, constraint=replace(layout.constraint, free=free))
 
 
 def _patch(model: QuasiContinuum, strain: float, rng: np.random.Generator) -> Iterator[Check]:

@@ -9,6 +9,7 @@ import scipy.sparse as sp
 from ase import units
 
 from qc.coupling import PointDefects, QuasiContinuum
+from qc.coupling.constraint import Constraint
 from qc.coupling.slaved import slaved_fractions, solid_angles
 from qc.crystal import Crystal, bcc, diamond, fcc, hcp, triangular
 from qc.crystal.symmetry import point_group
@@ -410,7 +411,8 @@ class TestBooks:
         layout = model(name).layout
         mesh = layout.mesh
         # Without the vacancy: its vertex is held still and counts as no node.
-        layout = replace(layout, free=layout.free | (layout.beta_nodes == 0.0)[:, None])
+        free = layout.free | (layout.beta_nodes == 0.0)[:, None]
+        layout = replace(layout, constraint=Constraint(free))
         s = slaved_fractions(layout)
         atoms = mesh.volumes / mesh.crystal.volume
         nodes = int((~mesh.boundary).sum())
