@@ -1,6 +1,6 @@
 """Bulk properties: what a potential says about a perfect crystal and its simplest defects."""
 
-from qc.bulk.elasticity import Elasticity, elasticity
+from qc.bulk.elastic import Elasticity, elasticity
 from qc.bulk.faults import GammaLine, gamma_line
 from qc.bulk.properties import BulkProperties, Vacancy, bulk_properties, vacancy_energy
 from qc.bulk.sampled_lattice import SampledLattice, sampled_lattice

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from qc.atomistic.cell import Cell, CellEnergy
 from qc.errors import ConvergenceError
-from qc.numerics.minimise import minimise
+from qc.numerics.solvers import RoundOff, lbfgs
 from qc.numerics.threads import one_thread
 from qc.potentials import Potential
 
@@ -19,6 +19,9 @@ Report = Callable[[str], None]
 
 #: eV/Angstrom; the largest force left in a relaxed defect.
 FORCE_TOLERANCE = 1e-4
+
+#: Steps of a relaxation at most, and Angstrom that an atom moves in one.
+MOST_STEPS, LONGEST = 1000, 0.2
 
 
 def silent(text: str) -> None:
@@ -102,47 +105,56 @@ def relax(
     height = float(cell.cell[2, 2])
     joint, evaluations = np.zeros(3), 0
 
-    def gradient_of(unknowns: Array) -> tuple[float, Array]:
+    def evaluate(unknowns: Array) -> tuple[float, Array]:
+        """Energy and forces on the unknowns, (n, 3) positions or (n + 1, 1) heights."""
         nonlocal joint, evaluations
         evaluations += 1
         if stretch:
             y = cell.positions.copy()
-            y[:, 2] = unknowns[:-1]
+            y[:, 2] = unknowns[:-1, 0]
             # The last unknown is the change of the height, spread over all layers, so that its
             # gradient is a force as well.
-            value, forces, by_stretch, joint = energy.stretched(y, 1.0 + unknowns[-1] / height)
-            gradient = np.append(-forces[:, 2], by_stretch / height)
+            value, all_forces, by_stretch, joint = energy.stretched(
+                y, 1.0 + unknowns[-1, 0] / height
+            )
+            forces = np.append(all_forces[:, 2], -by_stretch / height)[:, None]
         else:
-            value, forces = energy.energy_forces(unknowns.reshape(-1, 3))
-            gradient = -forces.ravel()
+            value, forces = energy.energy_forces(unknowns)
         report(
             f"{name}: evaluation {evaluations}, largest force "
-            f"{np.abs(gradient).max():.1e} eV/Angstrom"
+            f"{np.abs(forces).max():.1e} eV/Angstrom"
         )
-        return value, gradient
+        return value, forces
 
-    at, by = (cell.positions, 1.0) if start is None else start
-    if stretch:
-        unrelaxed = gradient_of(np.append(cell.positions[:, 2], 0.0))[0]
-        unknowns = np.append(at[:, 2], height * (by - 1.0))
-    else:
-        unrelaxed = gradient_of(cell.positions.ravel())[0]
-        unknowns = at.ravel()
+    def placed(positions: Array, factor: float) -> Array:
+        if not stretch:
+            return positions
+        return np.append(positions[:, 2], height * (factor - 1.0))[:, None]
+
+    unrelaxed = evaluate(placed(cell.positions, 1.0))[0]
+    unknowns = placed(*((cell.positions, 1.0) if start is None else start))
     if disturb:
-        unknowns = unknowns + disturb * np.sin(1.0 + np.arange(len(unknowns)) ** 2)
+        wave = np.sin(1.0 + np.arange(unknowns.size) ** 2)
+        unknowns = unknowns + disturb * wave.reshape(unknowns.shape)
     with one_thread():
-        found = minimise(gradient_of, unknowns, 0.1 * FORCE_TOLERANCE)
-    left = float(np.abs(found.gradient).max())
+        found, _, reason = lbfgs(
+            lambda x: evaluate(x)[1],
+            unknowns,
+            fmax=0.1 * FORCE_TOLERANCE,
+            max_steps=MOST_STEPS,
+            longest=LONGEST,
+            floor=RoundOff(cell.positions if not stretch else unknowns, 1.0),
+        )
+    relaxed, forces = evaluate(found)
+    left = float(np.abs(forces).max())
     if left > FORCE_TOLERANCE:
         raise ConvergenceError(
             f"the {name} did not relax: a force of {left:.2g} eV/Angstrom is left after "
-            f"{evaluations} evaluations ({found.reason})"
+            f"{evaluations} evaluations ({reason})"
         )
-    relaxed = float(gradient_of(found.x)[0])
+    positions, factor = found, 1.0
     if stretch:
         positions = cell.positions.copy()
-        positions[:, 2] = found.x[:-1]
-        factor = 1.0 + float(found.x[-1]) / height
-    else:
-        positions, factor = found.x.reshape(-1, 3), 1.0
-    return Relaxed(DefectEnergy(unrelaxed, relaxed), positions, factor, joint)
+        positions[:, 2] = found[:-1, 0]
+        factor = 1.0 + float(found[-1, 0]) / height
+    return Relaxed(DefectEnergy(unrelaxed, float(relaxed)), positions, factor, joint)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from qc.atomistic.cell import Cell
 from qc.bulk.cell import DefectEnergy, Report, relax, silent
-from qc.bulk.elasticity import Elasticity, elasticity
+from qc.bulk.elastic import Elasticity, elasticity
 from qc.bulk.faults import SYSTEMS, GammaLine, gamma_line, growth_fault_energy
 from qc.bulk.surfaces import SURFACES, Surface, surface_energy
 from qc.crystal import Crystal

@@ -18,7 +18,7 @@ from qc.atomistic.cell import Cell, CellEnergy
 from qc.errors import ConvergenceError
 from qc.materials import CauchyBorn
 from qc.mesh import LatticeSurface, best_basis
-from qc.numerics.minimise import minimise
+from qc.numerics.solvers import lbfgs
 
 Array = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -26,11 +26,11 @@ IntArray = NDArray[np.int64]
 #: Thickness of the layers that relax, and of the held ones below, in cutoffs.
 MOVING, HELD = 6.0, 2.2
 
-#: eV/Angstrom; largest force at which Newton's method takes over, and the largest left.
+#: eV/Angstrom; largest force from which on the stiffness preconditions, and the largest left.
 NEAR, TOLERANCE = 1e-4, 1e-11
 
-#: Angstrom; step of the differences that the Jacobian is made of.
-STEP = 1e-5
+#: Angstrom; step of the differences that the Jacobian is made of, and the longest of an atom.
+STEP, LONGEST = 1e-5, 0.2
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,45 +112,49 @@ def relax_surface(rule: CauchyBorn, surface: LatticeSurface, mean: Array) -> Sur
     components = crystal.dim_lattice
     n, n_s = moving * crystal.n_sublattices, crystal.n_sublattices
 
-    def evaluate(u: Array) -> tuple[float, Array]:
+    def evaluate(u: Array) -> Array:
+        """Return the forces on the layers that move, (n, components)."""
         y = start.copy()
-        y[:n, :components] += u.reshape(n, components)
+        y[:n, :components] += u
         if potential.has_site_energies:
-            e, f = energy.energy_forces(y)
+            f = energy.energy_forces(y)[1]
         else:
-            e, f = potential.cluster_forces(y, types, cell.cell, list(pbc))  # type: ignore[attr-defined]
-        return float(e), np.asarray(f)[:n, :components]
+            f = potential.cluster_forces(y, types, cell.cell, list(pbc))[1]  # type: ignore[attr-defined]
+        return np.asarray(f)[:n, :components]
 
-    zero = np.zeros(n * components)
-    traction = evaluate(zero)[1].sum(axis=0) / n_s
+    zero = np.zeros((n, components))
+    traction = evaluate(zero).sum(axis=0) / n_s
 
-    def balanced(u: Array) -> tuple[float, Array]:
-        e, f = evaluate(u)
+    def balanced(u: Array) -> Array:
+        f = evaluate(u).copy()
         f[:n_s] -= traction
-        return e + float(traction @ u.reshape(n, components)[:n_s].sum(axis=0)), -f.ravel()
+        return f
 
-    found = minimise(balanced, zero, NEAR)
-    if found.reason != "converged":
-        raise ConvergenceError(f"the free surface does not relax: {found.reason}")
-    x = _polished(lambda u: balanced(u)[1], found.x)
+    x, f, _ = lbfgs(balanced, zero, fmax=NEAR, max_steps=1000, longest=LONGEST)
+    if np.abs(f).max() <= NEAR:
+        # With the stiffness there as preconditioner the rest is a few steps.
+        inverse = _inverse_stiffness(balanced, x)
+        x, f, _ = lbfgs(
+            balanced,
+            x,
+            lambda r: (inverse @ r.ravel()).reshape(r.shape),
+            fmax=TOLERANCE,
+            max_steps=40,
+            longest=LONGEST,
+        )
+    left = float(np.abs(f).max())
+    if left > TOLERANCE:
+        raise ConvergenceError(
+            f"the free surface does not relax: a force of {left:.1e} eV/Angstrom is left"
+        )
     layers = np.zeros((moving + 1, n_s, 3))
     layers[:moving, :, :components] = x.reshape(moving, n_s, components)
     return SurfaceRelaxation(surface, layers)
 
 
-def _polished(gradient: Callable[[Array], Array], x: Array) -> Array:
-    """Bring a gradient down to round-off, by Newton's method with Jacobians of differences."""
-    g, before, solve = gradient(x), np.inf, np.zeros((0, 0))
-    for _ in range(20):
-        top = float(np.abs(g).max())
-        if top <= TOLERANCE:
-            return x
-        if top > 0.05 * before or not len(solve):
-            columns = np.array([(gradient(x + STEP * e) - g) / STEP for e in np.eye(len(x))])
-            solve = np.linalg.inv(0.5 * (columns + columns.T))
-        before = top
-        x = x - solve @ g
-        g = gradient(x)
-    raise ConvergenceError(
-        f"the free surface does not relax: a force of {np.abs(g).max():.1e} eV/Angstrom is left"
-    )
+def _inverse_stiffness(forces: Callable[[Array], Array], x: Array) -> Array:
+    """Return the inverse of minus the Jacobian of forces (n, c), by differences, (n c, n c)."""
+    here = forces(x).ravel()
+    steps = STEP * np.eye(x.size)
+    columns = np.array([(here - forces(x + e.reshape(x.shape)).ravel()) / STEP for e in steps])
+    return np.linalg.inv(0.5 * (columns + columns.T))

@@ -15,12 +15,12 @@ from qc.crystal import Crystal
 from qc.errors import ConvergenceError, InputError, QCError, suggest
 from qc.numerics.checks import function, kind, positive, whole
 from qc.numerics.progress import Progress
+from qc.numerics.solvers.lbfgs import lbfgs
+from qc.numerics.solvers.newton import newton
+from qc.numerics.solvers.roundoff import RoundOff
 from qc.solve.health import coupling_error, doubt, inspect_state
-from qc.solve.lbfgs import lbfgs
-from qc.solve.newton import newton
 from qc.solve.precondition import Preconditioner
 from qc.solve.result import Iteration, Result
-from qc.solve.roundoff import RoundOff
 
 Array = NDArray[np.float64]
 METHODS = ("auto", "lbfgs", "newton")

@@ -30,7 +30,8 @@ from qc.coupling.slaved import vibrating
 from qc.errors import CapabilityError, ConvergenceError, InputError
 from qc.farfield import HomogeneousStrain
 from qc.numerics.checks import kind, not_negative, whole
-from qc.solve.gaussian import GaussianSampler, dot
+from qc.numerics.solvers import conjugate_gradients
+from qc.solve.gaussian import GaussianSampler
 from qc.solve.precondition import Preconditioner
 
 Array = NDArray[np.float64]
@@ -249,25 +250,17 @@ class _Forces:
 
     def solve(self, b: Array, precondition: Preconditioner) -> Array:
         """Solve ``K x = b`` by conjugate gradients to one part in a thousand."""
-        x, r = np.zeros_like(b), b.copy()
-        z = precondition(self.spread(r))[self.free]
-        p, rz = z.copy(), dot(r, z)
-        first = rz
-        for _ in range(200):
-            if rz <= 1e-6 * first or first == 0.0:
-                return x
-            kp = self.product(p)
-            bend = dot(p, kp)
-            if bend <= 0.0:
-                raise ConvergenceError(
-                    "the model is unstable at its predictor: its Hessian is not positive definite"
-                )
-            x += rz / bend * p
-            r -= rz / bend * kp
-            z = precondition(self.spread(r))[self.free]
-            new = dot(r, z)
-            p, rz = z + new / rz * p, new
-        return x
+        x, negative = conjugate_gradients(
+            lambda v: self.product(v.ravel())[:, None],
+            b[:, None],
+            lambda v: precondition(self.spread(v.ravel()))[self.free][:, None],
+            1e-3,
+        )
+        if negative:
+            raise ConvergenceError(
+                "the model is unstable at its predictor: its Hessian is not positive definite"
+            )
+        return x.ravel()
 
 
 def _sampled(

@@ -24,7 +24,7 @@ from ase import units
 from ase.build import make_supercell
 
 from qc.adapters.ase import PotentialCalculator
-from qc.bulk.elasticity import elasticity
+from qc.bulk.elastic import elasticity
 from qc.cli.bulk import choose_structure
 from qc.crystal import Crystal
 from qc.errors import QCError

@@ -11,10 +11,10 @@ from ase.optimize import LBFGS
 
 from qc.adapters.ase import PotentialCalculator
 from qc.bulk import cell as bulk_cell
-from qc.bulk import elasticity as bulk_elasticity
+from qc.bulk import elastic as bulk_elasticity
 from qc.bulk import faults
 from qc.bulk import properties as bulk
-from qc.bulk.elasticity import independent_constants
+from qc.bulk.elastic import independent_constants
 from qc.bulk.faults import SYSTEMS, SlipSystem, Stack, gamma_line
 from qc.bulk.layers import layers_of
 from qc.bulk.surfaces import surface_energy

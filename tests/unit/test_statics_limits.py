@@ -7,10 +7,10 @@ import pytest
 
 from qc.coupling import PointDefects, QuasiContinuum
 from qc.crystal import fcc
+from qc.numerics.solvers.roundoff import PATIENCE, RoundOff
 from qc.potentials import zhou2004
 from qc.solve import relax
 from qc.solve.health import inspect_state
-from qc.solve.roundoff import PATIENCE, RoundOff
 
 COPPER = zhou2004("Cu")
 COLUMNS = fcc("Cu", 3.615, x=[1, 1, 0], y=[0, 0, 1], z=[1, -1, 0]).as_columns()

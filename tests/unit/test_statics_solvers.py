@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from qc.errors import InvertedElementError, NonFiniteError
-from qc.solve.lbfgs import lbfgs
-from qc.solve.linesearch import search
-from qc.solve.newton import newton
+from qc.numerics.solvers.lbfgs import lbfgs
+from qc.numerics.solvers.linesearch import search
+from qc.numerics.solvers.newton import newton
 
 
 def identity(f):

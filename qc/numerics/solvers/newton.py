@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from scipy.sparse.linalg import LinearOperator, gmres
 
 from qc.numerics.products import inner, norm
-from qc.solve.linesearch import search
-from qc.solve.roundoff import RoundOff
+from qc.numerics.solvers.krylov import conjugate_gradients
+from qc.numerics.solvers.linesearch import search
+from qc.numerics.solvers.roundoff import RoundOff
 
 Array = NDArray[np.float64]
 log = logging.getLogger(__name__)
@@ -62,7 +63,7 @@ def newton(
         previous = size
         here = partial(product, state)
         if symmetric:
-            direction, negative = _conjugate_gradients(here, f, precondition, tolerance)
+            direction, negative = conjugate_gradients(here, f, precondition, tolerance)
             if negative and warn is not None:
                 warn("negative curvature met: the conjugate-gradient solve was cut short")
         else:
@@ -87,40 +88,6 @@ def newton(
             return state, f, "round-off"
     done = float(np.abs(f).max(initial=0.0)) <= fmax
     return state, f, "converged" if done else "step limit"
-
-
-def _conjugate_gradients(
-    product: Callable[[Array], Array],
-    b: Array,
-    precondition: Callable[[Array], Array],
-    tolerance: float,
-    max_products: int = 200,
-) -> tuple[Array, bool]:
-    """Solve by truncated preconditioned CG; stops at a direction of negative curvature.
-
-    Source: T. Steihaug, SIAM J. Numer. Anal. 20 (1983) 626.
-    """
-    x = np.zeros_like(b)
-    r = b.copy()
-    z = precondition(r)
-    p = z.copy()
-    rz = inner(r, z)
-    stop = tolerance**2 * rz
-    for k in range(max_products):
-        hp = product(p)
-        bend = inner(p, hp)
-        if bend <= 0:
-            return (p if k == 0 else x), True
-        alpha = rz / bend
-        x += alpha * p
-        r -= alpha * hp
-        z = precondition(r)
-        new = inner(r, z)
-        if new <= stop:
-            break
-        p = z + (new / rz) * p
-        rz = new
-    return x, False
 
 
 def _gmres(

@@ -12,16 +12,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qc.numerics.products import inner, norm
-from qc.solve.linesearch import search
-from qc.solve.roundoff import RoundOff
+from qc.numerics.solvers.linesearch import search
+from qc.numerics.solvers.roundoff import RoundOff
 
 Array = NDArray[np.float64]
+
+#: Angstrom^2/eV; inverse stiffness of an atom before anything better is known.
+SOFTNESS = 0.03
 
 
 def lbfgs(
     forces: Callable[[Array], Array],
     state: Array,
-    precondition: Callable[[Array], Array],
+    precondition: Callable[[Array], Array] | None = None,
     *,
     fmax: float,
     max_steps: int,
@@ -38,8 +41,8 @@ def lbfgs(
         (n, 3) -> (n, 3), zero on fixed unknowns.
     state : (n, 3) float64
         Start.
-    precondition : callable
-        Approximate inverse Hessian.
+    precondition : callable, optional
+        Approximate inverse Hessian; without one the softness along the last step.
     fmax : float, eV/Angstrom
     max_steps : int
     longest : float, Angstrom
@@ -67,7 +70,7 @@ def lbfgs(
         slope = inner(f, direction)
         if slope <= 0:
             pairs.clear()
-            direction = precondition(f)
+            direction = _two_loop(f, pairs, precondition)
             slope = inner(f, direction)
             if slope <= 0:
                 return state, f, _dead_end(floor, direction)
@@ -100,7 +103,9 @@ def _dead_end(floor: RoundOff | None, direction: Array) -> str:
 
 
 def _two_loop(
-    f: Array, pairs: deque[tuple[Array, Array, float]], precondition: Callable[[Array], Array]
+    f: Array,
+    pairs: deque[tuple[Array, Array, float]],
+    precondition: Callable[[Array], Array] | None,
 ) -> Array:
     q = f.copy()
     kept = []
@@ -108,7 +113,13 @@ def _two_loop(
         a = rho * inner(ds, q)
         q -= a * df
         kept.append(a)
-    r = precondition(q)
+    if precondition is not None:
+        r = precondition(q)
+    elif pairs:
+        _, df, rho = pairs[-1]
+        r = q / (rho * inner(df, df))
+    else:
+        r = SOFTNESS * q
     for (ds, df, rho), a in zip(pairs, reversed(kept), strict=True):
         r += ds * (a - rho * inner(df, r))
     return r
