@@ -34,7 +34,7 @@ from qc.materials.thermal_lattice import right_stretch, symmetric_strains
 from qc.numerics.checks import kind, positive, whole
 from qc.numerics.progress import Progress
 from qc.potentials import Potential
-from qc.solve.system import difference_product
+from qc.solve.system import System
 
 Array = NDArray[np.float64]
 
@@ -54,7 +54,7 @@ CLEAR = 30.0
 LINDEMANN = 0.2
 
 
-class PeriodicBlock:
+class PeriodicBlock(System):
     """A periodic block of a crystal under a homogeneous deformation, as a `qc.dynamics.System`.
 
     Parameters
@@ -66,8 +66,6 @@ class PeriodicBlock:
         Primitive cells along each cell vector.
     """
 
-    conservative = True
-
     def __init__(self, crystal: Crystal, potential: Potential, repeats: int) -> None:
         atoms = crystal.to_ase(repeats)
         self.potential = potential
@@ -76,7 +74,6 @@ class PeriodicBlock:
         self.deformation = np.eye(3)
         self.coordinates = self.reference.copy()
         self.masses = atoms.get_masses()
-        self.free = np.ones(self.reference.shape, dtype=bool)
         self._field: ForceField | None = None
         if potential.pair_list != "none":
             self._field = ForceField(potential, self.types, skin=0.5)
@@ -109,21 +106,10 @@ class PeriodicBlock:
         self._list.update(x, self.cell, True)
         return self._list.list
 
-    def hessian_product(self, x: Array, dx: Array) -> Array:
-        """Minus the derivative of the forces along ``dx``, by a central difference."""
-        return difference_product(self, x, dx)
-
     def stress(self, x: Array) -> Array:
         """Cauchy stress of the bonds (3, 3), eV/Angstrom^3, positive in tension."""
         total = virial(self.potential, x, self.types, self._neighbours(x))
         return np.asarray(total / self.volume)
-
-    def memory(self) -> dict[str, Array]:
-        """Return nothing."""
-        return {}
-
-    def remember(self, memory: dict[str, Array]) -> None:
-        """Do nothing."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -84,7 +84,8 @@ def check_loads(loads: Sequence[Load]) -> tuple[Load, ...]:
     for one in found:
         if not isinstance(one, Load):
             raise InputError(
-                f"{type(one).__name__} is no load: it must have energy_forces and hessian_product"
+                f"{type(one).__name__} is no load: it must be a qc.loads.Load, with energy_forces "
+                "and hessian_product"
             )
     return found
 

@@ -12,7 +12,8 @@ from qc.dynamics.noise import NoiseStream
 from qc.dynamics.remesh import remeshed
 from qc.dynamics.timestep import largest_frequency, timestep_bound
 from qc.dynamics.wavepackets import WavePacket, reflection
-from qc.solve.system import AtomsSystem, ModelSystem, System, as_system, scaled_masses
+from qc.solve.model_system import ModelSystem, as_system, scaled_masses
+from qc.solve.system import AtomsSystem, System
 
 __all__ = [
     "AtomsSystem",

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 import operator
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any
 
 import numpy as np
 from ase import Atoms, units
@@ -15,7 +15,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from qc.coupling import QuasiContinuum
 from qc.dynamics import kernels
-from qc.dynamics.langevin import Exchange, FieldBath, Langevin, check_field, per_node
+from qc.dynamics.heat.field import HeatField
+from qc.dynamics.langevin import Bath, Exchange, check_field, per_node
 from qc.dynamics.ledger import EnergyLedger
 from qc.dynamics.noise import NoiseStream
 from qc.dynamics.timestep import timestep_bound
@@ -23,10 +24,8 @@ from qc.errors import InputError, NonFiniteError
 from qc.numerics.checks import kind, numbers, positive, whole
 from qc.numerics.progress import Progress
 from qc.numerics.threads import threads_for
-from qc.solve.system import System, as_system
-
-if TYPE_CHECKING:
-    from qc.dynamics.heat.field import HeatField
+from qc.solve.model_system import as_system
+from qc.solve.system import System
 
 Array = NDArray[np.float64]
 log = logging.getLogger(__name__)
@@ -39,13 +38,27 @@ VELOCITIES = 0
 FEW = 3000
 
 
-class Drive(Protocol):
-    """Something that changes a system's potential in time: a moving indenter, a growing load."""
+class Drive(ABC):
+    """Something that changes a system's potential in time: a moving indenter, a growing load.
+
+    Attributes
+    ----------
+    name : str
+        What the ledger calls its work.
+    index : int or None
+        Which of the system's loads it puts in place, if it is one of these and no other.
+    """
 
     name: str
+    index: int | None = None
 
+    @abstractmethod
     def advance(self, system: System, x: Array, time: float) -> float:
         """Go to a time with the system at ``x``; return the change of its energy there, eV."""
+
+    def described(self, timestep: float) -> list[str | float | Array]:
+        """Return what tells it from another drive, for fingerprints; its name by default."""
+        return [self.name]
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,10 +87,6 @@ class Snapshot:
     ledger: dict[str, Any]
 
 
-def _same(values: Array) -> Array:
-    return values
-
-
 class Dynamics:
     """Molecular dynamics of a model or of ASE atoms.
 
@@ -89,7 +98,8 @@ class Dynamics:
     subject : QuasiContinuum, ase.Atoms with a calculator, or System
     timestep : float, ASE time
         For instance ``2 * ase.units.fs``; refused beyond the stability bound.
-    baths : sequence of Langevin or FieldBath
+    baths : sequence of Bath
+        `Langevin`, `FieldBath` or one of your own.
         Several may act at once, each on the nodes where it has friction.
     field : HeatField, optional
         Conducts along. `FieldBath` couples it to the nodes; its own by default, if one is there.
@@ -139,7 +149,7 @@ class Dynamics:
         subject: QuasiContinuum | Atoms | System,
         timestep: float,
         *,
-        baths: Sequence[Langevin | FieldBath] = (),
+        baths: Sequence[Bath] = (),
         field: HeatField | None = None,
         drives: Sequence[Drive] = (),
         seed: int = 0,
@@ -167,7 +177,7 @@ class Dynamics:
         self._require_parts(baths, field, drives)
         self.field = field
         for bath in baths:
-            if isinstance(bath, FieldBath):
+            if bath.field is not None:
                 if self.field not in (None, bath.field):
                     raise InputError("two heat fields in one run")
                 self.field = bath.field
@@ -175,7 +185,7 @@ class Dynamics:
         names = [bath.name for bath in self.baths] + [drive.name for drive in self.drives]
         if len(set(names)) < len(names):
             raise InputError(f"baths and drives share a name: {', '.join(names)}")
-        driven = [drive.index for drive in self.drives if hasattr(drive, "index")]
+        driven = [drive.index for drive in self.drives if drive.index is not None]
         if len(set(driven)) < len(driven):
             raise InputError(f"two drives move one load of the model: {driven}")
         for drive in self.drives:
@@ -188,13 +198,13 @@ class Dynamics:
 
     @staticmethod
     def _require_parts(baths: object, field: object, drives: object) -> None:
-        for name, parts, needed in (("baths", baths, "friction"), ("drives", drives, "advance")):
+        for name, parts, wanted in (("baths", baths, Bath), ("drives", drives, Drive)):
             if not isinstance(parts, Sequence) or isinstance(parts, str):
                 raise InputError(f"{name} must be a sequence, not a {type(parts).__name__}")
             for one in parts:
-                if not (hasattr(one, "name") and hasattr(one, needed)):
+                if not isinstance(one, wanted):
                     raise InputError(f"{one!r} is none of the {name} that can be given")
-        if field is not None and not hasattr(field, "total_energy"):
+        if field is not None and not isinstance(field, HeatField):
             raise InputError(f"field must be a HeatField, not a {type(field).__name__}")
 
     def _refuse_beyond(self, bound: float) -> None:
@@ -211,24 +221,9 @@ class Dynamics:
                 bound / units.fs,
             )
 
-    def _exchange(self, index: int, bath: Langevin | FieldBath) -> Exchange:
+    def _exchange(self, index: int, bath: Bath) -> Exchange:
         noise = NoiseStream(self.seed, index + 1) if bath.noise else None
-        if isinstance(bath, FieldBath):
-            given = bath.field.node_temperatures
-            n = len(self.system.masses)
-            if bath.field.coupled.shape != (n,):
-                raise InputError(f"a heat field over {len(bath.field.coupled)} nodes for {n}")
-            alone = per_node("friction", bath.friction, n) > 0.0
-            alone &= ~bath.field.coupled & self.system.free.any(axis=1)
-            if alone.any():
-                raise InputError(
-                    f"bath '{bath.name}': node {int(np.argmax(alone))} has friction, but the heat "
-                    "field does not reach it; set its friction to zero"
-                )
-        else:
-            constant = per_node("temperature", bath.temperature, len(self.system.masses))
-            # A function made here would not go through pickle.
-            given = partial(_same, constant)
+        given = bath.temperatures(self.system)
         return Exchange(self.system, bath.friction, self.timestep, noise, given)
 
     def _evaluate(self, x: Array) -> tuple[float, Array]:
@@ -238,12 +233,8 @@ class Dynamics:
         if not np.isfinite(forces).all():
             node = int(np.argmin(np.isfinite(forces).all(axis=1)))
             raise NonFiniteError(f"the force on node {node} is not finite after {self.step} steps")
-        self._loads = self._loads_now()
+        self._loads = self.system.loads
         return energy, forces
-
-    def _loads_now(self) -> tuple[object, ...]:
-        """Return the loads of the model: whoever sets others between two steps has done work."""
-        return tuple(getattr(getattr(self.system, "model", None), "loads", ()))
 
     def _rows(self, name: str, values: ArrayLike) -> Array:
         n = len(self.system.masses)
@@ -361,9 +352,8 @@ class Dynamics:
         self.ledger.open(self.kinetic, self.potential, self._field_energy())
         # Every account is there from the start, so that tables have all their columns.
         for bath in self.baths:
-            if isinstance(bath, Langevin):
-                self.ledger.book("heat", bath.name, 0.0)
-            self.ledger.book("entropy", bath.name, 0.0)
+            for account in bath.accounts:
+                self.ledger.book(account, bath.name, 0.0)
         if self.field is not None:
             for name in ("temperature", "flux"):
                 self.ledger.book("boundary", name, 0.0)
@@ -438,7 +428,7 @@ class Dynamics:
 
     def _advance(self) -> None:
         """Do one step; what fails leaves the state as it was."""
-        loads = self._loads_now()
+        loads = self.system.loads
         if len(loads) != len(self._loads) or any(map(operator.is_not, loads, self._loads)):
             self._take_loads()
         h, x, v = self.timestep, self._spare_x, self._spare_v
@@ -450,7 +440,7 @@ class Dynamics:
             if self._exchanges:
                 kernels.drift(self.x, v, 0.5 * h, x)
                 for bath, exchange in zip(self.baths, self._exchanges, strict=True):
-                    booked += self._exchange_heat(bath, exchange, v)
+                    booked += bath.booked(exchange, *exchange(v, self.step))
                 kernels.drift(x, v, 0.5 * h, x)
             else:
                 kernels.drift(self.x, v, h, x)
@@ -465,7 +455,7 @@ class Dynamics:
                 self.field.set_state(field_before)
             for drive in self.drives:
                 drive.advance(self.system, self.x, self.time)
-            self._loads = self._loads_now()
+            self._loads = self.system.loads
             raise
         self._spare_x, self._spare_v = self.x, self.v
         self.x, self.v, self.forces, self.potential = x, v, forces, potential
@@ -492,16 +482,6 @@ class Dynamics:
             booked.append(("work", drive.name, done))
             work += done
         return work
-
-    def _exchange_heat(
-        self, bath: Langevin | FieldBath, exchange: Exchange, v: Array
-    ) -> list[tuple[str, str, float]]:
-        heat, entropy = exchange(v, self.step)
-        if isinstance(bath, FieldBath):
-            gained = np.zeros(len(self._masses))
-            gained[exchange.nodes] = exchange.heat
-            return [("entropy", bath.name, bath.field.receive(gained))]
-        return [("heat", bath.name, heat), ("entropy", bath.name, entropy)]
 
     def _field_step(self, created: float) -> list[tuple[str, str, float]]:
         """Conduct, and hand the integrator's error to the field."""
@@ -553,6 +533,6 @@ class Dynamics:
         self.system.coordinates = self.x.copy()
         for drive in self.drives:
             drive.advance(self.system, self.x, self.time)
-        self._loads = self._loads_now()
+        self._loads = self.system.loads
         self.system.remember({k: v for k, v in snapshot.extra.items() if k != "field"})
         self.ledger = EnergyLedger.load(snapshot.ledger)

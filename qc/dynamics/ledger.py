@@ -27,6 +27,9 @@ from qc.errors import CheckpointError
 
 Array = NDArray[np.float64]
 
+#: What is booked at once: kind and name of the account, and the amount.
+Entry = tuple[str, str, float]
+
 #: Kinds of accounts, in the order in which they are shown.
 KINDS = ("heat", "boundary", "work", "remeshing", "integrator", "entropy")
 

@@ -34,13 +34,13 @@ from qc.coupling.layout import site_key
 from qc.coupling.transfer import interpolation, matching_nodes
 from qc.dynamics.dynamics import Dynamics
 from qc.dynamics.heat.field import HeatField
-from qc.dynamics.langevin import FieldBath, Langevin
+from qc.dynamics.langevin import Bath
 from qc.dynamics.ledger import EnergyLedger
 from qc.dynamics.noise import NoiseStream
 from qc.errors import InputError
 from qc.loads import DeadLoad
 from qc.numerics.checks import kind
-from qc.solve.system import ModelSystem
+from qc.solve.model_system import ModelSystem
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -53,7 +53,7 @@ def remeshed(
     dynamics: Dynamics,
     model: QuasiContinuum,
     *,
-    baths: Sequence[Langevin | FieldBath] | None = None,
+    baths: Sequence[Bath] | None = None,
     field: HeatField | None = None,
     masses: Array | None = None,
     check_timestep: bool = False,
@@ -90,7 +90,7 @@ def remeshed(
     """
     kind("dynamics", dynamics, Dynamics)
     kind("model", model, QuasiContinuum)
-    old = getattr(dynamics.system, "model", None)
+    old = dynamics.system.model
     if old is None:
         raise InputError("only runs of a QuasiContinuum model can be remeshed")
     _same(old, model)
@@ -142,9 +142,12 @@ def _same(old: QuasiContinuum, new: QuasiContinuum) -> None:
     ):
         if a.shape != b.shape or not np.array_equal(a, b):
             raise InputError(f"the new model is of another {name}")
-    for name in ("potential", "far_field"):
-        if getattr(old, name).fingerprint() != getattr(new, name).fingerprint():
-            raise InputError(f"the new model has another {name.replace('_', ' ')}")
+    for name, one, other in (
+        ("potential", old.potential, new.potential),
+        ("far field", old.far_field, new.far_field),
+    ):
+        if one.fingerprint() != other.fingerprint():
+            raise InputError(f"the new model has another {name}")
     if old.layout.n_extra != new.layout.n_extra:
         raise InputError("the new model has another number of extra atoms")
     pairs: list[tuple[str, object, object]] = [
@@ -173,16 +176,15 @@ def _defects(model: QuasiContinuum) -> tuple[set[tuple[int, ...]], dict[tuple[in
 
 
 def _baths(
-    dynamics: Dynamics, baths: Sequence[Langevin | FieldBath] | None
-) -> tuple[Langevin | FieldBath, ...]:
+    dynamics: Dynamics, baths: Sequence[Bath] | None
+) -> tuple[Bath, ...]:
     if baths is not None:
         names = [bath.name for bath in baths]
         if names != [bath.name for bath in dynamics.baths]:
             raise InputError(f"baths {names} for {[bath.name for bath in dynamics.baths]}")
         return tuple(baths)
     for bath in dynamics.baths:
-        local = np.ndim(bath.friction) or np.ndim(getattr(bath, "temperature", 0.0))
-        if local or isinstance(bath, FieldBath):
+        if bath.of_nodes:
             raise InputError(f"bath '{bath.name}' belongs to the old nodes: give new baths")
     return dynamics.baths
 

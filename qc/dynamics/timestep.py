@@ -10,7 +10,8 @@ from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
 from qc.coupling import QuasiContinuum
 from qc.errors import InputError
 from qc.numerics.checks import numbers
-from qc.solve.system import System, as_system
+from qc.solve.model_system import as_system
+from qc.solve.system import System
 
 Array = NDArray[np.float64]
 
@@ -36,21 +37,21 @@ def largest_frequency(system: System | QuasiContinuum | Atoms, x: Array | None =
     CapabilityError
         A model whose scheme has no energy; see `ModelSystem`.
     """
-    system = as_system(system)
-    at = numbers("x", system.coordinates if x is None else x)
-    if at.shape != system.free.shape:
-        raise InputError(f"x of shape {at.shape} for {len(system.free)} nodes")
-    moving = system.free & (system.masses > 0.0)[:, None]
+    subject = as_system(system)
+    at = numbers("x", subject.coordinates if x is None else x)
+    if at.shape != subject.free.shape:
+        raise InputError(f"x of shape {at.shape} for {len(subject.free)} nodes")
+    moving = subject.free & (subject.masses > 0.0)[:, None]
     size = int(moving.sum())
     if size == 0:
         return 0.0
-    weight = np.broadcast_to(1.0 / np.sqrt(np.maximum(system.masses, 1e-300))[:, None], at.shape)
+    weight = np.broadcast_to(1.0 / np.sqrt(np.maximum(subject.masses, 1e-300))[:, None], at.shape)
     scale = weight[moving]
 
     def product(values: Array) -> Array:
         dx = np.zeros_like(at)
         dx[moving] = scale * np.asarray(values).ravel()
-        return np.asarray(scale * system.hessian_product(at, dx)[moving])
+        return np.asarray(scale * subject.hessian_product(at, dx)[moving])
 
     # Short waves are the fastest: a rough start is rich in them.
     start = np.random.default_rng(0).standard_normal(size)

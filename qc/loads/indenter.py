@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from qc.errors import InputError
+from qc.loads.load import Load
 from qc.numerics.checks import check_finite, positive
 
 Array = NDArray[np.float64]
@@ -29,7 +30,7 @@ Self = TypeVar("Self", bound="_Indenter")
 
 
 @dataclass(frozen=True)
-class _Indenter:
+class _Indenter(Load):
     """What sphere and cylinder share: a radius, a place and a stiffness."""
 
     radius: float

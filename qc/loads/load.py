@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, fields, is_dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -14,8 +14,7 @@ from qc.numerics.checks import check_finite
 Array = NDArray[np.float64]
 
 
-@runtime_checkable
-class Load(Protocol):
+class Load(ABC):
     """Something outside of the crystal that pushes or pulls: an energy of the nodes' positions.
 
     A load is a value: one that moves or grows is another load. The work that is done on the
@@ -23,6 +22,7 @@ class Load(Protocol):
     ``new.energy_forces(y, w)[0] - old.energy_forces(y, w)[0]``.
     """
 
+    @abstractmethod
     def energy_forces(self, positions: Array, weights: Array) -> tuple[float, Array]:
         """Return the energy (eV) and the forces on the nodes, minus its gradient.
 
@@ -38,12 +38,29 @@ class Load(Protocol):
         float, (n, 3) float64 eV/Angstrom
         """
 
+    @abstractmethod
     def hessian_product(self, positions: Array, weights: Array, change: Array) -> Array:
         """Return minus the derivative of the forces along ``change`` (n, 3), (n, 3)."""
 
+    def described(self) -> list[str | float | Array]:
+        """Return what tells the load from another, for fingerprints.
+
+        Of a dataclass its kind and its few numbers. Large arrays count by shape alone: those of a
+        mean force are made anew before a run goes on, and may then differ by round-off.
+        """
+        parts: list[str | float | Array] = [type(self).__qualname__]
+        if is_dataclass(self):
+            for name in (one.name for one in fields(self)):
+                given = vars(self)[name]
+                value = np.asarray(given)
+                if value.size > 16:
+                    value = np.array(value.shape)
+                parts += [name, value if value.dtype.kind in "biuf" else repr(given)]
+        return parts
+
 
 @dataclass(frozen=True, eq=False)
-class DeadLoad:
+class DeadLoad(Load):
     """Constant forces on the nodes, ``E = -sum_i f_i . (y_i - r_i)``.
 
     Parameters

@@ -1,4 +1,4 @@
-"""Load paths: one relaxation per mean deformation, each from the state before."""
+"""Paths: one relaxation per value of a parameter, each from the state before."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from qc.coupling import QuasiContinuum
 from qc.errors import InputError, suggest
 from qc.numerics.checks import function, kind, whole
-from qc.solve.precondition import Preconditioner
+from qc.solve.model_system import ModelSystem, as_system
 from qc.solve.relax import relax
 from qc.solve.result import Result
 
@@ -31,17 +31,23 @@ class LoadStep:
     ----------
     index : int
         Place in the path, from 0.
-    deformation : (3, 3) float64
-        Mean deformation gradient of the step.
-    model : QuasiContinuum
-        The model at this step; its correctors are the relaxed state.
+    value : object
+        That of the parameter: a mean deformation gradient (3, 3), unless `follow` was given a
+        change of its own.
+    model : QuasiContinuum, or what the path is of
+        At this step; its coordinates are the relaxed state.
     result : Result
     """
 
     index: int
-    deformation: Array
-    model: QuasiContinuum
+    value: Any
+    model: Any
     result: Result
+
+    @property
+    def deformation(self) -> Array:
+        """Mean deformation gradient of a model's step, (3, 3)."""
+        return np.asarray(self.model.far_field.mean_deformation)
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,8 +56,8 @@ class LoadPath:
 
     Attributes
     ----------
-    model : QuasiContinuum
-        The model as the path left it.
+    model : QuasiContinuum, or what the path is of
+        As the path left it.
     steps : tuple of LoadStep
         Steps done in this call, the last one perhaps not converged.
     complete : bool
@@ -60,7 +66,7 @@ class LoadPath:
         Why the path ended, in words.
     """
 
-    model: QuasiContinuum
+    model: Any
     steps: tuple[LoadStep, ...]
     complete: bool
     reason: str
@@ -72,31 +78,37 @@ class LoadPath:
 
 
 def follow(
-    model: QuasiContinuum,
-    deformations: ArrayLike | Sequence[ArrayLike],
+    subject: Any,
+    values: ArrayLike | Sequence[Any],
     *,
+    change: Callable[[Any, Any], Any] | None = None,
     start: int = 0,
-    preconditioner: Preconditioner | None = None,
+    preconditioner: Callable[[Array], Array] | None = None,
     callback: Callable[[LoadStep], bool | None] | None = None,
     **options: Any,
 ) -> LoadPath:
-    """Relax a model along a path of mean deformations.
+    """Relax a system along a path of values of a parameter.
 
-    Each step keeps the correctors of the step before, so that the atoms move with the mean
-    deformation and relax from there. The path ends at the first step that does not converge.
+    Each step keeps the coordinates of the step before and relaxes from there; of a model these are
+    the correctors, so that the atoms move with the mean deformation. The path ends at the first
+    step that does not converge.
 
     Parameters
     ----------
-    model : QuasiContinuum
-        Its correctors are the starting state. It is left as it is; the last state is in the
-        outcome.
-    deformations : (n, 3, 3) array_like
-        Mean deformation gradients of all steps.
+    subject : QuasiContinuum, ase.Atoms with a calculator, or System
+        Its coordinates are the starting state. With the default change it is left as it is; the
+        last state is in the outcome.
+    values : sequence, or (n, 3, 3) array_like
+        Of all steps; mean deformation gradients by default.
+    change : callable, optional
+        Takes the subject of the step before and a value, returns the subject at that value: another
+        depth of an indenter, ``lambda model, depth: model.with_loads(indenter.moved((0, 0,
+        -depth)))``, a temperature, a cell of atoms. By default `QuasiContinuum.with_strain`.
     start : int
-        First step to do: with the correctors of step ``start - 1`` in the model, the path goes on
-        exactly as if it had not been interrupted.
-    preconditioner : Preconditioner, optional
-        Made from ``model`` as handed in by default; one serves the whole path.
+        First step to do: with the coordinates of step ``start - 1`` in the subject, the path goes
+        on exactly as if it had not been interrupted.
+    preconditioner : callable, optional
+        Made from the subject as handed in by default; one serves the whole path.
     callback : callable, optional
         Called with each `LoadStep`; returning True ends the path.
     **options
@@ -109,28 +121,33 @@ def follow(
     Raises
     ------
     InputError
-        A deformation is not a finite (3, 3) matrix of positive determinant, or ``start`` is out of
-        range.
+        A deformation is not a finite (3, 3) matrix of positive determinant, ``start`` is out of
+        range, or the subject is no system.
     NonFiniteError
         Forces are NaN or infinite at the start of a step.
     """
-    kind("model", model, QuasiContinuum)
     for name in options:
         if name not in OPTIONS:
             raise InputError(f"follow has no option '{name}'{suggest(name, OPTIONS)}")
-    function("callback", callback)
+    for name, given in (("callback", callback), ("change", change)):
+        function(name, given)
     function("iteration", options.get("iteration"))
-    path = _checked(deformations)
+    path: Sequence[Any]
+    if change is None:
+        kind("model", subject, QuasiContinuum)
+        path, change = list(_checked(values)), QuasiContinuum.with_strain
+    else:
+        path = list(values)  # type: ignore[arg-type]
     whole("start", start, 0)
     if not start <= len(path):
         raise InputError(f"start {start} is not among the {len(path)} load steps")
     iteration = options.pop("iteration", None)
     if start < len(path) and preconditioner is None:
-        preconditioner = Preconditioner(model)
+        preconditioner = _preconditioner(subject)
     done: list[LoadStep] = []
-    current = model
+    current = subject
     for index in range(start, len(path)):
-        current = current.with_strain(path[index])
+        current = change(current, path[index])
         result = relax(current, preconditioner=preconditioner, callback=iteration, **options)
         step = LoadStep(index, path[index], current, result)
         done.append(step)
@@ -140,6 +157,12 @@ def follow(
         if stop and index + 1 < len(path):
             return LoadPath(current, tuple(done), False, f"stopped by the caller at step {index}")
     return LoadPath(current, tuple(done), True, f"all {len(path)} steps converged")
+
+
+def _preconditioner(subject: Any) -> Callable[[Array], Array] | None:
+    if isinstance(subject, QuasiContinuum):
+        return ModelSystem.at_rest(subject).preconditioner()
+    return as_system(subject).preconditioner()
 
 
 def _checked(deformations: ArrayLike | Sequence[ArrayLike]) -> Array:

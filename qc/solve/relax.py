@@ -1,57 +1,78 @@
-"""`relax`: bring a model to equilibrium and say whether and why it got there."""
+"""`relax`: bring a system to equilibrium and say whether and why it got there."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
-from typing import Literal
+from typing import Literal, overload
 
 import numpy as np
+from ase import Atoms
 from numpy.typing import NDArray
 
 from qc.coupling import QuasiContinuum
-from qc.coupling.reference import References
 from qc.crystal import Crystal
-from qc.errors import ConvergenceError, InputError, QCError, suggest
-from qc.numerics.checks import function, kind, positive, whole
+from qc.errors import CapabilityError, ConvergenceError, InputError, suggest
+from qc.numerics.checks import function, positive, whole
 from qc.numerics.progress import Progress
-from qc.numerics.solvers.lbfgs import lbfgs
-from qc.numerics.solvers.newton import newton
-from qc.numerics.solvers.roundoff import RoundOff
-from qc.solve.health import coupling_error, doubt, inspect_state
-from qc.solve.precondition import Preconditioner
-from qc.solve.result import Iteration, Result
+from qc.numerics.solvers import RoundOff, lbfgs, newton
+from qc.solve.model_system import ModelSystem, as_system
+from qc.solve.result import DefectResult, Iteration, Result
+from qc.solve.system import System
 
 Array = NDArray[np.float64]
+Solve = Callable[[Array], Array]
 METHODS = ("auto", "lbfgs", "newton")
 
-#: Part of the defect energy that may be round-off without a warning.
-LOST_DIGITS = 1e-3
+#: Outer updates of what is kept during a relaxation.
+MOST_UPDATES = 60
 
-#: eV; energies below this are nothing, whatever the round-off in them.
-NOTHING = 1e-6
 
-#: Outer refreshes of a self-consistent ghost force.
-MOST_REFRESHES = 60
+@overload
+def relax(
+    subject: QuasiContinuum,
+    *,
+    fmax: float = ...,
+    method: Literal["auto", "lbfgs", "newton"] = ...,
+    max_steps: int = ...,
+    longest: float = ...,
+    preconditioner: Solve | None = ...,
+    callback: Callable[[Iteration], bool | None] | None = ...,
+    raise_on_failure: bool = ...,
+    mu: Mapping[str, float | Crystal] | None = ...,
+) -> DefectResult: ...
+
+
+@overload
+def relax(
+    subject: System | Atoms,
+    *,
+    fmax: float = ...,
+    method: Literal["auto", "lbfgs", "newton"] = ...,
+    max_steps: int = ...,
+    longest: float = ...,
+    preconditioner: Solve | None = ...,
+    callback: Callable[[Iteration], bool | None] | None = ...,
+    raise_on_failure: bool = ...,
+) -> Result: ...
 
 
 def relax(
-    model: QuasiContinuum,
+    subject: QuasiContinuum | Atoms | System,
     *,
     fmax: float = 1e-4,
     method: Literal["auto", "lbfgs", "newton"] = "auto",
     max_steps: int = 500,
     longest: float = 0.2,
-    preconditioner: Preconditioner | None = None,
+    preconditioner: Solve | None = None,
     callback: Callable[[Iteration], bool | None] | None = None,
     raise_on_failure: bool = False,
     mu: Mapping[str, float | Crystal] | None = None,
 ) -> Result:
-    """Relax a model; its correctors ``model.U`` end at the best state found.
+    """Relax a model, atoms or any other system; it ends at the best state found.
 
     Parameters
     ----------
-    model : QuasiContinuum
+    subject : QuasiContinuum, ase.Atoms with a calculator, or System
     fmax : float, eV/Angstrom
         Largest force component allowed on a free unknown. One below what round-off leaves is not
         reached: the relaxation then ends early, not converged, and says where.
@@ -63,21 +84,23 @@ def relax(
         Accepted steps, over all refreshes of a self-consistent ghost force.
     longest : float, Angstrom
         Longest displacement of a node in one step.
-    preconditioner : Preconditioner, optional
-        One made before for the same mesh (load steps).
+    preconditioner : callable, optional
+        One made before for the same mesh (load steps); the system's own by default.
     callback : callable, optional
         Called with each `Iteration`; returning True stops.
     raise_on_failure : bool
         Raise ConvergenceError instead of returning an unconverged result.
     mu : mapping of str to float or Crystal, optional
-        Chemical potentials for `Result.defect_energy`: eV per atom of an element, or a crystal of
-        it, which counts with its energy per atom at rest. An element that is not named counts as
-        in the perfect crystal if that holds no other element; as a free atom otherwise, and
+        Chemical potentials for `DefectResult.defect_energy` of a model: eV per atom of an element,
+        or a crystal of it, which counts with its energy per atom at rest. An element that is not
+        named counts as in the perfect crystal if that holds no other element; as a free atom
+        otherwise, and
         `Result.warnings` says so.
 
     Returns
     -------
     Result
+        A `DefectResult` of a model.
 
     Raises
     ------
@@ -88,9 +111,8 @@ def relax(
     CapabilityError
         ``method="lbfgs"`` on a scheme without an energy.
     NonFiniteError
-        Forces are NaN or infinite already at the start; ``model.U`` is left as it was.
+        Forces are NaN or infinite already at the start; the subject is left as it was.
     """
-    kind("model", model, QuasiContinuum)
     function("callback", callback)
     function("preconditioner", preconditioner)
     if method not in METHODS:
@@ -98,98 +120,21 @@ def relax(
     for name, value in (("fmax", fmax), ("longest", longest)):
         positive(name, value)
     whole("max_steps", max_steps, 1)
-    coupling = model.coupling
-    if method == "lbfgs" and not coupling.conservative:
-        from qc.errors import CapabilityError
-
-        raise CapabilityError(
-            f"scheme '{model.scheme.name}' has no energy: use method='newton' or 'auto'"
-        )
-    reference = References(model.layout, model.rule, model.far_field, mu)
-    quasi = method != "newton"
-    start = coupling.evaluations
-    history: list[Iteration] = []
-    warnings: list[str] = []
-    solve = preconditioner if preconditioner is not None else Preconditioner(model)
-    stopped = False
-    floor = RoundOff(model.predictor() + model.U, model.crystal.nearest_neighbour)
-
+    if isinstance(subject, QuasiContinuum):
+        system: System = ModelSystem.at_rest(subject, mu)
+    else:
+        system = as_system(subject)
+        if mu is not None:
+            raise InputError("mu is for models: chemical potentials of their defects' atoms")
+    if method == "lbfgs" and not system.conservative:
+        raise CapabilityError(f"{system.label} has no energy: use method='newton' or 'auto'")
+    solve = system.preconditioner() if preconditioner is None else preconditioner
+    run = _Run(system, solve, method != "newton", fmax, max_steps, longest, callback)
     with Progress("relax") as progress:
-
-        def report(top: float, step: float) -> bool:
-            nonlocal stopped
-            entry = Iteration(coupling.evaluations - start, top, step)
-            history.append(entry)
-            progress.update(f"{entry.evaluations} evaluations, max force {top:.2e} eV/Angstrom")
-            stopped = bool(callback(entry)) if callback is not None else False
-            return stopped
-
-        def warn(message: str) -> None:
-            if message not in warnings:
-                warnings.append(message)
-
-        def run(u: Array, tolerance: float, steps: int) -> tuple[Array, Array, str]:
-            if quasi:
-                u, f, reason = lbfgs(
-                    coupling.forces,
-                    u,
-                    solve,
-                    fmax=tolerance,
-                    max_steps=steps,
-                    longest=longest,
-                    report=report,
-                    floor=floor,
-                )
-                if reason != "no descent" or coupling.conservative:
-                    return u, f, reason
-                warn("quasi-Newton found no descent: fell back to Newton-Krylov")
-            return newton(
-                coupling.forces,
-                coupling.hessian_product,
-                u,
-                solve,
-                symmetric=coupling.conservative,
-                fmax=tolerance,
-                max_steps=steps,
-                longest=longest,
-                report=report,
-                floor=floor,
-                warn=warn,
-            )
-
-        u, f, reason = model.U.copy(), np.zeros(0), ""
-        if model.scheme.ghost == "self-consistent":
-            change = coupling.refresh_ghost(u)
-            for _ in range(MOST_REFRESHES):
-                tolerance = max(fmax, min(0.1 * change, 0.05))
-                u, f, reason = run(u, tolerance, max_steps - len(history))
-                if reason != "converged":
-                    break
-                change = coupling.refresh_ghost(u)
-                f = coupling.forces(u)
-                if float(np.abs(f).max(initial=0.0)) <= fmax:
-                    break
-            else:
-                reason = "ghost force did not settle"
-        else:
-            u, f, reason = run(u, fmax, max_steps)
-
-    model.U = u
+        u, f, reason = run(system.coordinates.copy(), progress)
+    system.coordinates = u
     top = float(np.abs(f).max(initial=0.0))
-    converged = top <= fmax and not stopped
-    used = coupling.evaluations - start
-    warnings.extend(inspect_state(model))
-    best, change = coupling.best_energy(u)
-    defect_energy = reference.energy(best)
-    error = None if math.isnan(change) else coupling_error(change)
-    warnings.extend([*reference.warnings(), *doubt(model, error, best)])
-    energy = coupling.energy(u) + strain_energy(model) if coupling.conservative else None
-    lost = coupling.round_off(u)
-    if lost > max(LOST_DIGITS * abs(defect_energy), NOTHING):
-        warnings.append(
-            f"round-off may change the defect energy of {defect_energy:.6g} eV by up to "
-            f"{lost:.1g} eV: too much of the model is strained for its size; make it smaller"
-        )
+    converged = top <= fmax and not run.stopped
     words = {
         "converged": f"largest force {top:.2e} is below {fmax:.2e} eV/Angstrom",
         "stopped": "stopped by the caller",
@@ -198,32 +143,123 @@ def relax(
         "no descent": f"no descent direction at a largest force of {top:.2e} eV/Angstrom",
         "step limit": f"{max_steps} steps used up at a largest force of {top:.2e} eV/Angstrom",
     }
-    result = Result(
-        converged=converged,
-        reason=words.get(reason, reason),
-        defect_energy=defect_energy,
-        energy=energy,
-        max_force=top,
-        evaluations=used,
-        history=tuple(history),
-        warnings=tuple(warnings),
-        reference=reference.elements,
-        estimated_error=error,
+    result = system.finished(
+        u,
+        Result(
+            converged=converged,
+            reason=words.get(reason, reason),
+            energy=None,
+            max_force=top,
+            evaluations=run.evaluations,
+            history=tuple(run.history),
+            warnings=tuple(run.warnings),
+        ),
     )
     if raise_on_failure and not converged:
         raise ConvergenceError(result.reason)
     return result
 
 
-def strain_energy(model: QuasiContinuum) -> float:
-    """Energy of the homogeneously strained perfect crystal over the undeformed one, eV."""
-    mean = np.asarray(model.far_field.mean_deformation)
-    pair = model.rule.site_energy(np.stack([mean, np.eye(3)]))
-    return float(pair[0] - pair[1]) * model.n_sites
+class _Run:
+    """One relaxation: its solver, its count of evaluations and its history."""
+
+    def __init__(
+        self,
+        system: System,
+        solve: Solve | None,
+        quasi: bool,
+        fmax: float,
+        max_steps: int,
+        longest: float,
+        callback: Callable[[Iteration], bool | None] | None,
+    ) -> None:
+        self.system, self.solve, self.quasi = system, solve, quasi
+        self.fmax, self.max_steps, self.longest = fmax, max_steps, longest
+        self.callback = callback
+        self.evaluations = 0
+        self.stopped = False
+        self.history: list[Iteration] = []
+        self.warnings: list[str] = []
+        self._floor = RoundOff(system.positions(system.coordinates), system.spacing)
+
+    def __call__(self, u: Array, progress: Progress) -> tuple[Array, Array, str]:
+        """Relax, over and over while something is kept meanwhile."""
+        self._progress = progress
+        change = self._settled(u)
+        if change is None:
+            return self._relaxed(u, self.fmax)
+        for _ in range(MOST_UPDATES):
+            u, f, reason = self._relaxed(u, max(self.fmax, min(0.1 * change, 0.05)))
+            if reason != "converged":
+                return u, f, reason
+            change = self._settled(u)
+            assert change is not None
+            f = self._forces(u)
+            if float(np.abs(f).max(initial=0.0)) <= self.fmax:
+                return u, f, reason
+        return u, f, "ghost force did not settle"
+
+    def _settled(self, u: Array) -> float | None:
+        change = self.system.settle(u)
+        self.evaluations += change is not None
+        return change
+
+    def _forces(self, u: Array) -> Array:
+        self.evaluations += 1
+        return self.system.forces(u)
+
+    def _product(self, u: Array, du: Array) -> Array:
+        self.evaluations += 1
+        return self.system.hessian_product(u, du)
+
+    def _report(self, top: float, step: float) -> bool:
+        entry = Iteration(self.evaluations, top, step)
+        self.history.append(entry)
+        self._progress.update(f"{entry.evaluations} evaluations, max force {top:.2e} eV/Angstrom")
+        self.stopped = bool(self.callback(entry)) if self.callback is not None else False
+        return self.stopped
+
+    def _warn(self, message: str) -> None:
+        if message not in self.warnings:
+            self.warnings.append(message)
+
+    def _relaxed(self, u: Array, tolerance: float) -> tuple[Array, Array, str]:
+        steps, conservative = self.max_steps - len(self.history), self.system.conservative
+        if self.quasi:
+            u, f, reason = lbfgs(
+                self._forces,
+                u,
+                self.solve,
+                fmax=tolerance,
+                max_steps=steps,
+                longest=self.longest,
+                report=self._report,
+                floor=self._floor,
+            )
+            if reason != "no descent" or conservative:
+                return u, f, reason
+            self._warn("quasi-Newton found no descent: fell back to Newton-Krylov")
+        return newton(
+            self._forces,
+            self._product,
+            u,
+            _as_it_is if self.solve is None else self.solve,
+            symmetric=conservative,
+            fmax=tolerance,
+            max_steps=steps,
+            longest=self.longest,
+            report=self._report,
+            floor=self._floor,
+            warn=self._warn,
+        )
+
+
+def _as_it_is(residual: Array) -> Array:
+    return residual.copy()
 
 
 def require_converged(result: Result) -> Result:
-    """Return the result if it converged, raise `QCError` otherwise."""
+    """Return the result if it converged, raise `ConvergenceError` otherwise."""
     if not result.converged:
-        raise QCError(f"not converged: {result.reason}")
+        raise ConvergenceError(f"not converged: {result.reason}")
     return result

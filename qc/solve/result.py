@@ -20,15 +20,49 @@ class Iteration(NamedTuple):
     step: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Result:
-    """Outcome of a relaxation.
+    """Outcome of a relaxation of any system.
 
     Attributes
     ----------
     converged : bool
     reason : str
         Why the solver stopped, in words.
+    energy : float or None, eV
+        The one that the forces derive from; None where they derive from none.
+    max_force : float, eV/Angstrom
+        Largest force component left on a free unknown.
+    evaluations : int
+        Force evaluations and Hessian products used.
+    history : tuple of Iteration
+    warnings : tuple of str
+        What a careful reader should know: fallbacks, and what the system has to say.
+    """
+
+    converged: bool
+    reason: str
+    energy: float | None
+    max_force: float
+    evaluations: int
+    history: tuple[Iteration, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    def __bool__(self) -> bool:
+        """Return whether the relaxation converged."""
+        return self.converged
+
+
+@dataclass(frozen=True, kw_only=True)
+class DefectResult(Result):
+    """Outcome of a relaxation of a model.
+
+    Its ``energy`` is the scheme's own plus the strain energy of the homogeneous crystal, relative
+    to the undeformed perfect crystal; ``warnings`` name defects near the blend and unstable
+    elements as well.
+
+    Attributes
+    ----------
     defect_energy : float, eV
         ``E(defect) - E(perfect) - sum_X dN_X mu_X``: energy over the homogeneously strained perfect
         crystal, ghost forces removed to second order (`Coupling.defect_energy`), where the dN_X
@@ -41,32 +75,11 @@ class Result:
     estimated_error : float or None, eV
         Rough size of the coupling's error of `defect_energy`: a third of the work of the change of
         the ghost force with the state. None where the scheme takes no ghost force away.
-    energy : float or None, eV
-        The scheme's own energy, the one its forces derive from, plus the strain energy of the
-        homogeneous crystal: relative to the undeformed perfect crystal. None for blended forces.
-    max_force : float, eV/Angstrom
-        Largest force component left on a free unknown.
-    evaluations : int
-        Force evaluations and Hessian products used.
-    history : tuple of Iteration
-    warnings : tuple of str
-        What a careful reader should know: defects near the blend, unstable elements, fallbacks.
     """
 
-    converged: bool
-    reason: str
     defect_energy: float
-    energy: float | None
-    max_force: float
-    evaluations: int
-    history: tuple[Iteration, ...] = ()
-    warnings: tuple[str, ...] = field(default=())
     reference: Mapping[str, Reference] = field(default_factory=dict)
     estimated_error: float | None = None
-
-    def __bool__(self) -> bool:
-        """Return whether the relaxation converged."""
-        return self.converged
 
     def formation_energy(self, mu: Mapping[str, float]) -> float:
         """Return `defect_energy` for other chemical potentials, eV.

@@ -1,145 +1,180 @@
-"""What an integrator moves: a model's unknowns, or the atoms of any ASE calculator."""
+"""Systems: what solvers relax, load paths follow and integrators move."""
 
 from __future__ import annotations
 
-import logging
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 from ase import Atoms
+from ase.calculators.calculator import Calculator
 from ase.constraints import FixAtoms, FixCartesian
 from numpy.typing import NDArray
 
 from qc.coupling import QuasiContinuum
 from qc.errors import CapabilityError, InputError, NonFiniteError
+from qc.loads import Load
 from qc.numerics.checks import kind, numbers
+from qc.solve.result import Result
 
 Array = NDArray[np.float64]
 
-#: Angstrom by which `difference_product` moves the furthest coordinate.
+#: Angstrom by which `System.hessian_product` moves the furthest coordinate.
 DIFFERENCE = 1e-4
-log = logging.getLogger(__name__)
 
 
-@runtime_checkable
-class System(Protocol):
-    """Degrees of freedom with masses, an energy and forces.
+class System(ABC):
+    """Degrees of freedom with an energy and forces.
 
-    Attributes
-    ----------
-    masses : (n,) float64, u
-    free : (n, 3) bool
-        Components that move.
-    conservative : bool
-        Whether the forces are minus the gradient of the energy.
+    One of one's own has `energy_forces`, and sets its coordinates, and masses if it is to move in
+    time; the other members have defaults, which are true of a system that remembers nothing,
+    carries no loads and knows nothing better than its forces.
     """
 
-    masses: Array
-    free: NDArray[np.bool_]
-    conservative: bool
+    #: Whether the forces are minus the gradient of the energy.
+    conservative: bool = True
+
+    #: The model or the atoms that the system is made of, if it is.
+    model: QuasiContinuum | None = None
+    atoms: Atoms | None = None
+
+    #: What it is called in messages.
+    label: str = "the system"
+
+    #: Angstrom; distance of neighbours, the scale of round-off for rows at the origin.
+    spacing: float = 1.0
+
+    _coordinates: Array
+    _masses: Array | None = None
+    _free: NDArray[np.bool_] | None = None
 
     @property
     def coordinates(self) -> Array:
         """Where the system is now, (n, 3) Angstrom."""
+        return self._coordinates
 
     @coordinates.setter
     def coordinates(self, x: Array) -> None:
-        """Put the system somewhere."""
+        self._coordinates = x
 
+    @property
+    def free(self) -> NDArray[np.bool_]:
+        """Components that move, (n, 3) bool; all unless others were set."""
+        if self._free is None:
+            self._free = np.ones(self.coordinates.shape, dtype=bool)
+        return self._free
+
+    @free.setter
+    def free(self, free: NDArray[np.bool_]) -> None:
+        self._free = free
+
+    @property
+    def masses(self) -> Array:
+        """Masses of the rows, (n,) u, of dynamics.
+
+        Raises
+        ------
+        CapabilityError
+            None were set.
+        """
+        if self._masses is None:
+            raise CapabilityError(f"{type(self).__name__} has no masses")
+        return self._masses
+
+    @masses.setter
+    def masses(self, masses: Array) -> None:
+        self._masses = masses
+
+    @abstractmethod
     def energy_forces(self, x: Array) -> tuple[float, Array]:
         """Energy (eV) and forces (n, 3) eV/Angstrom, zero on held components."""
 
+    def forces(self, x: Array) -> Array:
+        """Return the forces alone, (n, 3) eV/Angstrom."""
+        return self.energy_forces(x)[1]
+
     def hessian_product(self, x: Array, dx: Array) -> Array:
-        """Minus the derivative of the forces along ``dx``, (n, 3) eV/Angstrom."""
+        """Minus the derivative of the forces along ``dx``, (n, 3); a central difference here."""
+        size = float(np.abs(dx).max(initial=0.0))
+        if size == 0.0:
+            return np.zeros_like(x)
+        step = dx * (DIFFERENCE / size)
+        change = self.energy_forces(x - step)[1] - self.energy_forces(x + step)[1]
+        return np.asarray(change * (0.5 * size / DIFFERENCE))
 
     def memory(self) -> dict[str, Array]:
         """Return what the next evaluation depends on besides the coordinates, to the last bit."""
+        return {}
 
-    def remember(self, memory: dict[str, Array]) -> None:
+    def remember(self, memory: dict[str, Array]) -> None:  # noqa: B027
         """Take what `memory` gave."""
 
-
-class ModelSystem:
-    """A quasicontinuum model: its correctors move with the lumped masses of its nodes.
-
-    Parameters
-    ----------
-    model : QuasiContinuum
-    allow_nonconservative : bool
-        Take a scheme that blends forces. Its forces derive from no energy: nothing is conserved,
-        a bath samples no known distribution, and the energy that is reported is the blended
-        energy with the work of the ghost forces by the trapezoidal rule.
-    masses : (n_nodes,) float64, u, optional
-        The model's lumped masses by default. What a thermostatted model samples does not depend on
-        them, its time scales do; see `scaled_masses`.
-
-    Raises
-    ------
-    CapabilityError
-        A scheme without an energy that was not asked for, or a potential without site energies.
-    InputError
-        No model, or a mass that is not positive.
-    """
-
-    def __init__(
-        self,
-        model: QuasiContinuum,
-        *,
-        allow_nonconservative: bool = False,
-        masses: Array | None = None,
-    ) -> None:
-        kind("model", model, QuasiContinuum)
-        self.model = model
-        self.conservative = model.coupling.conservative
-        if model.scheme.ghost == "self-consistent":
-            log.warning("the ghost force of scheme '%s' stays frozen", model.scheme.name)
-        if not self.conservative:
-            name = model.scheme.name
-            if not allow_nonconservative:
-                raise CapabilityError(
-                    f"scheme '{name}' blends forces, which derive from no energy: dynamics would "
-                    "conserve nothing and a thermostat would sample no known distribution. Take "
-                    "'bgfc', or ask for it with allow_nonconservative=True"
-                )
-            if not model.potential.has_site_energies:
-                raise CapabilityError(f"{type(model.potential).__name__} has no site energies")
-            log.warning(
-                "scheme '%s' has no energy: the ledger cannot close, and equipartition between "
-                "atoms and continuum is not assured",
-                name,
-            )
-        self.free = model.layout.free
-        found = model.node_masses() if masses is None else masses
-        self.masses = check_masses(found, self.free)
+    # -- what moves it from outside ---------------------------------------------------------------
 
     @property
-    def coordinates(self) -> Array:
-        """The correctors, (n_nodes, 3) Angstrom."""
-        return self.model.U
+    def loads(self) -> tuple[Load, ...]:
+        """External loads; none by default."""
+        return ()
 
-    @coordinates.setter
-    def coordinates(self, x: Array) -> None:
-        self.model.U = x
+    @loads.setter
+    def loads(self, loads: Sequence[Load]) -> None:
+        """Put other loads in place.
 
-    def energy_forces(self, x: Array) -> tuple[float, Array]:
-        """Energy (eV) and forces (n_nodes, 3) eV/Angstrom."""
-        energy, forces = self.model.energy_forces(x)
-        return energy if self.conservative else self.model.coupling.defect_energy(x), forces
+        Raises
+        ------
+        CapabilityError
+            The system takes none.
+        """
+        raise CapabilityError("only models have external loads that can move")
 
-    def hessian_product(self, x: Array, dx: Array) -> Array:
-        """Minus the derivative of the forces along ``dx``, (n_nodes, 3) eV/Angstrom."""
-        return self.model.hessian_product(x, dx)
+    def load_energy(self, x: Array) -> float:
+        """Sum of the energies of the external loads, eV."""
+        return 0.0
 
-    def memory(self) -> dict[str, Array]:
-        """Return where the neighbour list was made, and the shifts of the last evaluation."""
-        return self.model.coupling.memory()
+    # -- what relaxation asks for -----------------------------------------------------------------
 
-    def remember(self, memory: dict[str, Array]) -> None:
-        """Make the neighbour list where it was made, and start shifts from where they were."""
-        self.model.coupling.remember(memory)
+    def preconditioner(self) -> Callable[[Array], Array] | None:
+        """Return an approximate inverse of the stiffness, forces (n, 3) to displacements."""
+        return None
+
+    def settle(self, x: Array) -> float | None:
+        """Bring up to date what is kept while the system relaxes: a ghost force, say.
+
+        Returns
+        -------
+        float or None
+            Largest change of a force, eV/Angstrom. None where nothing is kept: a relaxation is
+            then done once, and otherwise again until this is small.
+        """
+        return None
+
+    def positions(self, x: Array) -> Array:
+        """Positions whose last digits limit the forces, (n, 3) Angstrom."""
+        return x
+
+    def finished(self, x: Array, found: Result) -> Result:
+        """Return the outcome of a relaxation that ended at ``x`` with what the system knows of it.
+
+        Its energy by default.
+        """
+        return replace(found, energy=self.energy_forces(x)[0] if self.conservative else None)
 
 
-class AtomsSystem:
+@runtime_checkable
+class KeepsList(Protocol):
+    """A calculator whose last digits hang on where its neighbour list was made."""
+
+    @property
+    def list_positions(self) -> Array | None:
+        """Where that was, (n, 3) Angstrom; None before."""
+
+    def make_list(self, atoms: Atoms, positions: Array | None) -> None:
+        """Make the list there, or for None when it is next needed."""
+
+
+class AtomsSystem(System):
     """The atoms of any ASE calculator, whole or held by `FixAtoms` and `FixCartesian`.
 
     Parameters
@@ -153,8 +188,6 @@ class AtomsSystem:
         No atoms, no calculator, another constraint, or a mass that is not positive.
     """
 
-    conservative = True
-
     def __init__(self, atoms: Atoms) -> None:
         kind("atoms", atoms, Atoms)
         if atoms.calc is None:
@@ -162,7 +195,7 @@ class AtomsSystem:
         if not np.isfinite(atoms.positions).all():
             atom = int(np.argmin(np.isfinite(atoms.positions).all(axis=1)))
             raise InputError(f"position of atom {atom} is not finite")
-        self.atoms = atoms
+        self.atoms: Atoms = atoms
         free = np.ones((len(atoms), 3), dtype=bool)
         for constraint in atoms.constraints:
             if isinstance(constraint, FixAtoms):
@@ -219,7 +252,7 @@ class AtomsSystem:
         """
         here = self.atoms.positions.copy()
         try:
-            return difference_product(self, x, np.where(self.free, dx, 0.0))
+            return super().hessian_product(x, np.where(self.free, dx, 0.0))
         finally:
             self.coordinates = here
 
@@ -228,35 +261,17 @@ class AtomsSystem:
 
         What another calculator remembers is its own.
         """
-        made = getattr(self.atoms.calc, "list_positions", None)
+        calculator = self.atoms.calc
+        made = calculator.list_positions if isinstance(calculator, KeepsList) else None
         return {} if made is None else {"list": made}
 
     def remember(self, memory: dict[str, Array]) -> None:
         """Make the calculator forget its last results, and a list where it was made."""
-        if hasattr(self.atoms.calc, "reset"):
-            self.atoms.calc.reset()
-        if hasattr(self.atoms.calc, "make_list"):
-            self.atoms.calc.make_list(self.atoms, memory.get("list"))
-
-
-def as_system(subject: System | QuasiContinuum | Atoms) -> System:
-    """Return a system for a model, ASE atoms with a calculator, or a system itself.
-
-    Raises
-    ------
-    InputError
-        None of these.
-    """
-    if isinstance(subject, QuasiContinuum):
-        return ModelSystem(subject)
-    if isinstance(subject, Atoms):
-        return AtomsSystem(subject)
-    if isinstance(subject, System):
-        return subject
-    raise InputError(
-        f"cannot integrate a {type(subject).__name__}: give a QuasiContinuum model, ASE Atoms "
-        "with a calculator, or a qc.dynamics.System"
-    )
+        calculator = self.atoms.calc
+        if isinstance(calculator, Calculator):
+            calculator.reset()
+        if isinstance(calculator, KeepsList):
+            calculator.make_list(self.atoms, memory.get("list"))
 
 
 def check_masses(masses: Array, free: NDArray[np.bool_]) -> Array:
@@ -274,49 +289,3 @@ def check_masses(masses: Array, free: NDArray[np.bool_]) -> Array:
     if len(bad):
         raise InputError(f"mass {m[bad[0]]} u of node {bad[0]} is not positive")
     return m
-
-
-def scaled_masses(model: QuasiContinuum) -> Array:
-    """Masses that give every node the time scale of an atom, (n_nodes,) u.
-
-    The mass of a node is that of an atom times its own stiffness over an atom's. A thermostatted
-    model samples the same distribution with any masses, but lumped ones make coarse nodes slow:
-    with these, all of them equilibrate as fast as the atoms and the time step stays what it is.
-    For averages, not for waves.
-
-    Raises
-    ------
-    InputError
-        No model.
-
-    Source: the mass-scaled dynamics of hot-QC, E. B. Tadmor, F. Legoll, W. K. Kim, L. M. Dupuy &
-    R. E. Miller, Appl. Mech. Rev. 65 (2013) 010803.
-    """
-    from qc.continuum import crystal_stiffness
-
-    kind("model", model, QuasiContinuum)
-    layout, rule = model.layout, model.rule
-    mean = np.asarray(model.far_field.mean_deformation)
-    matrix = crystal_stiffness(layout.mesh, rule, mean, layout.sublattice_nodes, layout.n_nodes)
-    lumped = model.node_masses()
-    stiffness = matrix.diagonal().reshape(-1, 3).mean(axis=1)
-    # The atoms themselves are the measure; a model without any takes its finest elements.
-    inner = layout.beta_nodes < 1.0
-    inner &= stiffness > 0.0
-    if not inner.any():
-        inner = lumped <= np.quantile(lumped, 0.05)
-    scale = float(np.median(stiffness[inner] / lumped[inner]))
-    out = lumped.copy()
-    coarse = (layout.beta_nodes >= 1.0) & (stiffness > 0.0)
-    out[coarse] = stiffness[coarse] / scale
-    return out
-
-
-def difference_product(system: System, x: Array, dx: Array) -> Array:
-    """Return minus the derivative of a system's forces along ``dx`` by a central difference."""
-    size = float(np.abs(dx).max(initial=0.0))
-    if size == 0.0:
-        return np.zeros_like(x)
-    step = dx * (DIFFERENCE / size)
-    change = system.energy_forces(x - step)[1] - system.energy_forces(x + step)[1]
-    return np.asarray(change * (0.5 * size / DIFFERENCE))

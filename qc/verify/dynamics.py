@@ -13,7 +13,7 @@ from qc.dynamics import AtomsSystem, Dynamics, Langevin, ModelSystem, System, ti
 from qc.errors import InputError
 from qc.numerics.checks import positive, whole
 from qc.numerics.progress import Progress
-from qc.solve.system import as_system
+from qc.solve.model_system import as_system
 from qc.verify.report import Check, Report
 
 Array = NDArray[np.float64]

@@ -15,7 +15,7 @@ import qc
 from qc.farfield import DislocationSum, VolterraDislocation, simple_shear
 from qc.mesh import LatticeBlock
 from qc.solve import Preconditioner, relax
-from qc.solve.relax import strain_energy
+from qc.solve.model_system import strain_energy
 
 Array = NDArray[np.float64]
 REFERENCE = Path(__file__).parents[1] / "reference" / "lomer_dipole_Al.json"

@@ -11,6 +11,7 @@ from qc.bulk import sampled_lattice
 from qc.coupling import PointDefects, QuasiContinuum
 from qc.crystal import fcc, triangular
 from qc.dynamics import (
+    Drive,
     Dynamics,
     EnergyLedger,
     FieldBath,
@@ -40,18 +41,15 @@ from qc.io import read_dynamics, read_history
 from qc.loads import CylindricalIndenter
 from qc.materials import thermal_lattice
 from qc.potentials import ToyEAM
-from qc.solve import relax, thermal_dead_load
+from qc.solve import System, relax, thermal_dead_load
 
 
-class Springs:
+class Springs(System):
     """Independent harmonic oscillators: ``E = k x^2 / 2`` for every free component."""
-
-    conservative = True
 
     def __init__(self, stiffness, masses):
         self.stiffness = np.asarray(stiffness, dtype=float)[:, None]
         self.masses = np.asarray(masses, dtype=float)
-        self.free = np.ones((len(self.masses), 3), dtype=bool)
         self.coordinates = np.zeros((len(self.masses), 3))
         self.fail_after = None
 
@@ -64,12 +62,6 @@ class Springs:
 
     def hessian_product(self, x, dx):
         return self.stiffness * dx
-
-    def memory(self):
-        return {}
-
-    def remember(self, memory):
-        pass
 
 
 class Chain(Springs):
@@ -354,7 +346,7 @@ def test_sums_keep_what_plain_addition_loses():
     assert total.value == 1000.0
 
 
-class Grip:
+class Grip(Drive):
     """A drive that stiffens springs as time goes on."""
 
     name = "grip"
@@ -485,7 +477,7 @@ def test_impossible_settings_are_refused(model):
         given = {"timestep": 0.01, "check_timestep": False, **keywords}
         with pytest.raises(InputError, match=message):
             Dynamics(model, given.pop("timestep"), **given)
-    with pytest.raises(InputError, match="cannot integrate a str"):
+    with pytest.raises(InputError, match="a str is no system"):
         Dynamics("model", 1.0)
     for bad in (-1.0, np.nan, "hot"):
         with pytest.raises(InputError, match="temperature"):
@@ -498,7 +490,7 @@ def test_impossible_settings_are_refused(model):
 
 
 def test_a_crystal_is_no_system():
-    with pytest.raises(InputError, match="cannot integrate a Crystal"):
+    with pytest.raises(InputError, match="a Crystal is no system"):
         Dynamics(fcc("Cu", 3.6), 1.0)
 
 
@@ -637,7 +629,7 @@ def test_models_and_runs_of_another_kind_are_refused(model):
         (lambda: thermal_lattice(model.crystal, "EAM", 10.0), "potential must be a Potential"),
         (lambda: sampled_lattice(None, potential, 10.0), "crystal must be a Crystal"),
         (lambda: QuasiContinuum(None, potential), "crystal must be a Crystal"),
-        (lambda: timestep_bound("model"), "cannot integrate a str"),
+        (lambda: timestep_bound("model"), "a str is no system"),
         (lambda: timestep_bound(model, np.zeros((2, 3))), r"x of shape \(2, 3\)"),
         (lambda: FieldBath(None, 0.1), "field must be a HeatField, got NoneType"),
         (lambda: conductivity_from_SI(-1.0), "conductivity must be finite and not negative"),

@@ -145,7 +145,7 @@ def test_bad_input(make, words):
 
 
 def test_load_that_is_not_finite_is_named():
-    class Broken:
+    class Broken(Load):
         def energy_forces(self, positions, weights):
             forces = np.zeros_like(positions)
             forces[7] = np.nan

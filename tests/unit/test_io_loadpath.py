@@ -103,7 +103,7 @@ def test_one_preconditioner_serves_the_path(model, whole, monkeypatch):
             made.append(model)
             super().__init__(model)
 
-    monkeypatch.setattr("qc.solve.path.Preconditioner", Counted)
+    monkeypatch.setattr("qc.solve.model_system.Preconditioner", Counted)
     follow(model, PATH[:2])
     assert len(made) == 1
 

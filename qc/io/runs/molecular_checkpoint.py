@@ -5,18 +5,16 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from qc.dynamics import Dynamics, FieldBath, MovingLoad, Snapshot
+from qc.dynamics import Dynamics, Snapshot
 from qc.errors import CheckpointError, InputError
 from qc.io.files import write_atomically
 from qc.io.runs.archive import MALFORMED, pack, unpack
 from qc.io.runs.checkpoint import fingerprints, of_another, read_raw, say_where
-from qc.loads import Load
 from qc.numerics.checks import kind
 from qc.numerics.fingerprint import Fingerprint, fingerprint, processor
 
@@ -35,18 +33,14 @@ _OPTIONAL = ("field", "shifts", "list")
 #: No run comes farther.
 LAST_STEP = 2**62
 
-#: A moving load is told from another by where it is after these numbers of steps; a path need not
-#: be defined beyond the run.
-PROBED = (0, 1)
-
 
 def dynamics_fingerprints(dynamics: Dynamics) -> dict[str, str]:
     """Return hashes of everything a run depends on: the model or atoms, and the settings."""
     system = dynamics.system
-    model = getattr(system, "model", None)
+    model = system.model
     out = {} if model is None else fingerprints(model)
     mass = Fingerprint("mass").add(system.masses, system.free)
-    atoms = getattr(system, "atoms", None)
+    atoms = system.atoms
     if atoms is not None:
         out["calculator"] = fingerprint("calculator", _describe_calculator(atoms.calc))
         mass.add(atoms.numbers, np.array(atoms.cell), atoms.pbc)
@@ -54,10 +48,7 @@ def dynamics_fingerprints(dynamics: Dynamics) -> dict[str, str]:
     out["time step"] = fingerprint("time step", [dynamics.timestep])
     out["seed"] = str(dynamics.seed)
     for bath in dynamics.baths:
-        one = Fingerprint(type(bath).__name__).add(str(bath.noise), bath.friction)
-        if not isinstance(bath, FieldBath):
-            one.add(np.asarray(bath.temperature, dtype=np.float64))
-        out[f"bath '{bath.name}'"] = one.hex()
+        out[f"bath '{bath.name}'"] = bath.fingerprint()
     # Noise goes by the order of the baths.
     out["set of baths"] = "; ".join(bath.name for bath in dynamics.baths)
     if dynamics.field is not None:
@@ -68,17 +59,15 @@ def dynamics_fingerprints(dynamics: Dynamics) -> dict[str, str]:
     driven: set[int] | None = set()
     drives = Fingerprint("drives")
     for drive in dynamics.drives:
-        drives.add(type(drive).__name__, drive.name)
-        if not isinstance(drive, MovingLoad):
+        drives.add(type(drive).__name__, *drive.described(dynamics.timestep))
+        if drive.index is None:
             driven = None  # It may change any of them.
         elif driven is not None:
             driven.add(drive.index)
-            for step in PROBED:
-                drives.add(*_describe_load(drive.path(step * dynamics.timestep)))
     out["moving load"] = drives.hex()
     if model is not None and driven is not None:
         still = [load for k, load in enumerate(model.loads) if k not in driven]
-        loads = Fingerprint("loads").add(*(part for load in still for part in _describe_load(load)))
+        loads = Fingerprint("loads").add(*(part for load in still for part in load.described()))
         # That of a mean force is made anew for every run, and may then differ by its samples.
         loads.add("thermal" if np.any(model.coupling.load) else "")
         out["load"] = loads.hex()
@@ -97,22 +86,6 @@ def _describe_calculator(calculator: object) -> list[Any]:
         plain = {k: v for k, v in given.items() if isinstance(v, str | bool | int | float)}
         for k in sorted(plain, key=str):
             parts += [str(k), plain[k]]
-    return parts
-
-
-def _describe_load(load: Load) -> list[Any]:
-    """Return what kind of load it is, and its few numbers where it is a dataclass of some.
-
-    Large arrays count by shape alone: those of a mean force are made anew before a run goes on, and
-    may then differ by round-off.
-    """
-    parts: list[Any] = [type(load).__qualname__]
-    if is_dataclass(load):
-        for name in (one.name for one in fields(load)):
-            value = np.asarray(getattr(load, name))
-            if value.size > 16:
-                value = np.array(value.shape)
-            parts += [name, value if value.dtype.kind in "biuf" else repr(getattr(load, name))]
     return parts
 
 

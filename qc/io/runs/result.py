@@ -19,6 +19,7 @@ from qc.errors import InputError
 from qc.io.files import write_atomically
 from qc.numerics.checks import kind, real
 from qc.solve.path import LoadStep
+from qc.solve.result import DefectResult, Result
 
 #: Raised when the meaning of an entry changes.
 SCHEMA = 1
@@ -87,9 +88,7 @@ def step_record(step: LoadStep, load: float, seconds: float) -> dict[str, Any]:
         "deformation": step.deformation.tolist(),
         "converged": r.converged,
         "reason": r.reason,
-        "defect_energy": r.defect_energy,
-        "reference": {s: one._asdict() for s, one in r.reference.items()},
-        "estimated_error": r.estimated_error,
+        **_of_defect(r),
         "energy": r.energy,
         "max_force": r.max_force,
         "evaluations": r.evaluations,
@@ -97,6 +96,16 @@ def step_record(step: LoadStep, load: float, seconds: float) -> dict[str, Any]:
         "warnings": list(r.warnings),
         "seconds": round(seconds, 3),
         "files": {},
+    }
+
+
+def _of_defect(result: Result) -> dict[str, Any]:
+    """Return what the relaxation of a model says of its defect."""
+    assert isinstance(result, DefectResult)
+    return {
+        "defect_energy": result.defect_energy,
+        "reference": {s: one._asdict() for s, one in result.reference.items()},
+        "estimated_error": result.estimated_error,
     }
 
 

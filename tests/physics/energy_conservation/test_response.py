@@ -18,14 +18,14 @@ import numpy as np
 import pytest
 from ase.units import fs, kB
 
-from qc.dynamics import Dynamics, Langevin, ModelSystem
+from qc.dynamics import Drive, Dynamics, Langevin, ModelSystem
 from tests.physics.energy_conservation.models import build
 from tests.physics.energy_conservation.test_langevin_models import REGIONS, regions
 
 pytestmark = pytest.mark.physics
 
 
-class Forced(ModelSystem):
+class Forced(ModelSystem, Drive):
     """A model under nodal forces that change in time."""
 
     name = "force"
