@@ -90,18 +90,11 @@ __all__ = [
 ]
 
 
-def _version() -> str:
-    from importlib import metadata
-
-    try:
-        return metadata.version("quasicontinuum")
-    except metadata.PackageNotFoundError:
-        return "0+uninstalled"
-
-
 def __getattr__(name: str) -> Any:
     if name == "__version__":
-        value: Any = _version()
+        from qc.version import version
+
+        value: Any = version()
     elif name in _PUBLIC:
         module, attribute = _PUBLIC[name]
         value = importlib.import_module(module)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from qc.coupling.model import Model
 from qc.coupling.regions import outer_region, sites_in
+from qc.crystal.site_index import SiteIndex
 from qc.errors import InputError
 from qc.mesh import Region
 
@@ -183,11 +184,10 @@ def every_atom(model: Model, region: Region | float | None) -> Atoms:
     types = layout.host_types[s]
     foreign = layout.types != layout.host_types[layout.sublattice]
     special = ~layout.extra & (layout.vacant | foreign)
-    sites = np.column_stack([layout.lattice, layout.sublattice])
-    lookup = {tuple(site): k for k, site in enumerate(sites.tolist()) if special[k]}
-    wanted = np.column_stack([m, s]).tolist() if lookup else []
-    here = [lookup.get(tuple(site), -1) for site in wanted] if lookup else [-1] * len(m)
-    index = np.array(here, dtype=np.int64)
+    special = np.flatnonzero(special)
+    sites = np.column_stack([layout.lattice, layout.sublattice])[special]
+    row = SiteIndex(sites).find(np.column_stack([m, s]))
+    index = np.where(row >= 0, special[row] if len(special) else -1, -1)
     found = index >= 0
     types[found] = layout.types[index[found]]
     gone = np.zeros(len(m), dtype=bool)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from qc.coupling.external import External, check_loads, site_counts
 from qc.coupling.layout import Layout
-from qc.coupling.parts import Parts, _perfect
+from qc.coupling.parts import Parts
 from qc.coupling.predictor import Predictor
 from qc.coupling.scheme import Scheme
 from qc.coupling.surface import SurfaceRelaxation, relax_surface
@@ -192,7 +192,7 @@ class Coupling:
     def _ghost_at_predictor(self) -> Array:
         """``f_BQCE - f_BQCF`` of the defect-free crystal at ``U = 0``, of the static energy."""
         layout, u = self.layout, np.zeros((self.layout.n_nodes, 3))
-        perfect = _perfect(layout) if layout.has_defects else layout
+        perfect = layout.without_defects()
         own = perfect is layout and self.thermal is None
         blended = self.blended if own else None
         g = (blended or self._parts(perfect, static=True)).forces(u)
@@ -279,7 +279,7 @@ class Coupling:
         if not self.layout.has_defects:
             return 0.0
         zero = np.zeros((self.layout.n_nodes, 3))
-        perfect = self._parts(_perfect(self.layout), pure=True).atoms
+        perfect = self._parts(self.layout.without_defects(), pure=True).atoms
         with_defects = self.pure.atoms
         change = len(with_defects.types) - len(perfect.types)
         bulk = float(self.rule.site_energy(self.predictor.mean[None])[0])

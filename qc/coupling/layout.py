@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import scipy.sparse as sp
@@ -14,6 +14,7 @@ from scipy.spatial import cKDTree
 from qc.coupling.blend import Blend
 from qc.coupling.constraint import Constraint
 from qc.crystal import Crystal
+from qc.crystal.site_index import SiteIndex
 from qc.errors import InputError, RegionError
 from qc.mesh.simplex_mesh import SimplexMesh
 from qc.numerics.checks import coordinates, kind, numbers
@@ -211,6 +212,41 @@ class Layout:
         foreign = (self.types != self.host_types[self.sublattice])[~self.extra]
         return bool(self.vacant.any() or self.extra.any() or foreign.any())
 
+    def without_defects(self, *, freed: bool = False) -> Layout:
+        """Return the layout of the perfect crystal; the nodes of extra atoms are idle.
+
+        Parameters
+        ----------
+        freed : bool
+            Sites of vacancies are unknowns again, and the nodes of extra atoms held. Otherwise
+            both are as they are here.
+        """
+        out = self
+        if self.has_defects:
+            sites = ~self.extra
+            out = replace(
+                self,
+                lattice=self.lattice[sites],
+                positions=self.positions[sites],
+                sublattice=self.sublattice[sites],
+                types=self.host_types[self.sublattice[sites]],
+                vacant=np.zeros(int(sites.sum()), dtype=bool),
+                extra=np.zeros(int(sites.sum()), dtype=bool),
+                node=self.node[sites],
+                interpolation=self.interpolation[sites],
+                beta_atoms=self.beta_atoms[sites],
+                beta_cells=self.beta_cells[sites],
+            )
+        if not freed:
+            return out
+        free = self.free.copy()
+        vertex = self.site_nodes[:, 0]
+        free[len(vertex) :] = False
+        gone = self.node[self.vacant]
+        gone = gone[gone >= 0]
+        free[gone, : self.mesh.crystal.dim_lattice] = ~self.mesh.held[vertex[gone], None]
+        return replace(out, constraint=replace(self.constraint, free=free))
+
 
 def patch_sites(crystal: Crystal, blend: Blend, reach: float) -> tuple[IntArray, IntArray]:
     """Return all sites within ``reach`` of the core set: coordinates (n, 3), sublattices (n,)."""
@@ -276,14 +312,10 @@ def build_layout(
     types = host[s]
     vacant = np.zeros(len(sites), dtype=bool)
     foreign = dict(defects.substitutions or {})
-    index: dict[tuple[int, ...], int] = {}
-    if defects.vacant or foreign:
-        index = {tuple(site): k for k, site in enumerate(np.column_stack([sites, s]).tolist())}
-    for site in defects.vacant:
-        vacant[_find(index, site_key(site), crystal, blend, "vacant")] = True
-    for site, symbol in foreign.items():
-        at = _find(index, site_key(site), crystal, blend, "substituted")
-        types[at] = potential.types_of([symbol])[0]
+    index = SiteIndex(np.column_stack([sites, s]) if defects.vacant or foreign else sites[:0])
+    vacant[_found(index, defects.vacant, crystal, blend, "vacant")] = True
+    at = _found(index, list(foreign), crystal, blend, "substituted")
+    types[at] = potential.types_of(list(foreign.values()))
     extra_x = np.array([x for _, x in defects.extra], dtype=float).reshape(-1, 3)
     n_extra = len(extra_x)
     extra_types = potential.types_of([symbol for symbol, _ in defects.extra])
@@ -357,7 +389,20 @@ def _sublattice_nodes(mesh: SimplexMesh, n_sublattices: int, carriers: IntArray)
     return nodes
 
 
-def _find(index: dict, key: tuple[int, ...], crystal: Crystal, blend: Blend, what: str) -> int:
+def _found(
+    index: SiteIndex, sites: Sequence[Site], crystal: Crystal, blend: Blend, what: str
+) -> IntArray:
+    """Return the rows of named sites in the patch, (n,)."""
+    keys = np.array([site_key(site) for site in sites], dtype=np.int64).reshape(-1, 4)
+    rows = index.find(keys)
+    for key, row in zip(keys.tolist(), rows, strict=True):
+        _check_site(tuple(key), int(row), crystal, blend, what)
+    return rows
+
+
+def _check_site(
+    key: tuple[int, ...], row: int, crystal: Crystal, blend: Blend, what: str
+) -> None:
     site = key[:3] if crystal.is_bravais and not key[3] else key
     if crystal.dim == 2 and key[2] != 0:
         raise InputError(f"{what} site {site} stands for a column: its third coordinate must be 0")
@@ -367,12 +412,11 @@ def _find(index: dict, key: tuple[int, ...], crystal: Crystal, blend: Blend, wha
         )
     x = crystal.positions(np.array([key[:3]]), key[3])
     distance = float(blend.centres.distance(x)[0])
-    if key not in index or distance > blend.core:
+    if row < 0 or distance > blend.core:
         raise RegionError(
             f"{what} site {site} is {distance:.2f} Angstrom from the core set, outside the core of "
             f"radius {blend.core:.2f} Angstrom"
         )
-    return index[key]
 
 
 def nearest_pair(positions: Array) -> float:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -169,21 +168,3 @@ def _rim_energies(layout: Layout, predictor: Predictor, rim: Mask, period: Array
         reference=0.0,
         period=period,
     ).site_energies(np.zeros((layout.n_nodes, 3)))
-
-
-def _perfect(layout: Layout) -> Layout:
-    """Return the layout without its point defects; the nodes of extra atoms are idle."""
-    sites = ~layout.extra
-    return replace(
-        layout,
-        lattice=layout.lattice[sites],
-        positions=layout.positions[sites],
-        sublattice=layout.sublattice[sites],
-        types=layout.host_types[layout.sublattice[sites]],
-        vacant=np.zeros(int(sites.sum()), dtype=bool),
-        extra=np.zeros(int(sites.sum()), dtype=bool),
-        node=layout.node[sites],
-        interpolation=layout.interpolation[sites],
-        beta_atoms=layout.beta_atoms[sites],
-        beta_cells=layout.beta_cells[sites],
-    )

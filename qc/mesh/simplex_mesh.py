@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from scipy.sparse.csgraph import connected_components
 
 from qc.crystal import Crystal
+from qc.crystal.site_index import SiteIndex
 from qc.errors import MeshError
 from qc.mesh.bisection import Forest
 from qc.mesh.quality import simplex_quality
@@ -107,22 +108,11 @@ class SimplexMesh:
 
     def vertex_at(self, lattice: IntArray) -> IntArray:
         """Vertex at each lattice site (n, 3), -1 where there is none."""
-        d = self.dim
-        lattice = np.asarray(lattice)[:, :d]
-        low, span, keys, order = self._keys
-        inside = np.all((lattice >= low) & (lattice < low + span), axis=1)
-        key = np.ravel_multi_index(tuple((np.where(inside[:, None], lattice, low) - low).T), span)
-        at = np.minimum(np.searchsorted(keys, key), len(keys) - 1)
-        return np.where(inside & (keys[at] == key), order[at], -1)
+        return self._sites.find(np.asarray(lattice)[:, : self.dim])
 
     @cached_property
-    def _keys(self) -> tuple[IntArray, tuple[int, ...], IntArray, IntArray]:
-        lattice = self.lattice[:, : self.dim]
-        low = lattice.min(axis=0)
-        span = tuple(int(v) for v in lattice.max(axis=0) - low + 1)
-        keys = np.ravel_multi_index(tuple((lattice - low).T), span)
-        order = np.argsort(keys)
-        return low, span, keys[order], order
+    def _sites(self) -> SiteIndex:
+        return SiteIndex(self.lattice[:, : self.dim])
 
     @cached_property
     def _home(self) -> IntArray:

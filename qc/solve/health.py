@@ -7,9 +7,8 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from qc.atomistic.neighbours import neighbour_list
 from qc.coupling import QuasiContinuum
-from qc.crystal.affine import lattice_matched, star_reach
+from qc.coupling.indicators import counted_nonaffinity
 from qc.materials import acoustic_stability
 
 Array = NDArray[np.float64]
@@ -37,52 +36,9 @@ def inspect_state(model: QuasiContinuum) -> list[str]:
     return [*_unstable_elements(model), *_defect_in_blend(model)]
 
 
-def blend_nonaffinity(model: QuasiContinuum) -> tuple[IntArray, Array]:
-    """Return the non-affinity of the sites in the blending region against the lattice.
-
-    Sites at a free surface are left out.
-
-    Returns
-    -------
-    site : (n,) int64
-        Indices into the atoms of ``model.layout``; empty where nothing is blended.
-    d2 : (n,) float64
-        In squared nearest-neighbour distances; see `qc.nonaffinity`.
-    """
-    site, d2 = _nonaffinity(model)
-    blended = model.layout.beta_atoms[site] > 0.0
-    return site[blended], d2[blended]
-
-
-def _nonaffinity(model: QuasiContinuum) -> tuple[IntArray, Array]:
-    """As `blend_nonaffinity`, of all sites that count as atoms, wholly or in part."""
-    layout, coupling = model.layout, model.coupling
-    beta = layout.beta_atoms
-    if model.scheme.atoms != "core" or not len(beta):
-        return np.zeros(0, dtype=np.int64), np.zeros(0)
-    terms = coupling.parts
-    present = np.nonzero(~layout.vacant)[0]
-    rows = (beta[present] < 1.0) & ~layout.extra[present]
-    mean = np.asarray(model.far_field.mean_deformation)
-    if model.mesh.surface is not None:
-        # Sites at a surface miss neighbours, and are no defects.
-        depth = model.mesh.surface.depth(layout.positions[present])
-        rows &= depth > star_reach(model.crystal)
-    stretch = float(np.linalg.norm(mean, 2))
-    y = terms.atoms.positions(model.U)
-    cell, pbc = None, [False, False, False]
-    if model.crystal.is_columns:
-        cell, pbc = np.diag([1.0, 1.0, 0.0]), [False, False, True]
-        cell[2] = mean @ model.crystal.cell[2]
-    reach = 1.05 * stretch * star_reach(model.crystal)
-    bonds = neighbour_list(y, reach, cell, pbc, rows)
-    start = np.append(0, np.cumsum(np.diff(bonds.start)[rows]))
-    return present[rows], lattice_matched(start, bonds.vectors(y), model.crystal, mean).d2
-
-
 def _defect_in_blend(model: QuasiContinuum) -> list[str]:
     layout, blend = model.layout, model.layout.blend
-    site, d2 = _nonaffinity(model)
+    site, d2 = counted_nonaffinity(model)
     site, d2 = site[d2 > DEFECTIVE], d2[d2 > DEFECTIVE]
     if not len(site):
         return []

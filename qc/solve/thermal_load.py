@@ -17,15 +17,14 @@ Source: E. B. Tadmor, F. Legoll, W. K. Kim, L. M. Dupuy & R. E. Miller, Appl. Me
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from ase import units
 from numpy.typing import NDArray
 
-from qc.coupling import Coupling, Layout, QuasiContinuum
-from qc.coupling.parts import _perfect
+from qc.coupling import Coupling, QuasiContinuum
 from qc.coupling.slaved import vibrating
 from qc.errors import CapabilityError, ConvergenceError, InputError
 from qc.farfield import HomogeneousStrain
@@ -174,23 +173,13 @@ def defect_free(model: QuasiContinuum) -> QuasiContinuum:
 
     Sites of vacancies are free again, the nodes of extra atoms held.
     """
-    layout = _free_of_defects(model.layout)
+    layout = model.layout.without_defects(freed=True)
     other = copy.copy(model)
     other.layout = layout
     far_field = HomogeneousStrain(model.far_field.mean_deformation)
     other.coupling = Coupling(layout, model.rule, far_field, model.scheme, model.thermal)
     other.U = np.zeros((layout.n_nodes, 3))
     return other
-
-
-def _free_of_defects(layout: Layout) -> Layout:
-    free = np.zeros_like(layout.free)
-    vertex = layout.site_nodes[:, 0]
-    free[: len(vertex)] = ~layout.mesh.held[vertex, None]
-    if layout.mesh.crystal.dim_lattice == 2:
-        free[:, 2] = False
-    perfect = _perfect(layout) if layout.has_defects else layout
-    return replace(perfect, constraint=replace(layout.constraint, free=free))
 
 
 def _temperature(model: QuasiContinuum, temperature: float | None) -> float:

@@ -10,8 +10,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from qc.coupling import Coupling, Layout, QuasiContinuum
-from qc.coupling.parts import _perfect
+from qc.coupling import Coupling, QuasiContinuum
 from qc.farfield import HomogeneousStrain
 from qc.numerics.checks import kind, positive
 from qc.verify.report import Check, Report
@@ -101,7 +100,7 @@ def random_deformation(crystal_mode: str, size: float, rng: np.random.Generator)
 
 
 def _books(model: QuasiContinuum) -> Iterator[Check]:
-    layout, terms = _without_defects(model.layout), model.coupling.blended
+    layout, terms = model.layout.without_defects(freed=True), model.coupling.blended
     crystal, mesh = model.crystal, layout.mesh
     beta = model.scheme.weighting(np.concatenate([layout.beta_atoms, layout.beta_nodes]))
     excess = _outside(beta)
@@ -160,19 +159,8 @@ def _within(x: Array, of: Array, reach: float, dim: int) -> NDArray[np.bool_]:
 # -- patch test -----------------------------------------------------------------------------------
 
 
-def _without_defects(layout: Layout) -> Layout:
-    """Return the layout of the perfect crystal, with the sites of vacancies free again."""
-    perfect = _perfect(layout) if layout.has_defects else layout
-    free = np.zeros_like(layout.free)
-    vertex = layout.site_nodes[:, 0]
-    free[: len(vertex)] = ~layout.mesh.held[vertex, None]
-    if layout.mesh.crystal.dim_lattice == 2:
-        free[:, 2] = False
-    return replace(perfect, constraint=replace(layout.constraint, free=free))
-
-
 def _patch(model: QuasiContinuum, strain: float, rng: np.random.Generator) -> Iterator[Check]:
-    layout, rule, scheme = _without_defects(model.layout), model.rule, model.scheme
+    layout, rule, scheme = model.layout.without_defects(freed=True), model.rule, model.scheme
     mode = model.crystal.mode
     f = random_deformation(mode, strain, rng)
     coupling = Coupling(layout, rule, HomogeneousStrain(f), scheme)

@@ -9,12 +9,13 @@ from scipy.spatial import cKDTree
 
 import qc.solve.precondition as precondition
 from qc.coupling import PointDefects, QuasiContinuum
+from qc.coupling.indicators import blend_nonaffinity
 from qc.coupling.regions import default_core
 from qc.crystal import bcc, diamond, fcc, from_ase, hcp, triangular
 from qc.errors import CapabilityError, ConvergenceError, InputError, NonFiniteError
 from qc.potentials import EAM, ToyEAM, zhou2004
 from qc.solve import Preconditioner, relax
-from qc.solve.health import blend_nonaffinity, inspect_state
+from qc.solve.health import inspect_state
 
 A = 3.6149603
 HOLE = PointDefects(vacant=[(0, 0, 0)])

@@ -21,6 +21,7 @@ from qc.io.runs.archive import MALFORMED, pack, unpack
 from qc.numerics.checks import kind, numbers
 from qc.numerics.fingerprint import Fingerprint, processor
 from qc.numerics.reading import read_regular
+from qc.version import version
 
 Array = NDArray[np.float64]
 
@@ -137,8 +138,6 @@ def write_checkpoint(
         The file cannot be written; one that was there before is left intact.
     """
     kind("model", model, QuasiContinuum)
-    import qc
-
     if deformations is None:
         deformations = [model.far_field.mean_deformation]
     path_so_far = numbers("deformations", deformations)
@@ -148,7 +147,7 @@ def write_checkpoint(
     header = {
         "what": "qc checkpoint",
         "schema": SCHEMA,
-        "version": qc.__version__,
+        "version": version(),
         "processor": processor(),
         "relaxing": bool(relaxing),
         "fingerprints": fingerprints(model),

@@ -38,6 +38,7 @@ from qc.io.runs.molecular_checkpoint import (
 from qc.io.runs.signals import signals
 from qc.numerics.checks import kind, real, whole
 from qc.numerics.reading import require_regular
+from qc.version import version
 
 Array = NDArray[np.float64]
 Columns = Mapping[str, Callable[[Dynamics], float]]
@@ -362,8 +363,6 @@ def _write_summary(home: Path, dynamics: Dynamics, status: str, reason: str) -> 
     import numba
     import scipy
 
-    import qc
-
     summary: dict[str, Any] = {
         "status": status,
         "reason": reason,
@@ -379,7 +378,7 @@ def _write_summary(home: Path, dynamics: Dynamics, status: str, reason: str) -> 
         ],
         "fingerprints": dynamics_fingerprints(dynamics),
         "versions": {
-            "qc": qc.__version__,
+            "qc": version(),
             "python": platform.python_version(),
             "numpy": np.__version__,
             "scipy": scipy.__version__,

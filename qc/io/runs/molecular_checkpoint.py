@@ -17,6 +17,7 @@ from qc.io.runs.archive import MALFORMED, pack, unpack
 from qc.io.runs.checkpoint import fingerprints, of_another, read_raw, say_where
 from qc.numerics.checks import kind
 from qc.numerics.fingerprint import Fingerprint, fingerprint, processor
+from qc.version import version
 
 #: What a checkpoint of dynamics holds; raised when its meaning changes.
 SCHEMA = 2
@@ -98,13 +99,11 @@ def write_dynamics(path: str | os.PathLike[str], dynamics: Dynamics) -> Path:
         The file cannot be written; one that was there before is left intact.
     """
     kind("dynamics", dynamics, Dynamics)
-    import qc
-
     state = dynamics.snapshot()
     header = {
         "what": "qc dynamics",
         "schema": SCHEMA,
-        "version": qc.__version__,
+        "version": version(),
         "processor": processor(),
         "step": state.step,
         "potential": state.potential.hex(),

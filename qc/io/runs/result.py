@@ -20,6 +20,7 @@ from qc.io.files import write_atomically
 from qc.numerics.checks import kind, real
 from qc.solve.path import LoadStep
 from qc.solve.result import DefectResult, Result
+from qc.version import version
 
 #: Raised when the meaning of an entry changes.
 SCHEMA = 1
@@ -29,9 +30,7 @@ LIBRARIES = ("numpy", "scipy", "numba", "ase", "matscipy", "pyamg")
 
 def versions() -> dict[str, str]:
     """Return the versions of the package, Python and the libraries that numbers depend on."""
-    import qc
-
-    out = {"qc": qc.__version__, "python": platform.python_version()}
+    out = {"qc": version(), "python": platform.python_version()}
     for name in LIBRARIES:
         try:
             out[name] = metadata.version(name)
