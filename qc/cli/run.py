@@ -12,7 +12,7 @@ from qc.io.runs.signals import Stop, signals
 
 if TYPE_CHECKING:
     from qc.io.cases.setup import Setup
-    from qc.io.runs.folder import RunDirectory
+    from qc.io.runs.load_path import LoadPathFolder
     from qc.solve import Iteration
     from qc.solve.path import LoadPath, LoadStep
 
@@ -51,7 +51,8 @@ def run(args: argparse.Namespace) -> int:
     """Run the case and return the exit code."""
     from qc.io.cases.case import load_case
     from qc.io.cases.setup import set_up
-    from qc.io.runs.folder import RunDirectory, output_folder, refuse_occupied
+    from qc.io.runs.folder import output_folder, refuse_occupied
+    from qc.io.runs.load_path import LoadPathFolder
     from qc.numerics.progress import Progress
 
     if args.threads is not None:
@@ -67,8 +68,8 @@ def run(args: argparse.Namespace) -> int:
     records: list[dict[str, Any]] = []
     if args.resume:
         start, records = resume(setup, folder / "checkpoint.npz", args.force)
-    directory = RunDirectory(folder, setup, records)
-    directory.begin(clear=args.force and not args.resume)
+    directory = LoadPathFolder(folder, setup, records)
+    directory.start(clear=args.force and not args.resume)
     if records:
         gone = directory.take_up(setup.model.with_strain(setup.deformations[start - 1]))
         if gone and not args.quiet:
@@ -145,7 +146,7 @@ def _is_reference(one: Any) -> bool:
 class _Runner:
     """One run: follows the path, writes as it goes, and stops where it has to."""
 
-    def __init__(self, setup: Setup, directory: RunDirectory, quiet: bool) -> None:
+    def __init__(self, setup: Setup, directory: LoadPathFolder, quiet: bool) -> None:
         self.setup, self.directory, self.quiet = setup, directory, quiet
         self.last: LoadStep | None = None
         self.stopped = Stop()
@@ -221,7 +222,7 @@ class _Runner:
         return bool(self.stopped)
 
 
-def summary(setup: Setup, directory: RunDirectory, reason: str) -> str:
+def summary(setup: Setup, directory: LoadPathFolder, reason: str) -> str:
     """Return the closing table."""
     from qc.io.files import shown_name
 

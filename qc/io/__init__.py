@@ -15,27 +15,27 @@ if TYPE_CHECKING:
     from qc.io.extxyz import write_extxyz
     from qc.io.plots import draw_ledger
     from qc.io.runs.checkpoint import Checkpoint, read_checkpoint, restore, write_checkpoint
-    from qc.io.runs.molecular import Outcome, read_history, run_dynamics
-    from qc.io.runs.molecular_checkpoint import read_dynamics, restore_dynamics, write_dynamics
+    from qc.io.runs.dynamics import Outcome, read_history, run_dynamics
+    from qc.io.runs.dynamics_checkpoint import read_dynamics, restore_dynamics, write_dynamics
     from qc.io.runs.result import write_result
     from qc.io.structures import read_structure
     from qc.io.vtk import write_pvd, write_vtu
 
 _HOME = {
     "Checkpoint": "runs.checkpoint",
-    "Outcome": "runs.molecular",
+    "Outcome": "runs.dynamics",
     "draw_ledger": "plots",
     "load_case": "cases.case",
     "read_checkpoint": "runs.checkpoint",
-    "read_dynamics": "runs.molecular_checkpoint",
-    "read_history": "runs.molecular",
+    "read_dynamics": "runs.dynamics_checkpoint",
+    "read_history": "runs.dynamics",
     "read_structure": "structures",
     "restore": "runs.checkpoint",
-    "restore_dynamics": "runs.molecular_checkpoint",
-    "run_dynamics": "runs.molecular",
+    "restore_dynamics": "runs.dynamics_checkpoint",
+    "run_dynamics": "runs.dynamics",
     "set_up": "cases.setup",
     "write_checkpoint": "runs.checkpoint",
-    "write_dynamics": "runs.molecular_checkpoint",
+    "write_dynamics": "runs.dynamics_checkpoint",
     "write_extxyz": "extxyz",
     "write_pvd": "vtk",
     "write_result": "runs.result",

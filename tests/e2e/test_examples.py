@@ -267,7 +267,7 @@ def test_hot_spot_cools_as_the_heat_equation_says_and_goes_on_after_a_stop(
     again = module.main(["--small", "--output", str(parts), "--resume"])
     for seed in sizes.seeds:
         names = {p.name for p in (parts / f"run_{seed}").iterdir()}
-        assert names == {"history.csv", "checkpoint.npz", "run.json", "ledger.png"}
+        assert names == {"history.csv", "checkpoint.npz", "result.json", "ledger.png"}
         ends = [(home / f"run_{seed}" / "history.csv").read_text() for home in (whole, parts)]
         assert ends[0] == ends[1]
     assert again.fitted == found.fitted

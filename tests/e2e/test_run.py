@@ -20,7 +20,7 @@ import pytest
 from qc.cli.main import main
 from qc.errors import NonFiniteError
 from qc.io import read_checkpoint
-from qc.io.runs.folder import RunDirectory
+from qc.io.runs.load_path import LoadPathFolder
 from qc.solve import path as loadpath
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -230,7 +230,7 @@ def test_silence_in_a_pipe(work):
 def test_a_signal_saves_the_state_and_the_path_goes_on_identically(
     number, code, word, work, finished, monkeypatch, capsys
 ):
-    record = RunDirectory.record
+    record = LoadPathFolder.record
 
     def interrupted(self, step):
         entry = record(self, step)
@@ -240,7 +240,7 @@ def test_a_signal_saves_the_state_and_the_path_goes_on_identically(
 
     before = signal.getsignal(number)
     with monkeypatch.context() as patch:
-        patch.setattr(RunDirectory, "record", interrupted)
+        patch.setattr(LoadPathFolder, "record", interrupted)
         assert main(["run", "case.toml"]) == code
     assert signal.getsignal(number) is before
     assert f"{word}; the state is in runs/case/checkpoint.npz" in capsys.readouterr().err
@@ -287,7 +287,7 @@ def test_a_second_signal_stops_at_once(work, monkeypatch):
         signal.raise_signal(signal.SIGTERM)
         raise AssertionError("the second signal was ignored")
 
-    monkeypatch.setattr(RunDirectory, "record", impatient)
+    monkeypatch.setattr(LoadPathFolder, "record", impatient)
     assert main(["run", "case.toml", "--quiet"]) in (130, 143)
 
 

@@ -8,7 +8,7 @@ from qc.io.cases.case import Case, load_case, parse_case
 from qc.io.cases.resolve import resolved
 from qc.io.cases.setup import build_potential, set_up
 from qc.io.potentials import elements
-from qc.io.runs.checkpoint import fingerprints
+from qc.io.runs.identity import fingerprints
 from qc.potentials import LennardJones, PairTable, StillingerWeber, write_pair_table
 
 SILICON = """

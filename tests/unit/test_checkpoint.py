@@ -14,18 +14,20 @@ from hypothesis import strategies as st
 
 from qc.coupling import PointDefects, QuasiContinuum
 from qc.crystal import fcc
+from qc.dynamics import Dynamics
 from qc.errors import CheckpointError, OutputError
 from qc.farfield import simple_shear
-from qc.io.runs import checkpoint as module
-from qc.io.runs.archive import checksum
+from qc.io.runs import saved as module
+from qc.io.runs.archive import checksum, pack, unpack
 from qc.io.runs.checkpoint import (
     check_path,
-    fingerprints,
     parse_checkpoint,
     read_checkpoint,
     restore,
     write_checkpoint,
 )
+from qc.io.runs.dynamics_checkpoint import read_dynamics, write_dynamics
+from qc.io.runs.identity import fingerprints
 from qc.potentials import zhou2004
 
 PATH = np.array([simple_shear(g) for g in (0.0, 0.01, 0.02)])
@@ -82,11 +84,12 @@ def npy(array):
     return stream.getvalue()
 
 
-def resealed(raw, **header):
-    """The checkpoint with changed header entries and a checksum that fits."""
+def resealed(raw, facts=None, **header):
+    """The checkpoint with changed facts or header entries and a checksum that fits."""
     parts = {k.removesuffix(".npy"): v for k, v in members(raw).items()}
     arrays = {k: np.load(io.BytesIO(v)) for k, v in parts.items()}
     entries = json.loads(arrays["header"].tobytes()) | header
+    entries["facts"] = entries["facts"] | (facts or {})
     arrays["header"] = np.frombuffer(json.dumps(entries).encode(), dtype=np.uint8)
     arrays["checksum"] = checksum(arrays)
     stream = io.BytesIO()
@@ -97,7 +100,7 @@ def resealed(raw, **header):
 def test_a_state_comes_back_bit_for_bit(model, columns, potential, raw):
     found = parse_checkpoint(raw)
     np.testing.assert_array_equal(found.displacements, model.U)
-    np.testing.assert_array_equal(found.deformations, PATH[:2])
+    np.testing.assert_array_equal(found.path, PATH[:2])
     assert found.records == [{"energy": -0.1}]
     assert found.next_step == 2
     assert not found.relaxing
@@ -130,7 +133,7 @@ def test_an_unfinished_step_is_done_again(model, tmp_path):
 
 def test_numpy_reads_it_without_pickle(raw):
     with np.load(io.BytesIO(raw), allow_pickle=False) as file:
-        names = {"header", "displacements", "shifts", "deformations", "checksum"}
+        names = {"header", "displacements", "shifts", "path", "checksum"}
         assert set(file.files) == names
 
 
@@ -214,8 +217,10 @@ def test_absurd_sizes_are_refused_before_anything_is_allocated(raw):
 
 def test_other_members_or_missing_ones_are_refused(raw):
     parts = members(raw)
-    with pytest.raises(CheckpointError, match="other members"):
+    with pytest.raises(CheckpointError, match="more is no npy array"):
         parse_checkpoint(archive(parts | {"more.npy": b""}))
+    with pytest.raises(CheckpointError, match="other members than it names"):
+        parse_checkpoint(resealed(raw, arrays=["displacements", "path"]))
     del parts["checksum.npy"]
     with pytest.raises(CheckpointError, match="other members"):
         parse_checkpoint(archive(parts))
@@ -229,10 +234,10 @@ def test_other_members_or_missing_ones_are_refused(raw):
     "changes",
     [
         {"fingerprints": 3},
-        {"records": [1]},
+        {"facts": {"records": [1]}},
         {"schema": "one"},
         {"schema": float("inf")},
-        {"relaxing": None, "version": None, "records": None},
+        {"facts": {"relaxing": None, "records": None}, "version": None},
     ],
 )
 def test_a_header_that_makes_no_sense_is_refused(changes, raw):
@@ -247,6 +252,27 @@ def test_another_schema_is_refused_unless_forced(raw):
     assert parse_checkpoint(newer, force=True).schema == 99
     # Negative control: the resealing itself is sound.
     assert parse_checkpoint(resealed(raw)).schema == module.SCHEMA
+
+
+def test_one_of_the_schema_before_is_refused_by_its_version(raw):
+    """Its members had other names, and its facts lay beside the schema."""
+    header, arrays = unpack(raw)
+    header |= {"what": "qc checkpoint", "schema": 3, "version": "0.0"} | header.pop("facts")
+    del header["arrays"]
+    old = pack(header, {"deformations": arrays.pop("path"), **arrays})
+    with pytest.raises(CheckpointError, match=r"version 0\.0 with schema 3; this version reads"):
+        parse_checkpoint(old)
+    with pytest.raises(CheckpointError, match="not understood"):
+        parse_checkpoint(old, force=True)
+
+
+def test_a_checkpoint_of_dynamics_is_none_of_a_load_path(model, tmp_path, raw):
+    path = write_dynamics(tmp_path / "moving.npz", Dynamics(model, 0.1, check_timestep=False))
+    with pytest.raises(CheckpointError, match="is one of dynamics, not of a load path"):
+        read_checkpoint(path)
+    path.write_bytes(raw)
+    with pytest.raises(CheckpointError, match="is one of a load path, not of dynamics"):
+        read_dynamics(path)
 
 
 def test_not_a_number_is_refused(model, tmp_path, columns, potential):
@@ -316,7 +342,7 @@ def test_a_full_disk_leaves_the_previous_checkpoint(model, raw, tmp_path, monkey
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OutputError, match="No space left"):
         write_checkpoint(path, model, PATH)
-    assert len(read_checkpoint(path).deformations) == 2
+    assert len(read_checkpoint(path).path) == 2
     assert [p.name for p in tmp_path.iterdir()] == ["state.npz"]
 
 
@@ -343,7 +369,7 @@ def test_any_damage_is_refused_or_harmless(raw, data):
 
 
 @settings(max_examples=200)
-@given(name=st.sampled_from(["header", "displacements", "deformations", "checksum"]),
+@given(name=st.sampled_from(["header", "displacements", "path", "checksum"]),
        content=st.binary(max_size=200), keep=st.integers(0, 140))  # fmt: skip
 def test_any_member_in_a_sound_archive_is_refused(raw, name, content, keep):
     parts = members(raw)
@@ -362,8 +388,10 @@ def test_any_member_in_a_sound_archive_is_refused(raw, name, content, keep):
     max_leaves=5,
 ))  # fmt: skip
 def test_any_header_with_a_sound_checksum_is_refused_or_understood(raw, value):
-    for name in ("records", "fingerprints", "schema", "version", "relaxing"):
+    changes = [{name: value} for name in ("fingerprints", "schema", "version", "what")]
+    changes += [{"facts": {name: value}} for name in ("records", "relaxing")]
+    for change in changes:
         try:
-            parse_checkpoint(resealed(raw, **{name: value}))
+            parse_checkpoint(resealed(raw, **change))
         except CheckpointError:
             continue

@@ -9,9 +9,7 @@ from qc.farfield import DislocationSum
 from qc.io.cases.schema import Length, to_toml
 from qc.io.cases.setup import Setup, block_around, in_angstrom, potential_length
 from qc.io.files import shown_name
-
-#: How every resolved copy begins.
-HEAD = "# The case as it was run"
+from qc.io.runs.folder import HEAD
 
 
 def resolved(setup: Setup, folder: str | os.PathLike[str]) -> str:

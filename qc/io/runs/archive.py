@@ -1,19 +1,23 @@
-"""Checked archives of arrays: npz without pickle, with a checksum over every member."""
+"""Checked archives: a JSON header and named arrays in an npz without pickle, with a checksum."""
 
 from __future__ import annotations
 
 import hashlib
 import io
+import json
 import math
 import re
 import struct
 import zipfile
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from qc.errors import CheckpointError
+from qc.errors import CheckpointError, InputError
+
+Array = NDArray[np.float64]
 
 #: A header longer than this is no header, Bytes.
 LONGEST_HEADER = 64 << 20
@@ -23,47 +27,63 @@ MALFORMED = (
     ValueError, ArithmeticError, LookupError, TypeError, AttributeError, RecursionError,
 )  # fmt: skip
 
+#: Members besides the arrays, and their type; arrays are float64.
+_BYTES, _NUMBERS = "|u1", "<f8"
+_OWN = ("header", "checksum")
+
 _NPY_HEADER = re.compile(
     rb"\{'descr': '([<|][a-z][0-9]{1,2})', 'fortran_order': False, "
     rb"'shape': \(((?:[0-9]{1,18}, ?)*(?:[0-9]{1,18})?)\), \}[ ]*\n"
 )
 
 
-def pack(members: Mapping[str, NDArray]) -> bytes:
-    """Return the bytes of an archive of arrays, with its checksum."""
+def pack(header: Mapping[str, Any], arrays: Mapping[str, Array]) -> bytes:
+    """Return the bytes of an archive.
+
+    Raises
+    ------
+    InputError
+        The header holds what JSON cannot.
+    """
+    try:
+        text = json.dumps(dict(header))
+    except (TypeError, ValueError) as error:
+        raise InputError(f"JSON cannot hold what is to be saved: {error}") from error
+    members: dict[str, NDArray] = {"header": np.frombuffer(text.encode(), dtype=np.uint8)}
+    for name, array in arrays.items():
+        members[name] = np.ascontiguousarray(array, dtype=_NUMBERS)
     stream = io.BytesIO()
     np.savez(stream, allow_pickle=False, checksum=checksum(members), **members)
     return stream.getvalue()
 
 
-def unpack(raw: bytes, kinds: Mapping[str, str], name: str = "checkpoint") -> dict[str, NDArray]:
-    """Read an archive from its bytes.
+def unpack(raw: bytes, name: str = "checkpoint") -> tuple[dict[str, Any], dict[str, Array]]:
+    """Return the header and the arrays of an archive.
 
     Parameters
     ----------
     raw : bytes
-    kinds : dict of str to str
-        The type that each member has to have, such as ``"<f8"``. A member called ``header`` is
-        limited in length.
     name : str
         What messages call it.
 
     Raises
     ------
     CheckpointError
-        The bytes are truncated, altered, hold other members or anything but plain numbers.
+        The bytes are truncated or altered, or hold anything but a header and plain numbers.
     """
     try:
-        members = _members(raw, kinds)
-        good = np.array_equal(checksum(members), members["checksum"])
+        members = _members(raw)
+        if not np.array_equal(checksum(members), members.pop("checksum")):
+            raise CheckpointError("it is damaged: its checksum does not match")
+        header = json.loads(members.pop("header").tobytes().decode("utf-8"))
+        if not isinstance(header, dict):
+            raise CheckpointError("its header is no table")
     except CheckpointError as error:
         raise CheckpointError(f"checkpoint {name}: {error}") from error
     # Whatever a damaged archive makes the zip reader trip over, it is a damaged archive.
     except Exception as error:
         raise CheckpointError(f"checkpoint {name} is truncated or damaged: {error}") from error
-    if not good:
-        raise CheckpointError(f"checkpoint {name} is damaged: its checksum does not match")
-    return members
+    return header, {name: array.copy() for name, array in members.items()}
 
 
 def checksum(members: Mapping[str, NDArray]) -> NDArray[np.uint8]:
@@ -76,21 +96,22 @@ def checksum(members: Mapping[str, NDArray]) -> NDArray[np.uint8]:
     return np.frombuffer(digest.digest(), dtype=np.uint8)
 
 
-def _members(raw: bytes, kinds: Mapping[str, str]) -> dict[str, NDArray]:
-    """Read the archive's arrays; nothing is allocated that the file does not hold."""
+def _members(raw: bytes) -> dict[str, NDArray]:
+    """Read all members; nothing is allocated that the file does not hold."""
     out: dict[str, NDArray] = {}
     with zipfile.ZipFile(io.BytesIO(raw)) as archive:
-        expected = {f"{m}.npy" for m in (*kinds, "checksum")}
         entries = {entry.filename: entry for entry in archive.infolist()}
-        if set(entries) != expected or len(archive.infolist()) != len(expected):
+        plain = all(file.endswith(".npy") for file in entries)
+        own = all(f"{name}.npy" in entries for name in _OWN)
+        if not plain or not own or len(archive.infolist()) != len(entries):
             raise CheckpointError("not a checkpoint: it holds other members")
         for file, entry in entries.items():
             # Stored members are as long as the bytes in the file: no bomb can hide in them.
             if entry.compress_type != zipfile.ZIP_STORED or entry.file_size > len(raw):
                 raise CheckpointError(f"member {file} declares an impossible size")
             name = file.removesuffix(".npy")
-            out[name] = _array(archive.read(entry), kinds.get(name, "|u1"), name)
-    if "header" in out and out["header"].nbytes > LONGEST_HEADER:
+            out[name] = _array(archive.read(entry), _BYTES if name in _OWN else _NUMBERS, name)
+    if out["header"].nbytes > LONGEST_HEADER:
         raise CheckpointError("its header is absurdly long")
     return out
 

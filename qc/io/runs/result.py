@@ -6,6 +6,7 @@ import json
 import math
 import os
 import platform
+import sys
 from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
@@ -23,7 +24,7 @@ from qc.solve.result import DefectResult, Result
 from qc.version import version
 
 #: Raised when the meaning of an entry changes.
-SCHEMA = 1
+SCHEMA = 2
 
 LIBRARIES = ("numpy", "scipy", "numba", "ase", "matscipy", "pyamg")
 
@@ -154,27 +155,60 @@ def write_result(
     not finite are null: JSON has none.
     """
     kind("model", model, QuasiContinuum)
+    return write_summary(
+        path,
+        "statics",
+        status,
+        reason,
+        title=title,
+        case=case,
+        seed=seed,
+        wall_time=wall_time,
+        content=describe(model) | {"load": load_name, "steps": list(steps)},
+    )
+
+
+def write_summary(
+    path: str | os.PathLike[str],
+    kind_of_run: str,
+    status: str,
+    reason: str,
+    *,
+    content: Mapping[str, Any],
+    title: str = "",
+    case: Mapping[str, str] | None = None,
+    seed: int = 0,
+    wall_time: float = 0.0,
+) -> Path:
+    """Write what every kind of run says of itself, and the content of its own.
+
+    Raises
+    ------
+    InputError
+        JSON cannot hold it.
+    OutputError
+        The file cannot be written.
+    """
     import numba
 
-    content = {
+    head = {
         "what": "qc result",
         "schema": SCHEMA,
+        "kind": kind_of_run,
         "title": title,
         "status": status,
         "reason": reason,
         "case": case or {},
+        "program": Path(sys.argv[0]).name,
         "seed": seed,
         "versions": versions(),
         "platform": f"{platform.system()} {platform.machine()}",
         "threads": numba.get_num_threads(),
         "units": {"energy": "eV", "length": "Angstrom", "force": "eV/Angstrom", "time": "s"},
-        **describe(model),
-        "load": load_name,
-        "steps": list(steps),
         "wall_time": round(real("wall_time", wall_time), 3),
     }
     try:
-        text = json.dumps(_plain(content), indent=1, allow_nan=False)
+        text = json.dumps(_plain(head | dict(content)), indent=1, allow_nan=False)
     except (TypeError, ValueError) as error:
         raise InputError(f"JSON cannot hold the result: {error}") from error
     return write_atomically(path, text + "\n")

@@ -28,7 +28,7 @@ from qc.io import (
     run_dynamics,
     write_dynamics,
 )
-from qc.io.runs.archive import pack
+from qc.io.runs.archive import pack, unpack
 from qc.loads import CylindricalIndenter
 from qc.materials import equilibrium_crystal
 from qc.potentials import LennardJones, stillinger1985, zhou2004
@@ -113,7 +113,7 @@ def test_a_kill_before_the_first_row_loses_no_row(tmp_path, monkeypatch):
 
     run_dynamics(begin("eam columns"), 10, tmp_path / "whole", every=5, picture=False)
     with monkeypatch.context() as patch:
-        patch.setattr("qc.io.runs.molecular._History", killed)
+        patch.setattr("qc.io.runs.dynamics._History", killed)
         with pytest.raises(Killed):
             run_dynamics(begin("eam columns"), 10, tmp_path / "parts", picture=False)
     run_dynamics(
@@ -123,13 +123,11 @@ def test_a_kill_before_the_first_row_loses_no_row(tmp_path, monkeypatch):
     assert texts[0] == texts[1]
 
 
-def altered(path, **entries):
-    """Give a checkpoint other entries of its header, with the checksum that fits."""
-    with np.load(path) as found:
-        members = {name: found[name] for name in found.files if name != "checksum"}
-    header = json.loads(members["header"].tobytes()) | entries
-    members["header"] = np.frombuffer(json.dumps(header).encode(), dtype=np.uint8)
-    path.write_bytes(pack(members))
+def altered(path, **facts):
+    """Give a checkpoint other facts, with the checksum that fits."""
+    header, arrays = unpack(path.read_bytes())
+    header["facts"] |= facts
+    path.write_bytes(pack(header, arrays))
     return path
 
 
@@ -168,14 +166,14 @@ def test_history_is_complete(tmp_path):
         booked = row["heat:bath"] + row["integrator"]
         assert row["total"] - start == pytest.approx(booked, abs=1e-11)
     assert (tmp_path / "ledger.png").read_bytes()[:4] == b"\x89PNG"
-    assert (tmp_path / "run.json").exists()
+    assert (tmp_path / "result.json").exists()
 
 
 SCRIPT = """
 import os, signal, sys, numba
 numba.set_num_threads({threads})
 sys.path.insert(0, {folder!r})
-import test_io_molecular as t
+import test_io_dynamics as t
 from qc.io import run_dynamics
 dynamics = t.begin("eam columns")
 print("ready", flush=True)
@@ -229,7 +227,7 @@ def test_what_is_not_finite_stops_the_run_with_the_last_good_state(tmp_path):
     state, _ = read_dynamics(tmp_path / "checkpoint.npz")
     assert state.step == 17
     np.testing.assert_array_equal(state.x, dynamics.x)
-    assert "failed" in (tmp_path / "run.json").read_text()
+    assert "failed" in (tmp_path / "result.json").read_text()
     whole, resumed = begin("eam columns"), begin("eam columns")
     whole.run(30)
     run_dynamics(resumed, 30, tmp_path, every=5, resume=True, picture=False)
@@ -240,7 +238,7 @@ def test_a_checkpoint_of_another_processor_is_taken_and_said(tmp_path, monkeypat
     path = write_dynamics(tmp_path / "state.npz", begin("eam columns"))
     restore_dynamics(path, begin("eam columns"))
     assert not caplog.records
-    monkeypatch.setattr("qc.io.runs.checkpoint.processor", lambda: "another one")
+    monkeypatch.setattr("qc.io.runs.saved.processor", lambda: "another one")
     restore_dynamics(path, begin("eam columns"))
     assert "made on another processor" in caplog.text
 
@@ -524,7 +522,7 @@ def test_a_callback_that_fails_leaves_a_run_to_go_on_from(tmp_path):
 
     with pytest.raises(ZeroDivisionError):
         run_dynamics(begin("eam columns"), 20, tmp_path, every=5, callback=fail)
-    assert json.loads((tmp_path / "run.json").read_text())["reason"] == "mine"
+    assert json.loads((tmp_path / "result.json").read_text())["reason"] == "mine"
     whole, resumed = begin("eam columns"), begin("eam columns")
     whole.run(20)
     run_dynamics(resumed, 20, tmp_path, every=5, resume=True, picture=False)

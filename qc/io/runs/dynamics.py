@@ -4,7 +4,7 @@
 
     history.csv      time (fs), temperature (K) and the whole ledger (eV), a row every so many steps
     checkpoint.npz   the last state saved, to go on from
-    run.json         what was run, with which settings and versions, and how it ended
+    result.json      what was run, with which settings and versions, and how it ended
     ledger.png       the ledger against time
 """
 
@@ -12,11 +12,8 @@ from __future__ import annotations
 
 import csv
 import io
-import json
-import logging
 import os
-import platform
-import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,21 +25,17 @@ from numpy.typing import NDArray
 
 from qc.dynamics import Dynamics
 from qc.errors import CheckpointError, InputError, OutputError, suggest
-from qc.io.files import remove_leftovers, write_atomically
-from qc.io.runs.molecular_checkpoint import (
-    dynamics_fingerprints,
-    read_dynamics,
-    restore_dynamics,
-    write_dynamics,
-)
+from qc.io.files import write_atomically
+from qc.io.runs.dynamics_checkpoint import read_dynamics, restore_dynamics, write_dynamics
+from qc.io.runs.folder import RunFolder
+from qc.io.runs.identity import dynamics_fingerprints
+from qc.io.runs.result import describe, write_summary
 from qc.io.runs.signals import signals
 from qc.numerics.checks import kind, real, whole
 from qc.numerics.reading import require_regular
-from qc.version import version
 
 Array = NDArray[np.float64]
 Columns = Mapping[str, Callable[[Dynamics], float]]
-log = logging.getLogger(__name__)
 
 #: A longer file is no history, Bytes.
 LONGEST_HISTORY = 1 << 33
@@ -168,10 +161,11 @@ def run_dynamics(
         if function is not None and not callable(function):
             raise InputError(f"{name} must be a function of the dynamics, got {function!r}")
     extra = _own_columns(dynamics, columns)
-    home = Path(folder)
-    checkpoint, table = home / "checkpoint.npz", home / "history.csv"
+    home = RunFolder(folder)
+    checkpoint, table = home.checkpoint, home.history
     rows: list[dict[str, float]] = []
-    remove_leftovers(home)
+    begun = time.monotonic()
+    home.remove_leftovers()
     if resume and checkpoint.exists():
         restore_dynamics(checkpoint, dynamics, force=force)
         # A kill may have come between the first checkpoint and the first row.
@@ -180,7 +174,7 @@ def run_dynamics(
         if _goes_on(checkpoint, dynamics):
             rows = _kept_rows(table, dynamics.step)
         else:
-            _put_aside(checkpoint, table)
+            home.put_aside()
             if start is not None:
                 start(dynamics)
         if not rows or rows[-1]["step"] < dynamics.step:
@@ -210,7 +204,8 @@ def run_dynamics(
         except Exception as error:
             history.flush()
             write_dynamics(checkpoint, dynamics)
-            _write_summary(home, dynamics, "failed", str(error) or type(error).__name__)
+            why = str(error) or type(error).__name__
+            _write_result(home, dynamics, "failed", why, time.monotonic() - begun)
             raise
         if dynamics.step < steps:
             status = stop.word if stop else "stopped"
@@ -218,12 +213,12 @@ def run_dynamics(
         history.flush()
         if last_saved != dynamics.step:
             write_dynamics(checkpoint, dynamics)
-        _write_summary(home, dynamics, status, reason)
+        _write_result(home, dynamics, status, reason, time.monotonic() - begun)
         number = stop.number
     if picture and len(history.rows) > 1:
         from qc.io.plots import draw_ledger
 
-        draw_ledger(home / "ledger.png", history.rows)
+        draw_ledger(home.ledger, history.rows)
     return Outcome(dynamics.step >= steps, reason, number, history.rows)
 
 
@@ -250,18 +245,6 @@ def _own_columns(dynamics: Dynamics, columns: Columns | None) -> Columns:
         if not isinstance(name, str) or not callable(function):
             raise InputError(f"column {name!r} must be a name and a function of the dynamics")
     return dict(columns)
-
-
-def _put_aside(*files: Path) -> None:
-    """Keep the files of a run that another one is about to begin over."""
-    for path in files:
-        if path.exists():
-            old = path.with_suffix(f".old{path.suffix}")
-            try:
-                os.replace(path, old)
-            except OSError as error:
-                raise OutputError(f"{path} cannot be moved: {error.strerror}") from error
-            log.warning("%s is of a run that this one does not go on from: now %s", path, old.name)
 
 
 class _History:
@@ -358,18 +341,14 @@ def _kept_rows(path: Path, step: int) -> list[dict[str, float]]:
     return [row for row in read_history(path) if row["step"] <= step]
 
 
-def _write_summary(home: Path, dynamics: Dynamics, status: str, reason: str) -> None:
-    import ase
-    import numba
-    import scipy
-
-    summary: dict[str, Any] = {
-        "status": status,
-        "reason": reason,
+def _write_result(
+    home: RunFolder, dynamics: Dynamics, status: str, reason: str, seconds: float
+) -> None:
+    model = dynamics.system.model
+    content: dict[str, Any] = {
         "steps": dynamics.step,
         "time_fs": dynamics.time / units.fs,
         "timestep_fs": dynamics.timestep / units.fs,
-        "seed": dynamics.seed,
         "unknowns": int(dynamics.system.free.sum()),
         "temperature_K": dynamics.temperature(),
         "ledger": dynamics.ledger.row(),
@@ -377,15 +356,13 @@ def _write_summary(home: Path, dynamics: Dynamics, status: str, reason: str) -> 
             {"name": b.name, "kind": type(b).__name__, "noise": b.noise} for b in dynamics.baths
         ],
         "fingerprints": dynamics_fingerprints(dynamics),
-        "versions": {
-            "qc": version(),
-            "python": platform.python_version(),
-            "numpy": np.__version__,
-            "scipy": scipy.__version__,
-            "numba": numba.__version__,
-            "ase": ase.__version__,
-        },
-        "threads": int(numba.get_num_threads()),
-        "program": Path(sys.argv[0]).name,
     }
-    write_atomically(home / "run.json", json.dumps(summary, indent=2) + "\n")
+    write_summary(
+        home.result,
+        "dynamics",
+        status,
+        reason,
+        content=content if model is None else describe(model) | content,
+        seed=dynamics.seed,
+        wall_time=seconds,
+    )

@@ -1,0 +1,186 @@
+"""What is saved of a run, whatever its kind: arrays, facts, and what they belong to."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from qc.errors import CheckpointError
+from qc.io.files import write_atomically
+from qc.io.runs.archive import MALFORMED, Array, pack, unpack
+from qc.numerics.checks import kind
+from qc.numerics.fingerprint import processor
+from qc.numerics.reading import read_regular
+from qc.version import version
+
+log = logging.getLogger(__name__)
+
+#: What a checkpoint holds; raised when its meaning changes.
+SCHEMA = 4
+
+#: A longer file is no checkpoint, Bytes.
+LONGEST = 1 << 35
+
+
+@dataclass(frozen=True, eq=False)
+class Saved:
+    """A checkpoint of any kind of run.
+
+    Attributes
+    ----------
+    what : str
+        The kind: ``"a load path"`` or ``"dynamics"``.
+    arrays : dict of str to float64 array
+    facts : dict
+        What JSON can hold.
+    fingerprints : dict of str to str
+        Hashes of what the state belongs to; see `qc.io.runs.identity`.
+    version : str
+        Version of the package that wrote it.
+    processor : str
+        Where; see `qc.numerics.fingerprint.processor`.
+    schema : int
+    """
+
+    what: str
+    arrays: Mapping[str, Array]
+    facts: Mapping[str, Any]
+    fingerprints: Mapping[str, str] = field(default_factory=dict)
+    version: str = ""
+    processor: str = ""
+    schema: int = SCHEMA
+
+
+def write_saved(
+    path: str | os.PathLike[str],
+    what: str,
+    arrays: Mapping[str, Array],
+    facts: Mapping[str, Any],
+    fingerprints: Mapping[str, str],
+) -> Path:
+    """Write a checkpoint: the whole of it, or nothing.
+
+    Raises
+    ------
+    InputError
+        The facts hold what JSON cannot.
+    OutputError
+        The file cannot be written; one that was there before is left intact.
+    """
+    header = {
+        "what": what,
+        "schema": SCHEMA,
+        "version": version(),
+        "processor": processor(),
+        "fingerprints": dict(fingerprints),
+        "facts": dict(facts),
+        "arrays": sorted(arrays),
+    }
+    return write_atomically(path, pack(header, arrays))
+
+
+def read_saved(path: str | os.PathLike[str], what: str, *, force: bool = False) -> Saved:
+    """Read a checkpoint of a kind; see `parse_saved`.
+
+    Raises
+    ------
+    InputError
+        The path is none.
+    CheckpointError
+        Beyond what `parse_saved` refuses: the file is missing, no regular file, longer than
+        `LONGEST`, or cannot be read.
+    """
+    kind("path", path, (str, os.PathLike))
+    try:
+        raw = read_regular(path, LONGEST, CheckpointError)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise CheckpointError(f"checkpoint {path}: {reason}") from error
+    return parse_saved(raw, what, str(path), force=force)
+
+
+def parse_saved(raw: bytes, what: str, name: str, *, force: bool = False) -> Saved:
+    """Read a checkpoint of a kind from its bytes.
+
+    Parameters
+    ----------
+    raw : bytes
+    what : str
+    name : str
+        What messages call it.
+    force : bool
+        Accept another schema version.
+
+    Raises
+    ------
+    CheckpointError
+        Truncated, altered, of another kind of run or another schema version, or it holds anything
+        but plain, finite numbers.
+    """
+    header, arrays = unpack(raw, name)
+    try:
+        schema, written_by = int(header["schema"]), str(header["version"])
+        if schema != SCHEMA and not force:
+            raise CheckpointError(
+                f"checkpoint {name} was written by version {written_by} with schema {schema}; this "
+                f"version reads schema {SCHEMA}. Force it to try all the same"
+            )
+        if header["arrays"] != sorted(arrays):
+            raise ValueError("it holds other members than it names")
+        found = Saved(
+            what=str(header["what"]),
+            arrays=arrays,
+            facts=dict(header["facts"]),
+            fingerprints={str(k): str(v) for k, v in header["fingerprints"].items()},
+            version=written_by,
+            processor=str(header["processor"]),
+            schema=schema,
+        )
+    except MALFORMED as error:
+        raise CheckpointError(f"checkpoint {name} is not understood: {error}") from error
+    if found.what != what:
+        raise CheckpointError(f"checkpoint {name} is one of {found.what}, not of {what}")
+    if not all(np.isfinite(array).all() for array in arrays.values()):
+        raise CheckpointError(f"checkpoint {name} holds NaN or infinite numbers")
+    return found
+
+
+def require_same(
+    fingerprints: Mapping[str, str], own: Mapping[str, str], made_on: str, *, force: bool = False
+) -> None:
+    """Refuse a checkpoint that belongs to something else; say so if it is of another processor.
+
+    Parameters
+    ----------
+    fingerprints, own : mapping of str to str
+        Those of the checkpoint, and of what is to take it.
+    made_on : str
+        The processor that the checkpoint was made on.
+    force : bool
+        Take it all the same.
+
+    Raises
+    ------
+    CheckpointError
+        The message says in what the two differ.
+    """
+    differing = [name for name, value in own.items() if fingerprints.get(name) != value]
+    if differing and not force:
+        raise CheckpointError(
+            f"the checkpoint belongs to another {' and '.join(differing)}; force it to go on all "
+            "the same (force=True, or --force at the command line)"
+        )
+    here = processor()
+    if made_on != here:
+        log.warning(
+            "the checkpoint was made on another processor (%s; this is %s): the run goes on, and "
+            "agrees with an uninterrupted one to round-off instead of the last bit",
+            made_on,
+            here,
+        )
