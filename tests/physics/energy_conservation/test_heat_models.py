@@ -130,26 +130,17 @@ def test_heat_exchange_obeys_its_fluctuation_theorem():
     friction-noise step is exact, in many independent copies.
     """
 
-    class Free:
-        conservative = True
+    from qc.dynamics import Langevin, System
 
+    class Free(System):
         def __init__(self, n):
-            self.masses, self.free = np.ones(n), np.ones((n, 3), dtype=bool)
-            self.coordinates = np.zeros((n, 3))
+            self.masses, self.coordinates = np.ones(n), np.zeros((n, 3))
 
         def energy_forces(self, x):
             return 0.0, np.zeros_like(x)
 
         def hessian_product(self, x, dx):
             return np.zeros_like(x)
-
-        def memory(self):
-            return {}
-
-        def remember(self, memory):
-            pass
-
-    from qc.dynamics import Langevin
 
     n, nodes, bath = 40_000, 500.0, 300.0
     dynamics = Dynamics(Free(n), 1.0, baths=[Langevin(bath, 0.3)], seed=4)
