@@ -8,20 +8,21 @@ from qc.numerics.jit import kernel
 
 
 @kernel(parallel=True)
-def point_gradients(cells, elements, gradients, point_element, out):
-    """Set ``out[q] = sum_a U_a (x) grad phi_a`` of each point's element."""
+def point_gradients(cells, elements, gradients, point_element, point_row, out):
+    """Set ``out[q] = sum_a U_a (x) grad phi_a``; ``point_row`` tells the gradients of a point."""
     corners = elements.shape[1]
     for q in numba.prange(point_element.shape[0]):
         e = point_element[q]
+        r = point_row[q]
         for i in range(3):
             xx = 0.0
             yy = 0.0
             zz = 0.0
             for a in range(corners):
                 u = cells[elements[e, a], i]
-                xx += u * gradients[e, a, 0]
-                yy += u * gradients[e, a, 1]
-                zz += u * gradients[e, a, 2]
+                xx += u * gradients[r, a, 0]
+                yy += u * gradients[r, a, 1]
+                zz += u * gradients[r, a, 2]
             out[q, i, 0] = xx
             out[q, i, 1] = yy
             out[q, i, 2] = zz
@@ -42,18 +43,19 @@ def deform(f0, h, det, f):
 
 
 @kernel()
-def add_forces(stress, elements, gradients, point_element, sign, out):
-    """Add ``sign P_q grad phi_a`` of every point to the corners of its element.
+def add_forces(stress, elements, gradients, point_element, point_row, sign, out):
+    """Add ``sign P_q grad phi_a`` of every point to the nodes of its element.
 
     In the order of the points, on one thread: the sums do not depend on the number of threads.
     """
     corners = elements.shape[1]
     for q in range(point_element.shape[0]):
         e = point_element[q]
+        r = point_row[q]
         for a in range(corners):
             n = elements[e, a]
-            x = sign * gradients[e, a, 0]
-            y = sign * gradients[e, a, 1]
-            z = sign * gradients[e, a, 2]
+            x = sign * gradients[r, a, 0]
+            y = sign * gradients[r, a, 1]
+            z = sign * gradients[r, a, 2]
             for i in range(3):
                 out[n, i] += stress[q, i, 0] * x + stress[q, i, 1] * y + stress[q, i, 2] * z

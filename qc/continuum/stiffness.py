@@ -6,9 +6,10 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from qc.continuum.term import cell_average
-from qc.materials.cauchy_born import CauchyBorn, schur_complement
-from qc.mesh.simplex_mesh import SimplexMesh
+from qc.continuum.term import RULES, cell_average
+from qc.materials.cauchy_born import schur_complement
+from qc.materials.material import Material
+from qc.mesh import SimplexMesh, Space
 
 Array = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -17,25 +18,41 @@ IntArray = NDArray[np.int64]
 CHUNK = 20_000
 
 
-def stiffness_matrix(mesh: SimplexMesh, moduli: Array, n_nodes: int) -> sp.csr_matrix:
-    """Assemble the P1 stiffness of a mesh for uniform moduli.
+def stiffness_matrix(space: Space, moduli: Array, n_nodes: int) -> sp.csr_matrix:
+    """Assemble the stiffness of a space for uniform moduli.
 
     Parameters
     ----------
-    mesh : SimplexMesh
+    space : Space
     moduli : (3, 3, 3, 3) float64, eV/Angstrom^3
     n_nodes : int
-        Rows; those beyond the vertices stay empty.
+        Rows; those beyond the space's nodes stay empty.
 
     Returns
     -------
     (3 n_nodes, 3 n_nodes) csr_matrix, eV/Angstrom^2
     """
-    return _assembled(mesh.elements, _p1(mesh, moduli, slice(None)), n_nodes)
+    mesh = space.mesh
+    if not space.varying.any():
+        return _assembled(mesh.elements, _p1(mesh, moduli, slice(None)), n_nodes)
+    even, varying = np.nonzero(~space.varying)[0], np.nonzero(space.varying)[0]
+    size = space.n_nodes if space.expand is None else space.expand.shape[0]
+    local = _assembled(mesh.elements[even], _p1(mesh, moduli, even), size)
+    points, shares = RULES[mesh.dim, 2]
+    for barycentric, share in zip(points, shares, strict=True):
+        at = np.broadcast_to(barycentric, (len(varying), len(barycentric)))
+        g = space.gradients(mesh.gradients[varying], at)
+        blocks = _blocks(g, share * mesh.volumes[varying], moduli)
+        local = local + _assembled(space.connectivity[varying], blocks, size)
+    spread = sp.identity(size, format="csr") if space.expand is None else space.expand
+    spread = sp.kron(spread, sp.identity(3), format="csr")
+    k = (spread.T @ local @ spread).tocsr()
+    k.resize((3 * n_nodes, 3 * n_nodes))
+    return k
 
 
 def crystal_stiffness(
-    mesh: SimplexMesh, rule: CauchyBorn, mean: Array, sublattice_nodes: IntArray, n_nodes: int
+    space: Space, material: Material, mean: Array, sublattice_nodes: IntArray, n_nodes: int
 ) -> sp.csr_matrix:
     """Assemble the stiffness of the uniform crystal with the sublattices' nodes, if it has any.
 
@@ -45,8 +62,8 @@ def crystal_stiffness(
 
     Parameters
     ----------
-    mesh : SimplexMesh
-    rule : CauchyBorn
+    space : Space
+    material : Material
     mean : (3, 3) float64
         Deformation gradient of the uniform crystal.
     sublattice_nodes : (n_v, n_s) int64
@@ -56,10 +73,12 @@ def crystal_stiffness(
     -------
     (3 n_nodes, 3 n_nodes) csr_matrix, eV/Angstrom^2
     """
-    if not rule.has_shifts:
-        return stiffness_matrix(mesh, rule.elastic_constants(mean), n_nodes)
-    shifts = rule.predictor_shifts(mean)[None]
-    hessian = rule.response(mean[None], shifts, "full").hessian
+    mesh, shifts = space.mesh, material.start(mean, mean[None])
+    if not material.has_shifts:
+        found = material.response(mean[None], shifts, tangent=True).moduli
+        assert found is not None
+        return stiffness_matrix(space, found[0], n_nodes)
+    hessian = material.at_shifts(mean[None], shifts, "full").hessian
     assert hessian is not None
     hessian = hessian[0] / mesh.crystal.volume
     moduli = schur_complement(hessian[None])[0].reshape(3, 3, 3, 3)
@@ -79,9 +98,9 @@ def crystal_stiffness(
     springs[:9, :9] -= moduli.reshape(9, 9)
     # Every sublattice carries its share of the elasticity: long waves, in which all move alike,
     # meet the same stiffness, short ones no preferred sublattice.
-    for s in range(rule.n_sublattices):
+    for s in range(len(mesh.crystal.basis)):
         nodes = sublattice_nodes[mesh.elements[own], s]
-        total = total + _assembled(nodes, _p1(mesh, moduli, own) / rule.n_sublattices, n_nodes)
+        total = total + _assembled(nodes, _p1(mesh, moduli, own) / len(mesh.crystal.basis), n_nodes)
     for first in range(0, len(own), CHUNK):
         part = own[first : first + CHUNK]
         nodes = sublattice_nodes[mesh.elements[part]].reshape(len(part), -1)  # vertex, sublattice
@@ -91,8 +110,12 @@ def crystal_stiffness(
 
 
 def _p1(mesh: SimplexMesh, moduli: Array, part: slice | IntArray) -> Array:
-    g = mesh.gradients[part]
-    local = np.einsum("e,eaj,ijkl,ebl->eaibk", mesh.volumes[part], g, moduli, g, optimize=True)
+    return _blocks(mesh.gradients[part], mesh.volumes[part], moduli)
+
+
+def _blocks(g: Array, volumes: Array, moduli: Array) -> Array:
+    """Local matrices (n, 3 k, 3 k) of shape-function gradients (n, k, 3)."""
+    local = np.einsum("e,eaj,ijkl,ebl->eaibk", volumes, g, moduli, g, optimize=True)
     size = 3 * g.shape[1]
     return local.reshape(len(g), size, size)
 

@@ -1,25 +1,25 @@
-"""The continuum part of the energy: weighted Cauchy-Born energies at quadrature points."""
+"""The continuum part of the energy: weighted energies of a material at quadrature points."""
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from qc.continuum import element_kernels
-from qc.continuum.bulk_expansion import LARGE, SMALL, TINY, BulkExpansion
 from qc.errors import InputError, InvertedElementError, NonFiniteError
-from qc.materials.cauchy_born import CauchyBorn
+from qc.farfield import FarField
+from qc.materials import CauchyBorn
+from qc.materials.bulk_expansion import LARGE, SMALL, TINY, BulkExpansion
+from qc.materials.free_energy import FreeEnergyExpansion
+from qc.materials.material import Material
+from qc.materials.vibrating import Vibrating
+from qc.mesh import Space
 from qc.mesh.build import shape_gradients
 from qc.mesh.simplex_mesh import SimplexMesh
 from qc.numerics.threads import Lock, locked
-
-if TYPE_CHECKING:
-    from qc.farfield import FarField
-    from qc.materials.free_energy import FreeEnergyExpansion
 
 Array = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -42,18 +42,18 @@ class ContinuumTerm:
 
     Parameters
     ----------
-    mesh : SimplexMesh
-    rule : CauchyBorn
+    space : Space
+    material : Material
     far_field : FarField
     weights : (n_e,) float64
         Element weights ``omega_e``; elements of zero weight are skipped.
     n_nodes : int
-        Rows of the displacement array; vertices come first.
+        Rows of the displacement array; the nodes of the space come first.
     sublattice_nodes : (n_v, n_s) int64, optional
         With a basis: the node of each sublattice at each vertex, that of sublattice 0 the vertex
         itself; -1 where a vertex carries no shifts of its own.
-    shifts : (n_q, n_s, 3) float64, Angstrom, optional
-        With a basis: what the relaxation of shifts starts from.
+    shifts : (n_q, ...) float64, optional
+        What the relaxation of internal variables starts from.
 
     Notes
     -----
@@ -75,8 +75,8 @@ class ContinuumTerm:
 
     def __init__(
         self,
-        mesh: SimplexMesh,
-        rule: CauchyBorn,
+        space: Space,
+        material: Material,
         far_field: FarField,
         weights: Array,
         n_nodes: int,
@@ -84,13 +84,17 @@ class ContinuumTerm:
         shifts: Array | None = None,
     ) -> None:
         self._lock = Lock()
-        self.mesh, self.rule, self.n_nodes = mesh, rule, n_nodes
+        mesh = space.mesh
+        self.space, self.mesh, self.n_nodes = space, mesh, n_nodes
+        #: What elements are made of, and that with the vibrations which are not explicit.
+        self.static = self.material = material
         self.active = np.nonzero(weights > 0)[0]
         self.weights = weights
         d = mesh.dim
-        elements = mesh.elements[self.active]
-        self.elements = elements
-        corner = mesh.positions[elements]
+        #: Corners of the active elements, and all their local degrees of freedom.
+        self.elements = mesh.elements[self.active]
+        self.connectivity = np.ascontiguousarray(space.connectivity[self.active])
+        corner = mesh.positions[self.elements]
         volumes = mesh.volumes[self.active].copy()
         gradients = mesh.gradients[self.active].copy()
         if not far_field.is_homogeneous:
@@ -107,8 +111,15 @@ class ContinuumTerm:
                 )
             volumes[cut] *= ratio[cut]
             gradients[cut] = shape_gradients(edges[cut], d)
-        self.gradients, self.element_volumes = gradients, volumes
+        self.corner_gradients, self.element_volumes = gradients, volumes
         self._place_points(volumes, far_field, sublattice_nodes)
+        #: Gradients of the shape functions, and which of their rows each point has.
+        self.gradients, self.point_row = gradients, self.point_element
+        if space.varying.any() or space.expand is not None:
+            self.gradients = np.ascontiguousarray(
+                space.gradients(gradients[self.point_element], self._points)
+            )
+            self.point_row = np.arange(len(self.point_element))
         self.point_volume = volumes[self.point_element] * self._shares
         self.point_weight = weights[self.active][self.point_element] * self.point_volume
         #: Points in large elements, whose energy is a function of the strain alone.
@@ -116,12 +127,11 @@ class ContinuumTerm:
         self._large = np.nonzero(size >= LARGE)[0]
         self._gather = sp.csr_matrix(
             (np.ones(len(self._shares)), (self.point_element, np.arange(len(self._shares)))),
-            shape=(len(elements), len(self._shares)),
+            shape=(len(self.elements), len(self._shares)),
         )
-        self._shifts = np.zeros((len(self._shares), rule.n_sublattices, 3))
-        self._vibration: FreeEnergyExpansion | None = None
+        self._shifts = np.zeros((len(self._shares), *material.internal_shape))
         self._slaved = np.zeros(len(self._shares))
-        self._temperature: Array | None = None
+        self._expansion: BulkExpansion | None = None
         self.set_far_field(far_field, shifts)
 
     @locked
@@ -138,15 +148,16 @@ class ContinuumTerm:
         mesh, n, d = self.mesh, len(self.elements), self.mesh.dim
         nodal = np.zeros(n, dtype=bool)
         self._average: sp.csr_matrix | None = None
-        if sublattice_nodes is not None and self.rule.has_shifts:
+        if sublattice_nodes is not None and self.material.has_shifts:
             self._average = cell_average(sublattice_nodes, self.n_nodes)
             nodal = (sublattice_nodes[self.elements, -1] >= 0).all(axis=1)
         # A homogeneous predictor needs one point, and so does an element of a single lattice cell,
         # over which the atoms themselves average; larger ones in a curved predictor are integrated
-        # to second order.
+        # to second order, as are those whose own gradient varies.
         unit = mesh.crystal.volume / math.factorial(d)
         curved = not far_field.is_homogeneous
-        large = np.nonzero((volumes > 1.5 * unit) & curved & ~nodal)[0]
+        varying = self.space.varying[self.active]
+        large = np.nonzero((((volumes > 1.5 * unit) & curved) | varying) & ~nodal)[0]
         own = np.nonzero(nodal)[0]
         small = np.setdiff1d(np.arange(n), np.concatenate([large, own]))
         (middle, _), (many, shares) = RULES[d, 1], RULES[d, 2]
@@ -170,8 +181,9 @@ class ContinuumTerm:
         #: Points whose shifts are those of a vertex: their index, nodes and basis vectors.
         self._nodal = np.arange(len(self._shares) - len(own) * (d + 1), len(self._shares))
         vertex = self.elements[own].ravel()
-        self._point_nodes = np.zeros((0, self.rule.n_sublattices), dtype=np.int64)
-        self._point_basis = np.zeros((0, self.rule.n_sublattices, 3))
+        n_s = len(mesh.crystal.basis)
+        self._point_nodes = np.zeros((0, n_s), dtype=np.int64)
+        self._point_basis = np.zeros((0, n_s, 3))
         if len(vertex) and sublattice_nodes is not None:
             self._point_nodes = sublattice_nodes[vertex]
             self._point_basis = slipped_basis(mesh, far_field, vertex)
@@ -192,17 +204,23 @@ class ContinuumTerm:
             at = np.einsum("qa,qac->qc", self._points, y[self.point_element])
             self.f0 = np.ascontiguousarray(np.eye(3) + far_field.gradient_at(at))
             self._beyond = self.f0 - mean
-        self.shift0 = self.rule.predictor_shifts(mean, self.f0)
+        self.shift0 = self.material.start(mean, self.f0)
         if len(own):
             x = self.mesh.positions[self._point_nodes[:, 0]]
-            self.shift0[own] = starting_shifts(self.rule, far_field, x)
+            f = np.tile(mean, (len(x), 1, 1))
+            if not far_field.is_homogeneous:
+                f = np.eye(3) + far_field.gradient(x + self.mesh.crystal.basis.mean(axis=0))
+            self.shift0[own] = self.material.start(mean, f)
         self._shifts = self.shift0.copy()
         if shifts is not None and shifts.shape == self._shifts.shape:
             self._shifts = shifts.copy()
-        start = self.rule.predictor_shifts(mean)[None]
         self._mean = mean
-        self._static = float(self.rule.evaluate(mean[None], start=start)[0][0])
-        self.set_vibration(self._vibration)
+        self._find_reference()
+
+    def _find_reference(self) -> None:
+        self._expansion = None
+        #: Energy density of the strained bulk at every quadrature point, (n_q,).
+        self.reference = self.material.bulk_energy(self._mean, len(self._shares))
 
     @locked
     def set_vibration(
@@ -222,34 +240,34 @@ class ContinuumTerm:
         temperature : (n_e,) float64, K, optional
             Of the elements; that of the expansion by default. Classical statistics only.
         """
-        self._vibration = expansion
-        self._expansion: BulkExpansion | None = None
-        if temperature is not None:
-            temperature = np.asarray(temperature, dtype=float)[self.active][self.point_element]
-        self._temperature = temperature
+        def at_points(values: Array) -> Array:
+            return np.asarray(values, dtype=float)[self.active][self.point_element]
+
         if slaved is not None:
-            self._slaved = slaved[self.active][self.point_element]
-        #: Quadrature points with a free energy: most elements near the atoms have none.
-        self._warm = np.nonzero(self._slaved > 0.0)[0]
-        #: Energy density of the strained bulk at every quadrature point, (n_q,).
-        self.reference = np.full(len(self._shares), self._static)
+            self._slaved = at_points(slaved)
+        self.material = self.static
         if expansion is not None:
-            mean = np.broadcast_to(self._mean, (len(self._shares), 3, 3))
-            bulk = expansion.evaluate(mean, temperature=self._temperature)[0]
-            self.reference += self._slaved * bulk / self.mesh.crystal.volume
+            self.material = Vibrating(
+                self.static,
+                expansion,
+                self.mesh.crystal.volume,
+                self._slaved,
+                None if temperature is None else at_points(temperature),
+            )
+        self._find_reference()
 
     def cells(self, u: Array) -> Array:
-        """Displacements of the vertices' cells, (n_v, 3): means over the sublattices they carry."""
+        """Displacements of the space's nodes, (n, 3): means over the sublattices they carry."""
         if self._average is None:
-            return u[: self.mesh.n_vertices]
+            return u[: self.space.n_nodes]
         return np.asarray(self._average @ u)
 
     def _corrector_gradient(self, u: Array) -> Array:
         """Gradient of the corrector at every quadrature point, (n_q, 3, 3)."""
         h = np.empty((len(self.point_element), 3, 3))
-        cells = np.ascontiguousarray(self.cells(u), dtype=np.float64)
+        local = np.ascontiguousarray(self.space.local(self.cells(u)), dtype=np.float64)
         element_kernels.point_gradients(
-            cells, self.elements, self.gradients, self.point_element, h
+            local, self.connectivity, self.gradients, self.point_element, self.point_row, h
         )
         return h
 
@@ -287,7 +305,7 @@ class ContinuumTerm:
     @locked
     def shifts(self, u: Array) -> Array:
         """Sublattice shifts at every quadrature point, (n_q, n_s, 3) Angstrom."""
-        if self.rule.has_shifts and len(self.active):
+        if self.material.has_shifts and len(self.active):
             self._response(u)
         return self._shifts.copy()
 
@@ -329,11 +347,11 @@ class ContinuumTerm:
         place[self.active] = np.arange(len(self.active))
         corners, gradients = self.mesh.elements[element], self.mesh.gradients[element]
         at = place[element]
-        gradients = np.where(at[:, None, None] >= 0, self.gradients[at], gradients)
+        gradients = np.where(at[:, None, None] >= 0, self.corner_gradients[at], gradients)
         g = np.einsum("nai,naj->nij", self.cells(u)[corners], gradients)
         basis = self.mesh.crystal.basis - self.mesh.crystal.basis.mean(axis=0)
         out = np.einsum("nij,nj->ni", g, basis[sublattice])
-        if self.rule.has_shifts and len(self.active):
+        if self.material.has_shifts and len(self.active):
             more = self._sum_points(self._shares[:, None, None] * (self.shifts(u) - self.shift0))
             more -= more.mean(axis=1, keepdims=True)
             out += np.where(at[:, None] >= 0, more[at, sublattice], 0.0)
@@ -347,13 +365,7 @@ class ContinuumTerm:
         next relaxation starts from them.
         """
         f, h = self._checked(u)
-        w, stress, pull = self._static_response(f, h, u)
-        if self._vibration is not None:
-            part = self._warm
-            energy, gradient, _ = self._vibration.evaluate(f[part], temperature=self._heat)
-            share = self._slaved[part] / self.mesh.crystal.volume
-            w[part] += share * energy
-            stress[part] += share[:, None, None] * gradient
+        w, stress, pull = self._found(f, h, u)
         if self._beyond is not None:
             h += self._beyond
         tiny = self._within(h, TINY)
@@ -370,21 +382,7 @@ class ContinuumTerm:
     def _bulk_expansion(self) -> BulkExpansion:
         """Stress and moduli at the mean deformation, found when they are first needed."""
         if self._expansion is None:
-            mean, found = self._mean[None], BulkExpansion()
-            shifts = self.rule.predictor_shifts(self._mean)[None]
-            _, stress, moduli = self.rule.evaluate(mean, tangent=True, start=shifts)
-            assert moduli is not None
-            found.add(stress[0], moduli[0])
-            if self._vibration is not None:
-                # Derivatives of the free energy are proportional to the temperature, if that may
-                # differ from the expansion's at all.
-                one = 1.0 if self._vibration.classical else self._vibration.temperature
-                at = self._vibration.temperature if self._temperature is None else self._temperature
-                _, stress, moduli = self._vibration.evaluate(mean, True, one)
-                assert moduli is not None
-                share = self._slaved / self.mesh.crystal.volume
-                found.add(stress[0], moduli[0], share * (at / one))
-            self._expansion = found
+            self._expansion = self.material.expansion(self._mean)
         return self._expansion
 
     def _excess(self, w: Array, stress: Array, h: Array) -> Array:
@@ -395,28 +393,25 @@ class ContinuumTerm:
             out[small] = self._bulk_expansion.excess(h[small], stress[small], small)
         return out
 
-    @property
-    def _heat(self) -> Array | None:
-        """Temperatures of the points with a free energy, if they have their own."""
-        return None if self._temperature is None else self._temperature[self._warm]
-
-    def _static_response(self, f: Array, h: Array, u: Array) -> tuple[Array, Array, Array]:
-        if not self.rule.has_shifts:
-            w, stress, _ = self.rule.evaluate(f)
-            return w, stress, np.zeros((0, 1, 3))
+    def _found(self, f: Array, h: Array, u: Array) -> tuple[Array, Array, Array]:
+        """Energy density, stress, and ``dW/dp`` at the points of vertices; keeps the shifts."""
+        own, n_s = self._nodal, self._point_nodes.shape[1]
+        if not len(own):
+            found = self.material.response(f, self._shifts, points=slice(None))
+            self._shifts = found.internal
+            return found.energy, found.stress, np.zeros((0, n_s, 3))
         w, stress = np.empty(len(f)), np.empty((len(f), 3, 3))
         part = self._condensed
-        w[part], stress[part], _, self._shifts[part] = self.rule.condensed(
-            f[part], self._shifts[part]
+        w[part], stress[part], _, self._shifts[part] = self.material.response(
+            f[part], self._shifts[part], points=part
         )
-        own = self._nodal
-        if not len(own):
-            return w, stress, np.zeros((0, self.rule.n_sublattices, 3))
         self._shifts[own] = self.shift0[own] + self._nodal_shifts(u, h)
-        found = self.rule.response(f[own], self._shifts[own])
+        cell = self.material.at_shifts(f[own], self._shifts[own])
         volume = self.mesh.crystal.volume
-        w[own], stress[own] = found.energy / volume, found.dF / volume
-        return w, stress, found.dp / volume
+        energy, pull = cell.energy / volume, cell.dF / volume
+        self.material.add_rest(f[own], energy, pull, None, own)
+        w[own], stress[own] = energy, pull
+        return w, stress, cell.dp / volume
 
     def energy_density(self, u: Array) -> Array:
         """Energy density, that of vibrations included, at every quadrature point, (n_q,)."""
@@ -465,11 +460,15 @@ class ContinuumTerm:
                 out[:, c] += sign * np.bincount(
                     self._point_nodes.ravel(), pull[:, :, c].ravel(), minlength=self.n_nodes
                 )
-        vertices = self.mesh.n_vertices
-        cells = out[:vertices] if self._average is None else np.zeros((vertices, 3))
+        n, expand = self.space.n_nodes, self.space.expand
+        cells = out[:n] if self._average is None else np.zeros((n, 3))
+        local = cells if expand is None else np.zeros((expand.shape[0], 3))
         element_kernels.add_forces(
-            weighted, self.elements, self.gradients, self.point_element, sign, cells
-        )
+            weighted, self.connectivity, self.gradients, self.point_element, self.point_row, sign,
+            local,
+        )  # fmt: skip
+        if expand is not None:
+            cells += self.space.nodal(local)
         if self._average is not None:
             out += self._average.T @ cells
 
@@ -486,28 +485,25 @@ class ContinuumTerm:
             return out
         f, now = self._checked(u)
         part, own = self._condensed, self._nodal
-        moduli, shifts = self.rule.condensed(f[part], self._shifts[part], tangent=True)[2:]
+        _, _, moduli, shifts = self.material.response(f[part], self._shifts[part], True, part)
         assert moduli is not None
         self._shifts[part] = shifts
         h = self._corrector_gradient(du)
         stress = np.empty((len(f), 3, 3))
         stress[part] = np.einsum("eijkl,ekl->eij", moduli, h[part])
-        pull = np.zeros((len(own), self.rule.n_sublattices, 3))
+        pull = np.zeros((len(own), self._point_nodes.shape[1], 3))
         if len(own):
             self._shifts[own] = self.shift0[own] + self._nodal_shifts(u, now)
-            hessian = self.rule.response(f[own], self._shifts[own], "full").hessian
+            hessian = self.material.at_shifts(f[own], self._shifts[own], "full").hessian
             assert hessian is not None
             change = self._nodal_shifts(du, h)[:, 1:].reshape(len(own), -1)
             z = np.concatenate([h[own].reshape(-1, 9), change], axis=1)
             dz = np.einsum("qab,qb->qa", hessian, z) / self.mesh.crystal.volume
             stress[own] = dz[:, :9].reshape(-1, 3, 3)
             pull[:, 1:] = dz[:, 9:].reshape(len(own), -1, 3)
-        if self._vibration is not None:
-            warm = self._warm
-            bend = self._vibration.evaluate(f[warm], True, self._heat)[2]
-            assert bend is not None
-            share = self._slaved[warm] / self.mesh.crystal.volume
-            stress[warm] += share[:, None, None] * np.einsum("eijkl,ekl->eij", bend, h[warm])
+            n, rest = len(own), np.zeros((len(own), 3, 3, 3, 3))
+            self.material.add_rest(f[own], np.zeros(n), np.zeros((n, 3, 3)), rest, own)
+            stress[own] += np.einsum("eijkl,ekl->eij", rest, h[own])
         self._scatter(stress, pull, out, 1.0)
         return out
 

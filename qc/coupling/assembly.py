@@ -20,7 +20,7 @@ from qc.coupling.spec import CompleteSpec, ModelSpec
 from qc.errors import InputError, RegionError
 from qc.farfield import HomogeneousStrain
 from qc.materials.thermal import Thermal, make_thermal
-from qc.mesh import CoreSet, PowerGrading, graded_mesh
+from qc.mesh import CoreSet, PowerGrading, Space, graded_mesh
 
 Array = NDArray[np.float64]
 
@@ -128,7 +128,7 @@ def lay_out(spec: CompleteSpec) -> Layout:
         # A cell's weight is that of all its sites.
         span = float(np.linalg.norm(crystal.basis, axis=1).max())
         patch_reach = function.outer + span + (2.4 if pure else 1.2) * reach
-    layout = build_layout(mesh, function, potential, defects, patch_reach)
+    layout = build_layout(Space(mesh, spec.order), function, potential, defects, patch_reach)
     if nearest_pair(layout.positions[~layout.vacant]) < 1e-3:
         raise InputError("an extra atom coincides with a lattice site")
     return layout

@@ -8,8 +8,10 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 
 import numpy as np
+import scipy.sparse as sp
 from numpy.typing import NDArray
 
+from qc.continuum import crystal_stiffness
 from qc.coupling.external import External, check_loads, site_counts
 from qc.coupling.layout import Layout
 from qc.coupling.parts import Parts
@@ -21,6 +23,7 @@ from qc.errors import CapabilityError
 from qc.farfield import FarField
 from qc.loads import Load
 from qc.materials import CauchyBorn
+from qc.materials.material import Material
 from qc.materials.thermal import Thermal
 from qc.numerics.threads import Lock, locked
 
@@ -43,6 +46,8 @@ class Coupling:
     thermal : Thermal, optional
         Adds the free energy of vibrations that are not explicit to the elements.
     loads : sequence of Load, optional
+    material : Material, optional
+        What elements are made of; ``rule`` by default.
 
     Attributes
     ----------
@@ -70,6 +75,7 @@ class Coupling:
         scheme: Scheme,
         thermal: Thermal | None = None,
         loads: Sequence[Load] = (),
+        material: Material | None = None,
     ) -> None:
         potential = rule.potential
         if not potential.has_site_energies and not scheme.blends_forces:
@@ -80,6 +86,7 @@ class Coupling:
         self._lock = Lock()
         self.layout, self.rule, self.far_field, self.scheme = layout, rule, far_field, scheme
         self.thermal = thermal
+        self.material: Material = rule if material is None else material
         self.evaluations = 0
         relaxation: SurfaceRelaxation | None = None
         if layout.mesh.surface is not None:
@@ -101,7 +108,9 @@ class Coupling:
 
     def _parts(self, layout: Layout, *, pure: bool = False, static: bool = False) -> Parts:
         thermal = None if static else self.thermal
-        return Parts(layout, self.predictor, self.scheme, thermal, pure=pure)
+        return Parts(
+            layout, self.predictor, self.scheme, thermal, self.material, pure=pure
+        )
 
     @locked
     def __copy__(self) -> Coupling:
@@ -186,6 +195,20 @@ class Coupling:
     def conservative(self) -> bool:
         """Whether the forces derive from an energy."""
         return self.scheme.conservative
+
+    def stiffness(self) -> sp.csr_matrix:
+        """Return the stiffness of the uniform crystal on the whole mesh, eV/Angstrom^2.
+
+        (3 n_nodes, 3 n_nodes), for preconditioners: elements everywhere, in the core too.
+        """
+        layout = self.layout
+        return crystal_stiffness(
+            layout.space,
+            self.material,
+            self.predictor.mean,
+            layout.sublattice_nodes,
+            layout.n_nodes,
+        )
 
     # -- ghost forces -----------------------------------------------------------------------------
 

@@ -241,11 +241,11 @@ def _take_displacements(
     model: Model, found: Defects, home: IntArray, offset: Array
 ) -> None:
     """Start from the atoms as they came: relaxed ones stay relaxed."""
-    layout, mesh = model.layout, model.mesh
+    layout = model.layout
     held = np.ones(len(found.m), dtype=bool)
     held[found.extra] = False
     held[found.surface] = False
-    vertex = mesh.vertex_at(found.m[held] - home)
+    vertex = layout.space.node_at(found.m[held] - home)
     node = np.where(vertex >= 0, layout.sublattice_nodes[vertex, found.s[held]], -1)
     here = node >= 0
     node = node[here]

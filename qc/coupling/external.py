@@ -129,17 +129,24 @@ def lumped(
     sublattices : (n_s,) array_like
         That of a site of each sublattice of the perfect crystal.
     """
-    mesh = layout.mesh
+    mesh, space = layout.mesh, layout.space
     beta = weighting(layout.beta_nodes)
-    corners = mesh.elements.shape[1]
     nodes = layout.sublattice_nodes
-    omega = beta[mesh.elements].mean(axis=1) if element_weights is None else element_weights
-    cells = np.repeat(omega * mesh.volumes / (corners * mesh.crystal.volume), corners)
-    vertex = mesh.elements.ravel()
-    carried = np.repeat((nodes[mesh.elements, -1] >= 0).all(axis=1), corners)
+    if element_weights is None:
+        element_weights = space.mean(beta)
+    cells = space.lump(element_weights * mesh.volumes, mesh.crystal.volume)
+    local = space.connectivity
+    carried = np.zeros(local.size, dtype=bool)
+    if nodes.shape[1] > 1:
+        carried = np.repeat((nodes[local, -1] >= 0).all(axis=1), local.shape[1])
     out = (1.0 - beta) * np.asarray(own)
     for s, value in enumerate(np.asarray(sublattices)):
-        # Beyond the atoms a vertex stands for all sublattices of its cells.
-        at = np.where(carried, nodes[vertex, s], vertex)
-        out += np.bincount(at, cells * value, minlength=layout.n_nodes)
+        if space.expand is not None:
+            mine = np.zeros(space.expand.shape[0])
+            np.add.at(mine, local.ravel(), cells.ravel() * value)
+            out[: space.n_nodes] += space.nodal(mine)
+            continue
+        # Beyond the atoms a node stands for all sublattices of its cells.
+        at = np.where(carried, nodes[local.ravel(), s], local.ravel())
+        out += np.bincount(at, cells.ravel() * value, minlength=layout.n_nodes)
     return out

@@ -103,7 +103,7 @@ def _response(rule: CauchyBorn, f: Array, shifts: Array) -> tuple[Array, Array, 
     if not rule.has_shifts:
         w, p, _ = rule.evaluate(f)
         return w, p, (w * rule.crystal.site_volume)[:, None]
-    found = rule.response(f, shifts)
+    found = rule.at_shifts(f, shifts)
     volume = rule.crystal.volume
     return found.energy / volume, found.dF / volume, found.sites
 

@@ -16,7 +16,7 @@ from qc.coupling.constraint import Constraint
 from qc.crystal import Crystal
 from qc.crystal.site_index import SiteIndex
 from qc.errors import InputError, RegionError
-from qc.mesh.simplex_mesh import SimplexMesh
+from qc.mesh import SimplexMesh, Space
 from qc.numerics.checks import coordinates, kind, numbers
 from qc.potentials import Potential
 
@@ -100,7 +100,8 @@ class Layout:
 
     Attributes
     ----------
-    mesh : SimplexMesh
+    space : Space
+        The mesh, and the functions on it.
     blend : Blend
     lattice : (n, 3) int64
         Lattice coordinates of the patch's sites, vacant ones included; extra atoms follow with
@@ -114,9 +115,9 @@ class Layout:
     host_types : (n_s,) int64
         Species of each sublattice of the perfect crystal.
     sublattice_nodes : (n_v, n_s) int64
-        Node of each sublattice at each vertex; that of sublattice 0 is the vertex. The others
-        exist where the patch of atoms is, and are -1 elsewhere: there the vertex stands for its
-        whole cell, moves with the cell's middle, and elements relax their shifts.
+        Node of each sublattice at each node of the space; that of sublattice 0 is the space's. The
+        others exist where the patch of atoms is, and are -1 elsewhere: there the node stands for
+        its whole cell, moves with the cell's middle, and elements relax their shifts.
     vacant : (n,) bool
     extra : (n,) bool
     node : (n,) int64
@@ -131,7 +132,7 @@ class Layout:
         What is held, and what follows what.
     """
 
-    mesh: SimplexMesh
+    space: Space
     blend: Blend
     lattice: IntArray
     sublattice: IntArray
@@ -147,6 +148,11 @@ class Layout:
     beta_nodes: Array
     beta_cells: Array
     constraint: Constraint
+
+    @property
+    def mesh(self) -> SimplexMesh:
+        """The mesh of lattice sites."""
+        return self.space.mesh
 
     @property
     def free(self) -> NDArray[np.bool_]:
@@ -185,9 +191,9 @@ class Layout:
         """Reference positions of all nodes, (n_nodes, 3) Angstrom; whole cells at their middle."""
         vertex, s = self.site_nodes.T
         basis = self.mesh.crystal.basis
-        sites = self.mesh.positions[vertex] + basis[s]
+        sites = self.space.positions[vertex] + basis[s]
         whole = self.whole_cells[: len(sites)]
-        sites[whole] = self.mesh.positions[vertex[whole]] + basis.mean(axis=0)
+        sites[whole] = self.space.positions[vertex[whole]] + basis.mean(axis=0)
         return np.vstack([sites, self.positions[self.extra]])
 
     @property
@@ -244,7 +250,7 @@ class Layout:
         free[len(vertex) :] = False
         gone = self.node[self.vacant]
         gone = gone[gone >= 0]
-        free[gone, : self.mesh.crystal.dim_lattice] = ~self.mesh.held[vertex[gone], None]
+        free[gone, : self.mesh.crystal.dim_lattice] = ~self.space.held[vertex[gone], None]
         return replace(out, constraint=replace(self.constraint, free=free))
 
 
@@ -278,7 +284,7 @@ def patch_sites(crystal: Crystal, blend: Blend, reach: float) -> tuple[IntArray,
 
 
 def build_layout(
-    mesh: SimplexMesh,
+    space: Space,
     blend: Blend,
     potential: Potential,
     defects: PointDefects,
@@ -288,7 +294,7 @@ def build_layout(
 
     Parameters
     ----------
-    mesh, blend, potential, defects
+    space, blend, potential, defects
     reach : float, Angstrom
         Distance from the core set up to which sites are in the patch (0 for none).
 
@@ -299,6 +305,7 @@ def build_layout(
     RegionError
         A defect lies outside the core.
     """
+    mesh = space.mesh
     crystal = mesh.crystal
     host = potential.types_of(crystal.symbols)
     if reach > 0:
@@ -322,19 +329,23 @@ def build_layout(
     if n_extra and blend.centres.distance(extra_x).max() > blend.core:
         raise RegionError("an extra atom lies outside the core")
 
-    n_v, n_sites = mesh.n_vertices, len(sites)
-    element, weights = mesh.locate(sites)
-    corners = np.where(element[:, None] >= 0, mesh.elements[element], 0)
-    sublattice_nodes = _sublattice_nodes(mesh, crystal.n_sublattices, corners[element >= 0])
-    n_nodes = n_v + int((sublattice_nodes[:, 1:] >= 0).sum()) + n_extra
-    rows = np.repeat(np.arange(n_sites), weights.shape[1])
-    cols = np.where(weights > 0, sublattice_nodes[corners, s[:, None]], 0).ravel()
-    matrix = sp.coo_matrix((weights.ravel(), (rows, cols)), shape=(n_sites + n_extra, n_nodes))
+    n_sites = len(sites)
+    inside = space.interpolation(sites).tocoo()
+    carriers = None
+    if crystal.n_sublattices > 1:
+        element = mesh.locate(sites)[0]
+        carriers = space.connectivity[element[element >= 0]]
+    sublattice_nodes = _sublattice_nodes(space.n_nodes, crystal.n_sublattices, carriers)
+    n_nodes = space.n_nodes + int((sublattice_nodes[:, 1:] >= 0).sum()) + n_extra
     last = n_nodes - n_extra + np.arange(n_extra)
-    tail = sp.coo_matrix((np.ones(n_extra), (n_sites + np.arange(n_extra), last)), matrix.shape)
-    interpolation = (matrix + tail).tocsr()
-    interpolation.eliminate_zeros()
-    vertex = mesh.vertex_at(sites)
+    rows = np.concatenate([inside.row, n_sites + np.arange(n_extra)])
+    cols = np.concatenate([sublattice_nodes[inside.col, s[inside.row]], last])
+    interpolation = sp.coo_matrix(
+        (np.concatenate([inside.data, np.ones(n_extra)]), (rows, cols)),
+        shape=(n_sites + n_extra, n_nodes),
+    ).tocsr()
+    interpolation.sort_indices()
+    vertex = space.node_at(sites)
     node = np.concatenate([np.where(vertex >= 0, sublattice_nodes[vertex, s], -1), last])
 
     beta_nodes = np.zeros(n_nodes)
@@ -342,8 +353,8 @@ def build_layout(
     for t in range(crystal.n_sublattices):
         has = sublattice_nodes[:, t] >= 0
         at = sublattice_nodes[has, t]
-        beta_nodes[at] = blend.beta(mesh.positions[has] + crystal.basis[t])
-        free[at] = ~mesh.held[has, None]
+        beta_nodes[at] = blend.beta(space.positions[has] + crystal.basis[t])
+        free[at] = ~space.held[has, None]
     beta_atoms = np.concatenate([blend.beta(positions), np.zeros(n_extra)])
     cells = [blend.beta(crystal.positions(sites, t)) for t in range(crystal.n_sublattices)]
     beta_cells = np.concatenate([np.mean(cells, axis=0), np.zeros(n_extra)])
@@ -356,7 +367,7 @@ def build_layout(
         near, near_s, _ = crystal.integer_coordinates(extra_x)
     pad = np.zeros(n_extra, dtype=bool)
     return Layout(
-        mesh=mesh,
+        space=space,
         blend=blend,
         lattice=np.concatenate([sites, near]),
         sublattice=np.concatenate([s, near_s]),
@@ -375,17 +386,19 @@ def build_layout(
     )
 
 
-def _sublattice_nodes(mesh: SimplexMesh, n_sublattices: int, carriers: IntArray) -> IntArray:
-    """Return the numbers of nodes: vertices first, then further sublattices at ``carriers``.
+def _sublattice_nodes(n: int, n_sublattices: int, carriers: IntArray | None) -> IntArray:
+    """Return the numbers of nodes: those of the space first, then sublattices at ``carriers``.
 
-    Carriers are all corners of elements, so that each belongs to an element whose vertices all
-    carry their sublattices, which ties them together.
+    Carriers are all nodes of elements, so that each belongs to an element whose nodes all carry
+    their sublattices, which ties them together.
     """
-    nodes = np.full((mesh.n_vertices, n_sublattices), -1, dtype=np.int64)
-    nodes[:, 0] = np.arange(mesh.n_vertices)
-    vertex = np.unique(carriers)
-    count = len(vertex) * (n_sublattices - 1)
-    nodes[vertex, 1:] = mesh.n_vertices + np.arange(count).reshape(len(vertex), n_sublattices - 1)
+    nodes = np.full((n, n_sublattices), -1, dtype=np.int64)
+    nodes[:, 0] = np.arange(n)
+    if carriers is None:
+        return nodes
+    at = np.unique(carriers)
+    count = len(at) * (n_sublattices - 1)
+    nodes[at, 1:] = n + np.arange(count).reshape(len(at), n_sublattices - 1)
     return nodes
 
 

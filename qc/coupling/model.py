@@ -89,7 +89,13 @@ class Model:
         laid_out = [name for name, one in OPTIONS.items() if "layout" in one.metadata]
         self.layout = old.layout if same(*laid_out) else lay_out(done)
         self.coupling = Coupling(
-            self.layout, self.rule, done.far_field, done.scheme, self.thermal, done.loads
+            self.layout,
+            self.rule,
+            done.far_field,
+            done.scheme,
+            self.thermal,
+            done.loads,
+            done.material,
         )
         self.U = self.layout.constraint.start()
 
@@ -335,12 +341,14 @@ class Model:
         at = np.asarray(sites)
         if at.dtype.kind not in "iu" or at.ndim != 2 or at.shape[1] != 3:
             raise InputError("sites must be lattice coordinates, (n, 3) integers")
-        element, weights = self.mesh.locate(at)
+        space = self.layout.space
+        element, weights = space.locate(at)
         weights = np.where(element[:, None] >= 0, weights, 0.0)
         s = np.broadcast_to(np.asarray(sublattice, dtype=np.int64), element.shape)
-        corners = self.mesh.elements[element]
+        corners = space.connectivity[element]
         if self.crystal.is_bravais:
-            return np.einsum("na,nai->ni", weights, values[corners])
+            local = space.local(values[: space.n_nodes])
+            return np.einsum("na,nai->ni", weights, local[corners])
         nodes = self.layout.sublattice_nodes[corners, s[:, None]]
         whole = self.layout.whole_cells[corners]
         own = (~whole | (weights == 0)).all(axis=1)
@@ -463,7 +471,7 @@ class Model:
         """
         layout = other.layout
         vertex, s = layout.site_nodes.T
-        m = other.mesh.lattice[vertex]
+        m = layout.space.lattice[vertex]
         out = np.zeros((layout.n_nodes, 3))
         out[: len(m)] = self.interpolate(m, s, values)
         whole = np.nonzero(layout.whole_cells[: len(m)])[0]

@@ -15,6 +15,7 @@ from qc.coupling.scheme import Scheme
 from qc.coupling.slaved import slaved_fractions
 from qc.coupling.terms import BlendedForces, Elements, Sites
 from qc.coupling.weights import blended_weights, vertex_beta
+from qc.materials.material import Material
 from qc.materials.thermal import Thermal
 
 Array = NDArray[np.float64]
@@ -31,6 +32,8 @@ class Parts:
     scheme : Scheme
     thermal : Thermal, optional
         Adds the free energy of vibrations that are not explicit to the elements.
+    material : Material, optional
+        What elements are made of; the Cauchy-Born rule by default.
     pure : bool
         Full weights wherever blended forces need them, instead of blended ones.
 
@@ -48,6 +51,7 @@ class Parts:
         predictor: Predictor,
         scheme: Scheme,
         thermal: Thermal | None = None,
+        material: Material | None = None,
         *,
         pure: bool = False,
     ) -> None:
@@ -60,7 +64,12 @@ class Parts:
             # Every unknown is a full atom: what elements there are at the rim hold a constant.
             element_weights = np.zeros_like(element_weights)
         continuum = ContinuumTerm(
-            layout.mesh, rule, far_field, element_weights, layout.n_nodes, layout.sublattice_nodes
+            layout.space,
+            rule if material is None else material,
+            far_field,
+            element_weights,
+            layout.n_nodes,
+            layout.sublattice_nodes,
         )
         if thermal is not None and thermal.expansion is not None:
             slaved = slaved_fractions(layout, thermal.quasi_static)

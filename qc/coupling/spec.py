@@ -14,11 +14,12 @@ from qc.coupling.layout import PointDefects
 from qc.coupling.scheme import Scheme
 from qc.coupling.schemes import get_scheme
 from qc.crystal import Crystal
-from qc.errors import InputError, RegionError, suggest
+from qc.errors import CapabilityError, InputError, RegionError, suggest
 from qc.farfield import FarField
 from qc.loads import Load
+from qc.materials.material import Material
 from qc.materials.thermal import QuasiStatic
-from qc.mesh import FreeSurface, LatticeBlock, Region
+from qc.mesh import Element, FreeSurface, LatticeBlock, Region, get_element
 from qc.numerics.checks import kind, positive
 from qc.potentials import Potential
 
@@ -79,6 +80,12 @@ class ModelSpec:
         A lattice plane where the crystal ends. No site exists beyond it and nodes on it move
         freely; the rest of the outer boundary is held. Its layers are relaxed in the predictor.
         Only the atomistic part has a surface energy and stress.
+    order : int or Element
+        Of the finite elements: 1 (default) or 2, or an element of one's own. Higher ones are for
+        Bravais lattices without a temperature.
+    material : Material, optional
+        What elements are made of instead of the Cauchy-Born rule of the potential, in a Bravais
+        lattice. It should agree with the potential to first order, at least.
 
     Raises
     ------
@@ -86,6 +93,8 @@ class ModelSpec:
         An option of another kind, or an unknown scheme.
     RegionError
         A radius, width or exponent that is not positive.
+    CapabilityError
+        A material or an element order that the crystal cannot have.
     """
 
     crystal: Crystal = field(metadata=LAYOUT)
@@ -105,12 +114,14 @@ class ModelSpec:
     quasi_static: QuasiStatic | None = None
     loads: Sequence[Load] = ()
     surface: FreeSurface | None = field(default=None, metadata=LAYOUT)
+    order: int | Element = field(default=1, metadata=LAYOUT)
+    material: Material | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "scheme", get_scheme(self.scheme))
         for name, wanted in (
             ("crystal", Crystal), ("potential", Potential), ("far_field", FarField),
-            ("defects", PointDefects), ("surface", FreeSurface),
+            ("defects", PointDefects), ("surface", FreeSurface), ("material", Material),
         ):  # fmt: skip
             value = vars(self)[name]
             if value is not None or name in ("crystal", "potential"):
@@ -118,6 +129,15 @@ class ModelSpec:
         for name in ("core", "blend", "grading"):
             if vars(self)[name] is not None:
                 object.__setattr__(self, name, positive(name, vars(self)[name], RegionError))
+        object.__setattr__(self, "order", get_element(self.order))
+        if not self.crystal.is_bravais:
+            for name, more in (
+                ("order", get_element(self.order).order > 1), ("material", self.material),
+            ):  # fmt: skip
+                if more:
+                    raise CapabilityError(f"{name}: only in Bravais lattices so far")
+        if self.temperature is not None and get_element(self.order).order > 1:
+            raise CapabilityError("order: elements of higher order have no free energy so far")
 
     def changed(self, **options: Any) -> ModelSpec:
         """Return the specification with some options replaced.
@@ -141,6 +161,7 @@ class CompleteSpec(ModelSpec):
     outer: Region
     centres: Array
     defects: PointDefects
+    order: Element
 
 
 #: The options that say what a temperature does.

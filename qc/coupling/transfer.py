@@ -16,7 +16,7 @@ IntArray = NDArray[np.int64]
 def matching_nodes(one: Layout, other: Layout) -> IntArray:
     """For every node of one layout the same node of the other, or -1; (n_one,) int64."""
     vertex, s = one.site_nodes.T
-    at = other.mesh.vertex_at(one.mesh.lattice[vertex])
+    at = other.space.node_at(one.space.lattice[vertex])
     found = np.where(at >= 0, other.sublattice_nodes[at, s], -1)
     # A vertex that stands for its cell is not the node of a sublattice.
     if not one.mesh.crystal.is_bravais:
@@ -32,14 +32,11 @@ def interpolation(one: Layout, other: Layout) -> sp.csr_matrix:
     Sublattices that a corner does not carry go with its cell; outside the other mesh rows are zero.
     """
     vertex, s = one.site_nodes.T
-    element, weights = other.mesh.locate(one.mesh.lattice[vertex])
-    weights = np.where(element[:, None] >= 0, weights, 0.0)
-    corners = other.mesh.elements[element]
-    nodes = other.sublattice_nodes[corners, s[:, None]]
-    nodes = np.where(nodes >= 0, nodes, other.sublattice_nodes[corners, 0])
-    rows = np.repeat(np.arange(len(vertex)), corners.shape[1])
+    inside = other.space.interpolation(one.space.lattice[vertex]).tocoo()
+    nodes = other.sublattice_nodes[inside.col, s[inside.row]]
+    nodes = np.where(nodes >= 0, nodes, inside.col)
     shape = (one.n_nodes, other.n_nodes)
-    matrix = sp.csr_matrix((weights.ravel(), (rows, nodes.ravel())), shape)
+    matrix = sp.csr_matrix((inside.data, (inside.row, nodes)), shape)
     extra = np.arange(len(vertex), one.n_nodes)
     ones = sp.csr_matrix((np.ones(len(extra)), (extra, _extra(one, other))), shape)
     return matrix + ones

@@ -3,6 +3,8 @@
 from qc.materials.cauchy_born import CauchyBorn, acoustic_stability
 from qc.materials.equilibrium import equilibrium_crystal, equilibrium_lattice_constant
 from qc.materials.free_energy import FreeEnergyExpansion, expand_free_energy
+from qc.materials.linear import LinearElastic
+from qc.materials.material import Material, Response
 from qc.materials.thermal_lattice import ThermalLattice, thermal_lattice
 from qc.materials.vibration import LatticeVibrations
 
@@ -10,6 +12,9 @@ __all__ = [
     "CauchyBorn",
     "FreeEnergyExpansion",
     "LatticeVibrations",
+    "LinearElastic",
+    "Material",
+    "Response",
     "ThermalLattice",
     "acoustic_stability",
     "equilibrium_crystal",

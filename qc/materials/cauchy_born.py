@@ -19,8 +19,10 @@ from numpy.typing import NDArray
 from qc.crystal import Crystal
 from qc.crystal.bonded import require_bonds
 from qc.errors import InputError, NonFiniteError
-from qc.materials.cell import FEW, CellResponse, Order, SiteSum, WholeCell, smallest_stretch
+from qc.materials.cell import FEW, SiteSum, WholeCell, smallest_stretch
+from qc.materials.material import CellResponse, Material, Order, Response
 from qc.numerics.checks import kind, numbers, shaped
+from qc.numerics.fingerprint import Fingerprint
 from qc.numerics.threads import threads_for
 from qc.potentials import Bonds, Potential
 
@@ -53,7 +55,7 @@ class _Star(NamedTuple):
     reach: float
 
 
-class CauchyBorn:
+class CauchyBorn(Material):
     """Energy density of a crystal under a potential.
 
     Parameters
@@ -84,6 +86,7 @@ class CauchyBorn:
                 f"for a lattice constant of {crystal.a:.4g} Angstrom"
             )
         self.n_sublattices = crystal.n_sublattices
+        self.internal_shape = (self.n_sublattices, 3)
         self.site_type = int(self.types[0])
         whole = hasattr(potential, "cell_response")
         self.cell = (WholeCell if whole else SiteSum)(crystal, potential, self.types)
@@ -172,7 +175,7 @@ class CauchyBorn:
 
     # -- crystals with a basis ------------------------------------------------------------------
 
-    def response(self, f: Array, shifts: Array, order: Order = "gradient") -> CellResponse:
+    def at_shifts(self, f: Array, shifts: Array, order: Order = "gradient") -> CellResponse:
         """Energy of the primitive cell and its derivatives at given shifts.
 
         Parameters
@@ -181,7 +184,7 @@ class CauchyBorn:
         shifts : (n, n_s, 3) float64, Angstrom
             In space: ``y = F (X + B_s) + p_s``; those of sublattice 0 are zero.
         order : {"gradient", "shifts", "full"}
-            Which second derivatives are wanted; see `qc.materials.cell.CellResponse`.
+            Which second derivatives are wanted; see `CellResponse`.
         """
         response = self.cell(_checked(f), shifts, order)
         _finite(response.energy)
@@ -320,13 +323,29 @@ class CauchyBorn:
             slope[1:] = -np.linalg.solve(h[9:, 9:], h[9:, :9]).reshape(ns - 1, 3, 3, 3)
         return relaxed[0], slope
 
-    def condensed(
-        self, f: Array, start: Array | None = None, tangent: bool = False
-    ) -> tuple[Array, Array, Array | None, Array]:
+    def response(
+        self,
+        f: Array,
+        internal: Array | None = None,
+        tangent: bool = False,
+        points: slice | IntArray | None = None,
+    ) -> Response:
         """Return what `evaluate` does, and the relaxed shifts (n, n_s, 3) Angstrom."""
-        e, p, a, shifts = self._condensed(f, tangent, start)
+        e, p, a, shifts = self._condensed(f, tangent, internal)
         volume = self.crystal.volume
-        return e / volume, p / volume, None if a is None else a / volume, shifts
+        if a is not None:
+            a /= volume  # in place: there are 81 numbers for each element
+        return Response(e / volume, p / volume, a, shifts)
+
+    def start(self, mean: Array, f: Array) -> Array:
+        """Return shifts to start from, relaxed to first order; see `predictor_shifts`."""
+        return self.predictor_shifts(mean, f)
+
+    def fingerprint(self) -> str:
+        """Return a hash of the crystal and the potential."""
+        crystal = self.crystal
+        one = Fingerprint("CauchyBorn").add(crystal.cell, crystal.basis, *crystal.symbols)
+        return one.add(self.potential.fingerprint()).hex()
 
     def _condensed(
         self, f: Array, tangent: bool, start: Array | None

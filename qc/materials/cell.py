@@ -13,13 +13,12 @@ continuum E. B. Tadmor, G. S. Smith, N. Bernstein & E. Kaxiras, Phys. Rev. B 59 
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
-
 import numba
 import numpy as np
 from numpy.typing import NDArray
 
 from qc.crystal import Crystal
+from qc.materials.material import CellResponse, Order
 from qc.numerics.jit import kernel, plain
 from qc.numerics.threads import threads_for
 from qc.potentials import Bonds, Potential
@@ -32,34 +31,6 @@ CHUNK = 300_000
 
 #: Cells that one thread evaluates before another is awake.
 FEW = 64
-
-#: What is wanted beyond energy and gradients: nothing, d2E/dp2, or all second derivatives.
-Order = Literal["gradient", "shifts", "full"]
-
-
-class CellResponse(NamedTuple):
-    """Energies of primitive cells and their derivatives.
-
-    Attributes
-    ----------
-    sites : (n, n_s) float64, eV
-        Site energies; for a potential that has none, the cell's energy in equal parts.
-    dF : (n, 3, 3) float64, eV
-        ``dE/dF`` at fixed shifts.
-    dp : (n, n_s, 3) float64, eV/Angstrom
-    hessian : (n, k, k) float64 or None
-        Over (F row by row, shifts 1.. row by row) for "full", over the shifts 1.. for "shifts".
-    """
-
-    sites: Array
-    dF: Array
-    dp: Array
-    hessian: Array | None
-
-    @property
-    def energy(self) -> Array:
-        """Energy of the cell, (n,) eV."""
-        return self.sites.sum(axis=1)
 
 
 class SiteSum:

@@ -10,7 +10,6 @@ import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
 
-from qc.continuum import crystal_stiffness
 from qc.coupling import QuasiContinuum
 from qc.coupling.reference import References
 from qc.crystal import Crystal
@@ -238,9 +237,7 @@ def scaled_masses(model: QuasiContinuum) -> Array:
     R. E. Miller, Appl. Mech. Rev. 65 (2013) 010803.
     """
     kind("model", model, QuasiContinuum)
-    layout, rule = model.layout, model.rule
-    mean = np.asarray(model.far_field.mean_deformation)
-    matrix = crystal_stiffness(layout.mesh, rule, mean, layout.sublattice_nodes, layout.n_nodes)
+    layout, matrix = model.layout, model.coupling.stiffness()
     lumped = model.node_masses()
     stiffness = matrix.diagonal().reshape(-1, 3).mean(axis=1)
     # The atoms themselves are the measure; a model without any takes its finest elements.

@@ -18,7 +18,6 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 from scipy.sparse.linalg import splu
 
-from qc.continuum import crystal_stiffness
 from qc.coupling import QuasiContinuum
 
 Array = NDArray[np.float64]
@@ -41,9 +40,8 @@ class Preconditioner:
     """
 
     def __init__(self, model: QuasiContinuum) -> None:
-        layout, rule = model.layout, model.rule
-        mean = np.asarray(model.far_field.mean_deformation)
-        matrix = crystal_stiffness(layout.mesh, rule, mean, layout.sublattice_nodes, layout.n_nodes)
+        layout = model.layout
+        matrix = model.coupling.stiffness()
         diagonal = matrix.diagonal()
         # A node that no element stiffens (an extra atom) is held like a site of the lattice.
         size = np.median(diagonal[diagonal > 0]) if np.any(diagonal > 0) else 1.0

@@ -88,7 +88,7 @@ def with_a_basis(
 def follow(rule: CauchyBorn, path: np.ndarray, shifts: np.ndarray) -> None:
     """Relax the shifts along a path of states (steps, n, 3, 3), each step from the last."""
     for f in path:
-        shifts = rule.condensed(f, start=shifts)[3]
+        shifts = rule.response(f, shifts)[3]
 
 
 def main() -> None:

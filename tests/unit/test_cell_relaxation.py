@@ -29,7 +29,7 @@ def states(n=7, size=0.02):
 
 def test_both_ways_relax_to_the_same_state():
     f = states()
-    fused, generic = (rule.condensed(f, tangent=True) for rule in rules())
+    fused, generic = (rule.response(f, tangent=True) for rule in rules())
     for one, other in zip(fused, generic, strict=True):
         assert np.abs(one - other).max() < 1e-10 * max(1.0, np.abs(other).max())
 
@@ -38,17 +38,17 @@ def test_both_ways_relax_to_the_same_state():
 def test_the_start_matters_only_for_the_work(away):
     f = states()
     for rule in rules():
-        cold = rule.condensed(f, tangent=True)
+        cold = rule.response(f, tangent=True)
         start = cold[3].copy()
         start[2:, 1] += away
         before = start.copy()
         for tangent in (True, False):
-            warm = rule.condensed(f, start, tangent)
+            warm = rule.response(f, start, tangent)
             assert np.array_equal(start, before)
             for one, other in zip(warm, cold, strict=True):
                 assert one is None or np.abs(one - other).max() < 1e-10
         # What is returned belongs to the shifts returned.
-        exact = rule.response(f, warm[3])
+        exact = rule.at_shifts(f, warm[3])
         volume = rule.crystal.volume
         assert np.abs(exact.energy / volume - warm[0]).max() < 1e-14
         assert np.abs(exact.dF / volume - warm[1]).max() < 1e-14
@@ -71,13 +71,13 @@ def test_a_relaxed_start_costs_one_evaluation():
 
     rule.cell = Counted()
     try:
-        rule.condensed(f, start, tangent=True)
+        rule.response(f, start, tangent=True)
         assert calls == ["full"]
         calls.clear()
-        rule.condensed(f, start)
+        rule.response(f, start)
         assert len(calls) == 1
         calls.clear()
-        rule.condensed(f, tangent=True)
+        rule.response(f, tangent=True)
         assert calls[-1] == "full"
         assert set(calls[:-1]) == {"shifts"}
     finally:
@@ -89,7 +89,7 @@ def test_a_state_that_is_not_finite_is_named():
         f, start = states(), np.zeros((7, 2, 3))
         f[4, 0, 0] = np.inf
         with pytest.raises(NonFiniteError, match="deformation gradient 4"):
-            rule.condensed(f, start)
+            rule.response(f, start)
 
 
 @pytest.mark.parametrize("k", [3, 6, 21])

@@ -12,7 +12,7 @@ from qc.crystal import fcc
 from qc.errors import InvertedElementError, NonFiniteError
 from qc.farfield import HomogeneousStrain, VolterraDislocation, isotropic_elastic
 from qc.materials import CauchyBorn, equilibrium_lattice_constant
-from qc.mesh import Ball, CoreSet, PowerGrading, best_basis, check_mesh, graded_mesh
+from qc.mesh import Ball, CoreSet, PowerGrading, Space, best_basis, check_mesh, graded_mesh
 from qc.potentials import LennardJones
 
 LOMER = {"x": [1, 1, 0], "y": [0, 0, 1], "z": [1, -1, 0]}
@@ -38,7 +38,7 @@ def term(mode, far_field=None, weights=None, extra=0):
     mesh, rule = setting(mode)
     w = np.ones(len(mesh.elements)) if weights is None else weights
     field = HomogeneousStrain() if far_field is None else far_field
-    return ContinuumTerm(mesh, rule, field, w, mesh.n_vertices + extra)
+    return ContinuumTerm(Space(mesh), rule, field, w, mesh.n_vertices + extra)
 
 
 @pytest.mark.parametrize(("d", "degree"), list(RULES))
@@ -109,7 +109,7 @@ def test_elements_without_weight_do_not_count(mode):
 def test_stiffness_matrix_is_the_hessian_of_the_perfect_crystal(mode):
     mesh, rule = setting(mode)
     t = term(mode, extra=2)
-    k = stiffness_matrix(mesh, rule.elastic_constants(), t.n_nodes)
+    k = stiffness_matrix(Space(mesh), rule.elastic_constants(), t.n_nodes)
     du = np.random.default_rng(3).normal(size=(t.n_nodes, 3))
     product = t.hessian_product(np.zeros_like(du), du)
     np.testing.assert_allclose((k @ du.ravel()).reshape(-1, 3), product, atol=1e-11)
@@ -192,7 +192,7 @@ def test_slipped_elements_are_ordinary_away_from_the_core():
     m = edges[cut & away].reshape(-1, 3) @ crystal.inverse_cell
     assert np.abs(m - np.rint(m)).max() < 1e-9
     # Volumes and gradients are those of the slipped edges.
-    own = ContinuumTerm(mesh, rule, field, away.astype(float), mesh.n_vertices)
+    own = ContinuumTerm(Space(mesh), rule, field, away.astype(float), mesh.n_vertices)
     which, e = own.active, edges[own.active]
     height = crystal.cell[2, 2]
     np.testing.assert_allclose(
@@ -239,4 +239,4 @@ def test_element_that_the_slip_flattens_is_named():
     with pytest.raises(
         InvertedElementError, match=r"element \d+ is flat .* core; enlarge the core"
     ):
-        ContinuumTerm(coarse, rule, field, w, coarse.n_vertices)
+        ContinuumTerm(Space(coarse), rule, field, w, coarse.n_vertices)

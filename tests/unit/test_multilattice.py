@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from ase.units import GPa
 
-from qc.continuum import crystal_stiffness
 from qc.coupling import PointDefects, QuasiContinuum
 from qc.crystal import Crystal, diamond, fcc, hcp
 from qc.errors import InputError, NonFiniteError
@@ -49,17 +48,17 @@ def best_error(difference, exact):
 @pytest.mark.parametrize("name", CASES)
 def test_every_derivative_of_the_cell_energy(name):
     cb, (f, p) = rule(name), states(name)
-    found = cb.response(f, p, "full")
+    found = cb.at_shifts(f, p, "full")
     rng = np.random.default_rng(1)
     df, dp = rng.uniform(-1, 1, f.shape), rng.uniform(-1, 1, p.shape)
     dp[:, 0] = 0.0
 
     def along_f(h):
-        up, down = cb.response(f + h * df, p), cb.response(f - h * df, p)
+        up, down = cb.at_shifts(f + h * df, p), cb.at_shifts(f - h * df, p)
         return (up.energy - down.energy) / (2 * h)
 
     def along_p(h):
-        up, down = cb.response(f, p + h * dp), cb.response(f, p - h * dp)
+        up, down = cb.at_shifts(f, p + h * dp), cb.at_shifts(f, p - h * dp)
         return (up.energy - down.energy) / (2 * h)
 
     assert best_error(along_f, np.einsum("nij,nij->n", found.dF, df)) < 1e-8
@@ -68,7 +67,7 @@ def test_every_derivative_of_the_cell_energy(name):
     exact = np.einsum("nab,nb->na", found.hessian, z)
 
     def gradient(f, p):
-        one = cb.response(f, p)
+        one = cb.at_shifts(f, p)
         return np.concatenate(
             [one.dF.reshape(len(f), 9), one.dp[:, 1:].reshape(len(f), -1)], axis=1
         )
@@ -79,7 +78,7 @@ def test_every_derivative_of_the_cell_energy(name):
     assert best_error(change, exact) < 1e-7
     assert np.abs(found.hessian - found.hessian.swapaxes(1, 2)).max() < 1e-9
     assert np.abs(found.dp.sum(axis=1)).max() < 1e-12
-    assert np.array_equal(cb.response(f, p, "shifts").hessian, found.hessian[:, 9:, 9:])
+    assert np.array_equal(cb.at_shifts(f, p, "shifts").hessian, found.hessian[:, 9:, 9:])
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -87,7 +86,7 @@ def test_relaxed_shifts_make_the_energy_stationary_and_the_tangent_consistent(na
     cb, (f, p) = rule(name), states(name)
     w, stress, moduli = cb.evaluate(f, tangent=True)
     shifts = cb.relaxed_shifts(f, p)
-    assert np.abs(cb.response(f, shifts).dp).max() < 1e-11
+    assert np.abs(cb.at_shifts(f, shifts).dp).max() < 1e-11
     assert np.abs(shifts - cb.relaxed_shifts(f)).max() < 1e-9  # the same from another start
     assert np.abs(shifts[:, 1]).max() > 1e-3
     df = np.random.default_rng(2).uniform(-1, 1, f.shape)
@@ -100,7 +99,7 @@ def test_relaxed_shifts_make_the_energy_stationary_and_the_tangent_consistent(na
 
     assert best_error(energy, np.einsum("nij,nij->n", stress, df)) < 1e-8
     assert best_error(forces, np.einsum("nijkl,nkl->nij", moduli, df)) < 1e-7
-    unrelaxed = cb.response(f, np.zeros_like(p), "full").energy / cb.crystal.volume
+    unrelaxed = cb.at_shifts(f, np.zeros_like(p), "full").energy / cb.crystal.volume
     assert (w < unrelaxed - 1e-6).all()
 
 
@@ -111,7 +110,7 @@ def test_silicon_has_its_relaxed_shear_modulus():
     assert moduli[0, 0, 0, 0] == pytest.approx(151.42, abs=0.05)
     assert moduli[0, 0, 1, 1] == pytest.approx(76.42, abs=0.05)
     assert moduli[1, 2, 1, 2] == pytest.approx(56.45, abs=0.05)
-    full = cb.response(np.eye(3)[None], np.zeros((1, 2, 3)), "full").hessian[0]
+    full = cb.at_shifts(np.eye(3)[None], np.zeros((1, 2, 3)), "full").hessian[0]
     unrelaxed = full[:9, :9].reshape(3, 3, 3, 3) / cb.crystal.volume / GPa
     assert unrelaxed[1, 2, 1, 2] == pytest.approx(109.75, abs=0.05)
     # A shear e_yz moves the sublattices by zeta a/4 (2 e_yz) along x beyond the affine map.
@@ -233,7 +232,7 @@ def test_atoms_beyond_the_core_follow_the_relaxed_shifts():
 
 def test_the_stiffness_is_that_of_the_uniform_crystal():
     m = model(vacant=())
-    k = crystal_stiffness(m.mesh, m.rule, np.eye(3), m.layout.sublattice_nodes, m.layout.n_nodes)
+    k = m.coupling.stiffness()
     assert abs(k - k.T).max() < 1e-10
     strain = np.array([[0.0, 0.01, 0.0], [0.01, 0.0, 0.02], [0.0, 0.02, 0.0]])
     shift = m.rule.relaxed_shifts(np.eye(3)[None] + 1e-4 * strain)[0] * 1e4
