@@ -13,8 +13,6 @@ import pytest
 
 import qc
 from qc.io import pictures
-from qc.io.cases.case import parse_case
-from qc.io.cases.setup import set_up
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -139,32 +137,6 @@ def test_pictures_of_the_docs():
     table = set(re.findall(r'`"(\w+)"`', (ROOT / "docs" / "plots.md").read_text(encoding="utf-8")))
     scalars = {n for n in pictures.SCALARS if n[-3:] not in ("_yy", "_zz", "_yz", "_xz")}
     assert table == {"regions", "nonaffinity", "mesh", *scalars}
-
-
-def test_case_file_of_the_docs():
-    (text,) = blocks(ROOT / "docs" / "case-files.md", "toml")
-    setup = set_up(parse_case(text.encode()))
-    assert setup.loads == (0.0, 0.01)
-    assert setup.model.layout.vacant.sum() == 1
-
-
-def keys(cls: type) -> set[str]:
-    from qc.io.cases.schema import _readers
-
-    return set(_readers(cls))
-
-
-def test_every_key_of_a_case_file_is_documented():
-    from qc.io.cases import case
-
-    text = (ROOT / "docs" / "case-files.md").read_text(encoding="utf-8")
-    named = set(re.findall(r"`\[*([a-z_]+)\]*`", text))
-    for cls in (
-        case.Case, case.CrystalCase, case.PotentialCase, case.DislocationCase, case.PartialCase,
-        case.DefectsCase, case.InterstitialCase, case.SubstitutionCase, case.ModelCase,
-        case.BlockCase, case.LoadCase, case.SolverCase, case.OutputCase,
-    ):  # fmt: skip
-        assert keys(cls) <= named, f"{cls.__name__}: {sorted(keys(cls) - named)} not documented"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)

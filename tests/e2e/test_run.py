@@ -20,7 +20,7 @@ import pytest
 from qc.cli.main import main
 from qc.errors import NonFiniteError
 from qc.io import read_checkpoint
-from qc.io.runs.load_path import LoadPathFolder
+from qc.io.cases.load_path import LoadPathFolder
 from qc.solve import path as loadpath
 
 ROOT = Path(__file__).resolve().parents[2]

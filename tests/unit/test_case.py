@@ -9,12 +9,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from qc.coupling.spec import OPTIONS
 from qc.errors import CaseError, OutputError, PotentialFileError, UnknownSpeciesError
 from qc.farfield import simple_shear
-from qc.io.cases.case import LONGEST, Case, load_case, parse_case
+from qc.io.cases.base import Case
+from qc.io.cases.baths import BATHS, PLACES
+from qc.io.cases.boundaries import BOUNDARIES
+from qc.io.cases.case import LONGEST, load_case, parse_case
+from qc.io.cases.dynamics import build_dynamics
+from qc.io.cases.kinds import KINDS
+from qc.io.cases.loads import LOADS
 from qc.io.cases.resolve import resolved
-from qc.io.cases.schema import Length, read_table, to_toml
+from qc.io.cases.schema import Length, OfKind, read_table, to_toml
 from qc.io.cases.setup import block_around, set_up
+from qc.io.cases.strains import STRAINS
+from qc.io.cases.tables import ModelCase
 from qc.io.runs.folder import output_folder
 
 LOMER = """
@@ -289,7 +298,7 @@ BAD = [
     ('element = "Al"\n', "", r"crystal\.element: this key is required"),
     ('name = "zhou2004"', "", r"potential: give either a name or a file"),
     ('position = ["7.1 nn", "0.25 a"]\n', "", r"dislocations\[0\]\.position: this key is required"),
-    ("plane = [0, 0, 1]\n", "", r"load\.plane: a load of kind 'shear' needs this key"),
+    ("plane = [0, 0, 1]\n", "", r"load\.plane: kind 'shear' needs this key"),
     # wrong types
     ("seed = 7", 'seed = "seven"', r"seed: expected an integer, not 'seven'"),
     ("seed = 7", "seed = true", r"seed: expected an integer, not True"),
@@ -366,7 +375,7 @@ BAD = [
         'name = "zhou2004"\nsigma = 2',
         r"potential\.sigma: zhou2004 has no such",
     ),
-    ('kind = "shear"', 'kind = "none"', r"load\.plane: a load of kind 'none' has no such key"),
+    ('kind = "shear"', 'kind = "none"', r"load\.plane: unknown key of kind 'none'"),
     (
         "[model]",
         "[model.block]\nlower = [0]\nupper = [1, 2]\n[model]",
@@ -507,7 +516,7 @@ def test_any_value_in_any_place_is_read_or_refused(data):
         table = table[name]
     table[path[-1]] = data.draw(VALUES)
     try:
-        case: Case | str = read_table(Case, values, "")
+        case: Case | str = read_table(KINDS["statics"], values, "")
     except CaseError as error:
         case = str(error)
     assert isinstance(case, Case) or case.startswith(path[0])
@@ -584,28 +593,55 @@ DOCS = Path(__file__).resolve().parents[2] / "docs" / "case-files.md"
 
 
 def keys(cls):
-    """Every key of a section and of the sections in it."""
+    """Every key of a table and of the tables in it, of whatever kind."""
     import typing
 
     for name, hint in typing.get_type_hints(cls, include_extras=True).items():
         if hasattr(hint, "__metadata__"):
             yield name
             for inner in (hint.__origin__, *typing.get_args(hint.__origin__)):
-                if dataclasses.is_dataclass(inner) and inner is not Length:
-                    yield from keys(inner)
+                for one in kinds_of(inner):
+                    yield from keys(one)
+
+
+def kinds_of(cls):
+    """The tables that a type stands for."""
+    if not isinstance(cls, type):
+        return []
+    own = [cls] if dataclasses.is_dataclass(cls) and cls is not Length else []
+    if not own and not issubclass(cls, OfKind):
+        return []
+    return own + [one for below in cls.__subclasses__() for one in kinds_of(below)]
 
 
 def test_every_key_is_documented():
     documented = DOCS.read_text()
-    found = set(keys(Case))
+    found = {key for case in KINDS.values() for key in keys(case)}
     assert {"burgers", "vacancies", "rectangle", "distance", "upper", "fmax"} <= found
+    assert {"depths", "factors", "plane", "friction", "spots", "warm_up", "frames"} <= found
     # Tables are documented by their heading, keys by their name.
-    forms = ("`{}`", "`[{}]`", "`[[{}]]`")
+    forms = ("`{}`", "`[{}]`", "`[[{}]]`", ".{}]`", ".{}]]`")
     assert [k for k in sorted(found) if not any(f.format(k) in documented for f in forms)] == []
 
 
+def test_every_kind_is_documented():
+    documented = DOCS.read_text()
+    for kinds in (KINDS, LOADS, BOUNDARIES, STRAINS, BATHS, PLACES):
+        assert [name for name in kinds if f'`"{name}"`' not in documented] == []
+
+
+def test_every_option_of_a_model_can_be_given():
+    elsewhere = {"crystal", "potential", "far_field", "defects", "loads", "surface"}
+    own = {one.name for one in dataclasses.fields(ModelCase)}
+    assert set(OPTIONS) - elsewhere <= own
+    for name in own & set(OPTIONS):
+        assert ModelCase.__dataclass_fields__[name].default == OPTIONS[name].default
+
+
 def test_the_documented_example_is_built():
-    text = DOCS.read_text().split("```toml")[1].split("```")[0]
-    setup = set_up(parse(text))
+    statics, dynamics = (t.split("```")[0] for t in DOCS.read_text().split("```toml")[1:])
+    run = build_dynamics(set_up(parse(dynamics)))
+    assert run.baths[0].friction.max() > 0
+    setup = set_up(parse(statics))
     assert setup.loads == (0.0, 0.01)
     assert setup.model.layout.vacant.sum() == 1

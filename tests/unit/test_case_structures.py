@@ -4,9 +4,12 @@ import numpy as np
 import pytest
 
 from qc.errors import CaseError, PotentialFileError
-from qc.io.cases.case import Case, load_case, parse_case
+from qc.io.cases.base import Case
+from qc.io.cases.case import load_case, parse_case
+from qc.io.cases.crystals import build_potential
 from qc.io.cases.resolve import resolved
-from qc.io.cases.setup import build_potential, set_up
+from qc.io.cases.schema import Length
+from qc.io.cases.setup import set_up
 from qc.io.potentials import elements
 from qc.io.runs.identity import fingerprints
 from qc.potentials import LennardJones, PairTable, StillingerWeber, write_pair_table
@@ -89,7 +92,7 @@ def test_silicon_is_built():
 def test_the_hexagonal_screw_is_built():
     setup = set_up(parse(SCREW))
     crystal, field = setup.model.crystal, setup.model.far_field
-    assert setup.constants == (2.5117, 4.0754)
+    assert setup.case.crystal.c == Length(4.0754)
     np.testing.assert_allclose(crystal.conventional[2], [0, 4.0754, 0], atol=1e-12)
     np.testing.assert_allclose(field.dislocations[0].burgers, [0, 0, 2.5117], atol=1e-12)
     # Shear of the basal plane along the line.
@@ -181,7 +184,7 @@ def test_the_resolved_copy_builds_the_very_same_model(text, tmp_path):
     copy = resolved(setup, tmp_path)
     again = set_up(parse_case(copy.encode(), tmp_path / "case.toml"))
     one, two = setup.model, again.model
-    assert setup.constants == again.constants
+    assert setup.case.crystal == again.case.crystal
     assert fingerprints(one) == fingerprints(two)
     np.testing.assert_array_equal(one.predictor(), two.predictor())
     np.testing.assert_array_equal(one.U, two.U)

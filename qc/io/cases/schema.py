@@ -11,35 +11,53 @@ import dataclasses
 import json
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, ClassVar, TypeVar, get_type_hints
 
 import numpy as np
+from ase import units
 
-from qc.errors import CaseError, suggest
+from qc.crystal import Crystal
+from qc.errors import CaseError, InputError, PotentialFileError, suggest
 
 Reader = Callable[[Any, str], Any]
 T = TypeVar("T")
+K = TypeVar("K", bound="OfKind")
 
 _MISSING = dataclasses.MISSING
 
+#: A unit by name, in the first of the table.
+Units = dict[str, float | None]
+
 #: Units of length in Angstrom; those of the crystal are None until it is known.
-LENGTHS: dict[str, float | None] = {
+LENGTHS: Units = {
     "Angstrom": 1.0, "A": 1.0, "Å": 1.0, "nm": 10.0, "a": None, "nn": None,
 }  # fmt: skip
 
 #: Units of force in eV/Angstrom.
-FORCES: dict[str, float | None] = {
+FORCES: Units = {
     "eV/Angstrom": 1.0, "eV/A": 1.0, "eV/Å": 1.0, "eV/nm": 0.1,
     "meV/Angstrom": 1e-3, "meV/A": 1e-3, "meV/Å": 1e-3,
 }  # fmt: skip
 
 #: Units of energy in eV.
-ENERGIES: dict[str, float | None] = {"eV": 1.0, "meV": 1e-3, "kJ/mol": 0.010364269656262175}
+ENERGIES: Units = {"eV": 1.0, "meV": 1e-3, "kJ/mol": 0.010364269656262175}
 
-_QUANTITY = re.compile(r"\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*(\S+)\s*")
+#: Units of other quantities, the first of each what a plain number is in.
+TEMPERATURES: Units = {"K": 1.0}
+TIMES: Units = {"fs": 1.0, "ps": 1e3, "ns": 1e6}
+RATES: Units = {"/fs": 1.0, "1/fs": 1.0, "/ps": 1e-3, "1/ps": 1e-3}
+SPEEDS: Units = {"m/s": 1.0, "km/s": 1e3, "Angstrom/ps": 100.0, "Angstrom/fs": 1e5}
+STIFFNESSES: Units = {"eV/Angstrom^3": 1.0, "eV/A^3": 1.0, "GPa/Angstrom": units.GPa}
+CONDUCTIVITIES: Units = {"W/(m K)": 1.0}
+CAPACITIES: Units = {"kB": 1.0, "eV/K": 1.0 / units.kB}
+
+_QUANTITY = re.compile(
+    r"\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)(?:\s+|(?![\d.]))(\S(?:.{0,30}\S)?)\s*"
+)
 _FRACTION = re.compile(r"\s*([-+]?[0-9]{1,9})\s*/\s*([1-9][0-9]{0,8})\s*")
 
 
@@ -49,6 +67,10 @@ class Length:
 
     value: float
     unit: str = "Angstrom"
+
+    def in_crystal(self, crystal: Crystal) -> float:
+        """Return the length in Angstrom."""
+        return self.angstrom(crystal.a, crystal.nearest_neighbour)
 
     def angstrom(self, a: float, nn: float) -> float:
         """Return the length in Angstrom for a crystal's two lengths."""
@@ -67,28 +89,76 @@ def read_table(cls: type[T], values: Any, where: str) -> T:
     """
     if not isinstance(values, dict):
         raise CaseError(f"{where}: expected a table, not {show(values)}")
-    readers = _readers(cls)  # type: ignore[arg-type]
-    fields = {f.name: f for f in dataclasses.fields(cls) if f.name in readers}  # type: ignore[arg-type]
+    own = readers(cls)  # type: ignore[arg-type]
+    fields = {f.name: f for f in dataclasses.fields(cls) if f.name in own}  # type: ignore[arg-type]
     prefix = f"{where}." if where else ""
+    mine = f"kind '{cls.kind}'" if where and issubclass(cls, OfKind) else ""
     for name in values:
         if name not in fields:
-            hint = suggest(name, fields) or f"; known keys: {', '.join(fields)}"
-            raise CaseError(f"{prefix}{name}: unknown key{hint}")
+            hint = suggest(name, fields) or f"; known keys: {', '.join(fields) or 'none'}"
+            raise CaseError(f"{prefix}{name}: unknown key{mine and ' of '}{mine}{hint}")
     read = {}
     for name, field in fields.items():
         if name in values:
-            read[name] = readers[name](values[name], f"{prefix}{name}")
+            read[name] = own[name](values[name], f"{prefix}{name}")
         elif field.default is _MISSING and field.default_factory is _MISSING:
-            raise CaseError(f"{prefix}{name}: this key is required")
+            needed = f"{mine} needs this key" if mine else "this key is required"
+            raise CaseError(f"{prefix}{name}: {needed}")
     return cls(**read)
 
 
-@lru_cache(maxsize=64)
-def _readers(cls: type) -> dict[str, Reader]:
+class OfKind:
+    """A table that is one of several kinds: its key ``kind`` says which, the others are its own."""
+
+    kind: ClassVar[str]
+
+
+def registry(*kinds: type[K]) -> dict[str, type[K]]:
+    """Return tables by the name of their kind."""
+    return {cls.kind: cls for cls in kinds}
+
+
+def of_kind(kinds: Mapping[str, type[OfKind]], default: str | None = None) -> Reader:
+    """Read a table of one of several kinds; without a default the key ``kind`` is required."""
+
+    def read(value: Any, where: str) -> Any:
+        if not isinstance(value, dict):
+            raise CaseError(f"{where}: expected a table, not {show(value)}")
+        rest = dict(value)
+        at = f"{where}.kind" if where else "kind"
+        name = rest.pop("kind", default)
+        if name is None:
+            raise CaseError(f"{at}: this key is required; known kinds: {', '.join(kinds)}")
+        return read_table(kinds[choice(tuple(kinds))(name, at)], rest, where)
+
+    return read
+
+
+@lru_cache(maxsize=128)
+def readers(cls: type) -> dict[str, Reader]:
+    """Return the readers of a table's keys, by name."""
     hints = get_type_hints(cls, include_extras=True)
     return {
         name: hint.__metadata__[0] for name, hint in hints.items() if hasattr(hint, "__metadata__")
     }
+
+
+@contextmanager
+def at(where: str, *, own: bool = False) -> Iterator[None]:
+    """Turn an unusable value found further down into an error of the case file's key.
+
+    Errors of cases name their key already, unless those are the table's ``own``.
+    """
+    try:
+        yield
+    except PotentialFileError:
+        raise
+    except CaseError as error:
+        if own:
+            raise CaseError(f"{where}: {error}") from error
+        raise
+    except InputError as error:
+        raise CaseError(f"{where}: {error}") from error
 
 
 def show(value: Any) -> str:
@@ -190,9 +260,9 @@ def _in_range(v: float, low: float, high: float, above: float, where: str, unit:
         raise CaseError(f"{where}: {v:g}{unit} must be {bounds}")
 
 
-def _quantity(value: Any, where: str, units: dict[str, float | None], what: str) -> Length:
+def _quantity(value: Any, where: str, known: Units, what: str) -> Length:
     """Read a plain number in the first unit or a string with a number and a unit."""
-    base = next(iter(units))
+    base = next(iter(known))
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         raise CaseError(f"{where}: expected a {what}, a number in {base}, not {show(value)}")
     if not isinstance(value, str):
@@ -202,11 +272,11 @@ def _quantity(value: Any, where: str, units: dict[str, float | None], what: str)
         raise CaseError(
             f"{where}: {show(value)} is no {what}; write a number in {base}, or '3 {base}'"
         )
-    if match[2] not in units:
-        known = ", ".join(u for u in units if u.isascii())
+    if match[2] not in known:
+        listed = ", ".join(u for u in known if u.isascii())
         raise CaseError(
-            f"{where}: {show(match[2])} is no unit of {what}{suggest(match[2], units)}; "
-            f"known units: {known}"
+            f"{where}: {show(match[2])} is no unit of {what}{suggest(match[2], known)}; "
+            f"known units: {listed}"
         )
     return Length(number()(float(match[1]), where), match[2])
 
@@ -224,17 +294,24 @@ def length(*, positive: bool = True) -> Reader:
     return read
 
 
-def quantity(units: dict[str, float | None], what: str, *, above: float = -math.inf) -> Reader:
+def quantity(
+    known: Units, what: str, *, low: float = -math.inf, above: float = -math.inf
+) -> Reader:
     """Read a quantity with fixed units into a float in the first of them."""
 
     def read(value: Any, where: str) -> float:
-        out = _quantity(value, where, units, what)
-        scale = units[out.unit]
+        out = _quantity(value, where, known, what)
+        scale = known[out.unit]
         assert scale is not None
-        _in_range(out.value, -math.inf, math.inf, above, where, f" {out.unit}")
+        _in_range(out.value, low, math.inf, above, where, f" {out.unit}")
         return out.value * scale
 
     return read
+
+
+def kelvin(*, low: float = -math.inf, above: float = -math.inf) -> Reader:
+    """Read a temperature, K."""
+    return quantity(TEMPERATURES, "temperature", low=low, above=above)
 
 
 def sequence(
@@ -270,6 +347,14 @@ def mapping(item: Reader, most: int = 100) -> Reader:
 def direction(value: Any, where: str) -> tuple[int, ...]:
     """Read a Miller direction: three integers, or four in a hexagonal crystal; not all zero."""
     out = sequence(integer(-10_000, 10_000), least=3, most=4)(value, where)
+    if not any(out):
+        raise CaseError(f"{where}: a direction must not be zero")
+    return out
+
+
+def vector(value: Any, where: str) -> tuple[float, ...]:
+    """Read a Cartesian direction of any length: three numbers, not all zero."""
+    out = sequence(number(-1e6, 1e6), 3)(value, where)
     if not any(out):
         raise CaseError(f"{where}: a direction must not be zero")
     return out

@@ -2,34 +2,33 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from ase.data import atomic_numbers, reference_states
 from numpy.typing import NDArray
 
 from qc.coupling import PointDefects, QuasiContinuum
 from qc.coupling.reference import check_mu
-from qc.crystal import Crystal, bcc, diamond, fcc, hcp, triangular
-from qc.errors import CaseError, CrystalError, InputError, PotentialFileError
-from qc.farfield import (
-    DislocationSum,
-    FarField,
-    HomogeneousStrain,
-    VolterraDislocation,
-    simple_shear,
-    uniaxial_strain,
-)
+from qc.coupling.regions import core_centres
+from qc.coupling.spec import OPTIONS, WARM
+from qc.crystal import Crystal
+from qc.errors import CaseError
+from qc.farfield import DislocationSum, FarField, HomogeneousStrain, VolterraDislocation
 from qc.farfield.elastic import without_stress
-from qc.io.cases.case import Case, PotentialCase
+from qc.io.cases import schema
+from qc.io.cases.base import Case, Setup
+from qc.io.cases.boundaries import build_surface
+from qc.io.cases.crystals import build_crystal, build_potential, lattice_constants
+from qc.io.cases.loads import Motion, build_loads
 from qc.io.cases.schema import Length
+from qc.io.cases.tables import BlockCase
 from qc.io.files import shown_name
-from qc.io.potentials import BUILT_IN, built_in, read_potential
-from qc.materials import CauchyBorn, equilibrium_crystal
-from qc.mesh import LatticeBlock
+from qc.materials import CauchyBorn
+from qc.mesh import CoreSet, LatticeBlock
 from qc.numerics.checks import kind
 from qc.potentials import Potential
 
@@ -42,42 +41,13 @@ BLOCK_UNIT = 8
 _STRIP_OFFSET = 0.05
 
 
-@dataclass(frozen=True, eq=False)
-class Setup:
-    """What a case describes.
-
-    Attributes
-    ----------
-    case : Case
-    model : QuasiContinuum
-        At the first load step, its correctors zero or randomly perturbed.
-    constants : (float, float or None), Angstrom
-        Lattice constants a and, of hcp, c: the numbers that the crystal is made from.
-    deformations : (n, 3, 3) float64
-        Mean deformation gradients of the load steps.
-    loads : tuple of float
-        The number that tells a step from the others: strain, or the step's index.
-    load_name : str
-        What that number is.
-    """
-
-    case: Case
-    model: QuasiContinuum
-    constants: tuple[float, float | None]
-    deformations: Array
-    loads: tuple[float, ...]
-    load_name: str
-
-
 @contextmanager
-def _at(where: str) -> Iterator[None]:
-    """Turn an unusable value found further down into an error of the case file's key."""
+def named(case: Case) -> Iterator[None]:
+    """Begin errors of a case with the name of its file."""
     try:
         yield
-    except (CaseError, PotentialFileError):
-        raise
-    except InputError as error:
-        raise CaseError(f"{where}: {error}") from error
+    except CaseError as error:
+        raise CaseError(f"{shown_name(case.source.name)}: {error}") from error
 
 
 def set_up(case: Case) -> Setup:
@@ -93,161 +63,104 @@ def set_up(case: Case) -> Setup:
     MeshError
         The mesh cannot be built.
     """
-    try:
-        return _set_up(case)
-    except CaseError as error:
-        raise CaseError(f"{shown_name(case.source.name)}: {error}") from error
-
-
-def _set_up(case: Case) -> Setup:
     kind("case", case, Case)
-    with _at("potential"):
-        potential = build_potential(case)
-    with _at("crystal"):
-        constants = lattice_constants(case, potential)
-        crystal = _crystal(case, *constants)
-    deformations, loads, name = load_path(case, crystal)
-    far_field = _far_field(case, crystal, potential, deformations[0])
-    model = _model(case, crystal, potential, far_field)
-    model.U = np.where(model.layout.free, _start(case, crystal, far_field, model), 0.0)
-    return Setup(case, model, constants, deformations, loads, name)
+    with named(case):
+        with schema.at("potential"):
+            potential = build_potential(case)
+        with schema.at("crystal"):
+            constants = lattice_constants(case, potential)
+            crystal = build_crystal(case, *constants)
+        deformations, numbers = case.load.path(crystal)
+        far_field = _far_field(case, crystal, potential, deformations[0])
+        model = _model(case, crystal, potential, far_field)
+        if model.thermal is not None:
+            deformations = deformations @ model.thermal.deformation
+        motions = build_loads(case.loads, model)
+        steps = _joined(case, deformations, numbers, motions)
+        model.U = np.where(model.layout.free, _start(case, crystal, far_field, model), 0.0)
+        out = Setup(_decided(case, model, constants), model, steps[0], motions, *steps[1:])
+        if motions:
+            model.loads = out.loads_at(0)
+    return out
 
 
-def in_angstrom(length: Length, crystal: Crystal) -> float:
-    """Return a length of a case in Angstrom."""
-    return length.angstrom(crystal.a, crystal.nearest_neighbour)
+def _joined(
+    case: Case, deformations: Array, numbers: tuple[float, ...], motions: tuple[Motion, ...]
+) -> tuple[Array, tuple[float, ...], str, str]:
+    """Return the steps of a path, in which strain, loads or both go on together."""
+    moving = {k: m for k, m in enumerate(motions) if m.values}
+    name, unit, n = case.load.name, case.load.unit, len(deformations)
+    if n == 1 and moving:
+        first = next(iter(moving.values()))
+        name, unit, numbers, n = first.what, first.unit, first.values, len(first.values)
+        deformations = np.repeat(deformations, n, axis=0)
+    for k, motion in moving.items():
+        if len(motion.values) != n:
+            raise CaseError(
+                f"loads[{k}].{case.loads[k].path_key}: {len(motion.values)} values for a path of "
+                f"{n} steps"
+            )
+    return deformations, numbers, name, unit
 
 
-def build_potential(case: Case) -> Potential:
-    """Build the potential of a case for its crystal's and its defects' elements."""
-    from qc.potentials import LennardJones, Morse
+def _decided(case: Case, model: QuasiContinuum, constants: tuple[float, float | None]) -> Case:
+    """Return the case with what it left open as the model has it."""
 
-    p = case.potential
-    cutoff = potential_length(p, "cutoff")
-    if p.file is not None:
-        options = {} if cutoff is None else {"cutoff": cutoff}
-        return read_potential(case.source.parent / p.file, _wanted(case), **options)
-    species = _wanted(case) if p.elements is None else p.elements
-    assert p.name is not None
-    if p.name in BUILT_IN:
-        return built_in(p.name, species)
-    if p.name == "lennard-jones":
-        return LennardJones(species, p.epsilon, potential_length(p, "sigma"), cutoff)
-    assert cutoff is not None
-    return Morse(species, p.depth, p.stiffness, potential_length(p, "distance"), cutoff)
+    def length(value: float | None) -> Length | None:
+        return None if value is None else Length(value)
 
-
-def _wanted(case: Case) -> tuple[str, ...]:
-    """Return the elements that a case names, the crystal's first."""
-    wanted = [
-        case.crystal.element,
-        *(s.element for s in case.defects.substitutions),
-        *(i.element for i in case.defects.interstitials if i.element is not None),
-    ]
-    return tuple(dict.fromkeys(wanted))
-
-
-def potential_length(potential: PotentialCase, name: str) -> float | None:
-    """Return a length of the potential in Angstrom: the crystal is not known yet."""
-    value = getattr(potential, name)
-    if value is None:
-        return None
-    if value.unit in ("a", "nn"):
-        raise CaseError(f"potential.{name}: lengths of a potential are in Angstrom or nm")
-    return float(value.angstrom(1.0, 1.0))
-
-
-def lattice_constants(case: Case, potential: Potential) -> tuple[float, float | None]:
-    """Return a, and c of an hcp crystal, Angstrom; those at rest where that is asked for."""
-    c = case.crystal
-    # The potential's own message lists what it knows.
-    potential.types_of([c.element])
-    if not isinstance(c.lattice_constant, str):
-        a = c.lattice_constant.angstrom(1.0, 1.0)
-        if c.structure != "hcp":
-            return a, None
-        return a, float(np.sqrt(8.0 / 3.0) * a) if c.c is None else c.c.angstrom(a, a)
-    start = _first_guess(case)
-    ideal = float(np.sqrt(8.0 / 3.0) * start) if c.structure == "hcp" else None
-    found = equilibrium_crystal(_crystal(case, start, ideal), potential)
-    height = float(np.linalg.norm(found.conventional[2])) if c.structure == "hcp" else None
-    return found.a, height
+    a, c = constants
+    far_field, block = model.far_field, case.model.block
+    if case.model.rectangle is not None:
+        found = block_around(model.crystal, *_in(case.model.rectangle, model.crystal))
+        block = BlockCase(tuple(found.lower), tuple(found.upper))
+    members = far_field.dislocations if isinstance(far_field, DislocationSum) else ()
+    element = case.crystal.element
+    new = dataclasses.replace
+    known = None if case.potential.file else tuple(model.potential.species)
+    return new(
+        case,
+        crystal=new(case.crystal, lattice_constant=Length(a), c=length(c)),
+        potential=new(case.potential, elements=known),
+        dislocations=tuple(
+            new(one, cut=tuple(member.cut_direction.tolist()))
+            for one, member in zip(case.dislocations, members, strict=True)
+        ),
+        defects=new(
+            case.defects,
+            interstitials=tuple(
+                new(one, element=one.element or element) for one in case.defects.interstitials
+            ),
+        ),
+        model=new(
+            case.model,
+            core=Length(model.spec.core),
+            blend=Length(model.spec.blend),
+            rectangle=None,
+            block=block,
+            thermal_deformation=_as_it_is(case, model),
+        ),
+    )
 
 
-def _crystal(case: Case, a: float, height: float | None) -> Crystal:
-    c = case.crystal
-    if c.structure == "triangular":
-        return triangular(c.element, a)
-    axes: dict[str, Any] = {"x": c.x, "y": c.y, "z": c.z}
-    if height is not None:
-        crystal = hcp(c.element, a, height, **axes)
-    else:
-        crystal = {"fcc": fcc, "bcc": bcc, "diamond": diamond}[c.structure](c.element, a, **axes)
-    return crystal.as_columns(c.z) if c.columns else crystal
-
-
-#: Atoms per conventional cell, in units of a^3 (hcp with the ideal ratio).
-_PER_CELL = {"fcc": 4.0, "bcc": 2.0, "diamond": 8.0, "hcp": 2.0 / (np.sqrt(3) / 2 * np.sqrt(8 / 3))}
-
-
-def _first_guess(case: Case) -> float:
-    """Return a lattice constant to start from: nature's volume per atom, or the pair's distance."""
-    c, p = case.crystal, case.potential
-    spacing = None
-    if p.sigma is not None:
-        spacing = 2.0 ** (1.0 / 6.0) * p.sigma.angstrom(1.0, 1.0)
-    elif p.distance is not None:
-        spacing = p.distance.angstrom(1.0, 1.0)
-    if spacing is not None:
-        ratio = {"fcc": 2**0.5, "bcc": 2 / 3**0.5, "diamond": 4 / 3**0.5}.get(c.structure, 1.0)
-        return spacing * ratio
-    state = reference_states[atomic_numbers.get(c.element, 0)] or {}
-    nature, size = str(state.get("symmetry", "")), state.get("a")
-    if nature not in _PER_CELL or size is None:
-        raise CrystalError(
-            f"nothing is known about {c.element} to start from: give lattice_constant a number"
-        )
-    volume = float(str(size)) ** 3 / _PER_CELL[nature]
-    if c.structure == "triangular":
-        return float((np.sqrt(2.0) * volume) ** (1.0 / 3.0))
-    return float((volume * _PER_CELL[c.structure]) ** (1.0 / 3.0))
-
-
-def load_path(case: Case, crystal: Crystal) -> tuple[Array, tuple[float, ...], str]:
-    """Return the mean deformations of the load steps, their loads, and what those are."""
-    load = case.load
-    if load.kind == "deformation":
-        assert load.steps is not None
-        return np.array(load.steps), tuple(float(k) for k in range(len(load.steps))), "step"
-    if load.kind == "none":
-        return np.eye(3)[None], (0.0,), "step"
-    assert load.direction is not None
-    assert load.values is not None
-    with _at("load.direction"):
-        along = crystal.vector(load.direction)
-    if load.kind == "uniaxial":
-        steps = [uniaxial_strain(v, along.tolist()) for v in load.values]
-        return np.array(steps), load.values, "strain"
-    assert load.plane is not None
-    with _at("load.plane"):
-        # Indices of a plane are those of its normal in the reciprocal cell.
-        crystal.vector(load.plane)
-        hkl = np.array(load.plane if len(load.plane) == 3 else [*load.plane[:2], load.plane[3]])
-        normal = np.linalg.inv(crystal.conventional) @ hkl
-        steps = [simple_shear(v, along.tolist(), normal.tolist()) for v in load.values]
-    return np.array(steps), load.values, "shear"
+def _as_it_is(case: Case, model: QuasiContinuum) -> Any:
+    """Return the lattice at temperature as the case gives it, measured once if it says so."""
+    given = case.model.thermal_deformation
+    if given == "sampled":
+        return tuple(map(tuple, np.asarray(model.spec.thermal_deformation).tolist()))
+    return given
 
 
 def _far_field(case: Case, crystal: Crystal, potential: Potential, first: Array) -> FarField:
     if not case.dislocations:
         return HomogeneousStrain(first)
-    with _at("crystal"):
+    with schema.at("crystal"):
         moduli, _ = without_stress(CauchyBorn(crystal, potential).elastic_constants())
     members = []
     for k, one in enumerate(case.dislocations):
         burgers = np.array(one.burgers) @ crystal.conventional
-        where = [in_angstrom(v, crystal) for v in one.position]
-        with _at(f"dislocations[{k}]"):
+        where = [v.in_crystal(crystal) for v in one.position]
+        with schema.at(f"dislocations[{k}]"):
             m, _, distance = crystal.integer_coordinates(burgers, sublattices=[0])
             if distance[0] > 1e-6 * crystal.a:
                 near = _rounded(m[0] @ crystal.cell @ np.linalg.inv(crystal.conventional))
@@ -257,14 +170,14 @@ def _far_field(case: Case, crystal: Crystal, potential: Potential, first: Array)
                 )
             cut = _cut(burgers) if one.cut is None else one.cut
             members.append(VolterraDislocation(moduli, burgers, where, cut))
-    with _at("dislocations"):
+    with schema.at("dislocations"):
         return DislocationSum(members, first)
 
 
 def _start(case: Case, crystal: Crystal, far_field: FarField, model: QuasiContinuum) -> Array:
     """Return the correctors of the first step: what the case asks to start somewhere else."""
     x = model.layout.node_positions
-    out = _drawn_inwards(model, in_angstrom(case.defects.inwards, crystal))
+    out = _drawn_inwards(model, case.defects.inwards.in_crystal(crystal))
     strips = []
     members = far_field.dislocations if isinstance(far_field, DislocationSum) else ()
     for k, (one, member) in enumerate(
@@ -272,7 +185,7 @@ def _start(case: Case, crystal: Crystal, far_field: FarField, model: QuasiContin
     ):
         for j, partial in enumerate(one.partials):
             where = f"dislocations[{k}].partials[{j}]"
-            with _at(where):
+            with schema.at(where):
                 along = crystal.vector(partial.direction)
                 if abs(along[2]) > 1e-8 * np.linalg.norm(along):
                     raise CaseError(f"{where}.direction: {list(partial.direction)} is not normal "
@@ -282,7 +195,7 @@ def _start(case: Case, crystal: Crystal, far_field: FarField, model: QuasiContin
                 # A strip between two planes of atoms: sites on the line itself, where it is open
                 # which side of a cut they are on, lie above it.
                 apex = member.position + _STRIP_OFFSET * crystal.a * np.array([-along[1], along[0]])
-                far = apex + in_angstrom(partial.distance, crystal) * along
+                far = apex + partial.distance.in_crystal(crystal) * along
                 # A pair of opposite partials with a strip of fault in between: one where it has
                 # got to, one that takes its part of the whole dislocation away.
                 strips += [
@@ -290,9 +203,9 @@ def _start(case: Case, crystal: Crystal, far_field: FarField, model: QuasiContin
                     for b, at in ((burgers, far), (-burgers, apex))
                 ]
     if strips:
-        with _at("dislocations"):
+        with schema.at("dislocations"):
             out += DislocationSum(strips).displacement(x)
-    perturbation = in_angstrom(case.solver.perturbation, crystal)
+    perturbation = case.solver.perturbation.in_crystal(crystal)
     if perturbation:
         rng = np.random.default_rng(case.seed)
         out += perturbation * rng.uniform(-1.0, 1.0, size=x.shape)
@@ -362,42 +275,62 @@ def _defects(case: Case, crystal: Crystal) -> PointDefects:
     if len(set(vacant)) < len(vacant):
         raise CaseError("defects.vacancies: a site is named twice")
     extra = [
-        (one.element or case.crystal.element, tuple(in_angstrom(v, crystal) for v in one.position))
+        (one.element or case.crystal.element, tuple(v.in_crystal(crystal) for v in one.position))
         for one in d.interstitials
     ]
     return PointDefects(vacant=vacant, substitutions=substitutions or None, extra=extra)
+
+
+def _in(lengths: Any, crystal: Crystal) -> Any:
+    """Return a length, or lengths in whatever sequences, in Angstrom; the rest as it is."""
+    if isinstance(lengths, Length):
+        return lengths.in_crystal(crystal)
+    return [_in(one, crystal) for one in lengths] if isinstance(lengths, tuple) else lengths
 
 
 def _model(
     case: Case, crystal: Crystal, potential: Potential, far_field: FarField
 ) -> QuasiContinuum:
     m = case.model
-    sizes = {
-        name: None if getattr(m, name) is None else in_angstrom(getattr(m, name), crystal)
-        for name in ("core", "blend", "outer")
-    }
-    outer: Any = sizes["outer"]
+    options = {name: _in(value, crystal) for name, value in vars(m).items() if name in OPTIONS}
     if m.block is not None:
-        with _at("model.block"):
-            outer = LatticeBlock(m.block.lower, m.block.upper)
+        with schema.at("model.block"):
+            options["outer"] = LatticeBlock(m.block.lower, m.block.upper)
     elif m.rectangle is not None:
-        outer = block_around(crystal, *(in_angstrom(v, crystal) for v in m.rectangle))
-    defects = _defects(case, crystal)
-    with _at("defects.mu"):
+        options["outer"] = block_around(crystal, *_in(m.rectangle, crystal))
+    options["defects"] = defects = _defects(case, crystal)
+    options["surface"] = build_surface(case.boundary, crystal)
+    with schema.at("defects.mu"):
         potential.types_of(list(check_mu(case.defects.mu)))
-    with _at("model"):
-        return QuasiContinuum(
-            crystal,
-            potential,
-            far_field=far_field,
-            scheme=m.scheme,
-            core=sizes["core"],
-            blend=sizes["blend"],
-            outer=outer,
-            defects=defects,
-            grading=m.grading,
-            largest=m.largest,
-        )
+    warm = {name: options.pop(name) for name in WARM}
+    with schema.at("model"):
+        model = QuasiContinuum(crystal, potential, far_field=far_field, **options)
+        if m.temperature is None:
+            return model
+        if m.vibrations == "none":
+            warm["vibrations"] = None
+        if m.thermal_deformation == "sampled":
+            from qc.bulk import sampled_lattice
+
+            found = sampled_lattice(crystal, potential, m.temperature, seed=case.seed)
+            warm["thermal_deformation"] = found.deformation
+        if m.quasi_static is not None:
+            points = core_centres(crystal, far_field, defects, options["centres"])
+            warm["quasi_static"] = _Beyond(
+                CoreSet(points, planar=crystal.dim == 2), m.quasi_static.in_crystal(crystal)
+            )
+        return model.with_temperature(**warm)
+
+
+@dataclass(frozen=True, eq=False)
+class _Beyond:
+    """Nodes further than a distance (Angstrom) from the centres."""
+
+    centres: CoreSet
+    distance: float
+
+    def __call__(self, x: Array) -> NDArray[np.bool_]:
+        return np.asarray(self.centres.distance(x) > self.distance)
 
 
 def block_around(crystal: Crystal, width: float, height: float) -> LatticeBlock:

@@ -90,6 +90,23 @@ class Outcome:
         return f"Outcome({self.reason}; {len(self.history)} rows)"
 
 
+class Recorder:
+    """What else a run leaves behind: calls that do nothing unless they are overridden."""
+
+    def begun(self, dynamics: Dynamics) -> None:
+        """Take the state that the run begins or goes on from."""
+
+    def row(self, dynamics: Dynamics) -> None:
+        """Take the state of a row of the history, before it is in a checkpoint."""
+
+    def ended(self, dynamics: Dynamics) -> None:
+        """Take the last state, of a run that was stopped too, before the result is written."""
+
+    def about(self, dynamics: Dynamics) -> Mapping[str, Any]:
+        """Return what the result says of the run besides."""
+        return {}
+
+
 def run_dynamics(
     dynamics: Dynamics,
     steps: int,
@@ -103,6 +120,7 @@ def run_dynamics(
     columns: Columns | None = None,
     callback: Callable[[Dynamics], bool | None] | None = None,
     picture: bool = True,
+    recorder: Recorder | None = None,
 ) -> Outcome:
     """Run dynamics up to a step, writing as it goes; stop in good order when asked to.
 
@@ -137,6 +155,8 @@ def run_dynamics(
         Called with the dynamics at every row but the first; returning True stops.
     picture : bool
         Draw ``ledger.png`` at the end.
+    recorder : Recorder, optional
+        Writes more: frames, say.
 
     Returns
     -------
@@ -161,6 +181,8 @@ def run_dynamics(
         if function is not None and not callable(function):
             raise InputError(f"{name} must be a function of the dynamics, got {function!r}")
     extra = _own_columns(dynamics, columns)
+    files = Recorder() if recorder is None else recorder
+    kind("recorder", files, Recorder)
     home = RunFolder(folder)
     checkpoint, table = home.checkpoint, home.history
     rows: list[dict[str, float]] = []
@@ -192,6 +214,7 @@ def run_dynamics(
             ended = False
             if now.step % every == 0:
                 history.add(_row(now, extra))
+                files.row(now)
                 ended = bool(callback(now)) if callback is not None else False
             if now.step % checkpoint_every == 0:
                 history.flush()
@@ -200,20 +223,22 @@ def run_dynamics(
             return ended or bool(stop)
 
         try:
+            files.begun(dynamics)
             dynamics.run(max(steps - dynamics.step, 0), after)
         except Exception as error:
             history.flush()
             write_dynamics(checkpoint, dynamics)
             why = str(error) or type(error).__name__
-            _write_result(home, dynamics, "failed", why, time.monotonic() - begun)
+            _write_result(home, dynamics, files, "failed", why, time.monotonic() - begun)
             raise
         if dynamics.step < steps:
-            status = stop.word if stop else "stopped"
-            reason = f"{status} after {dynamics.step} of {steps} steps"
+            status = "interrupted" if stop else "stopped"
+            reason = f"{stop.word if stop else status} after {dynamics.step} of {steps} steps"
         history.flush()
         if last_saved != dynamics.step:
             write_dynamics(checkpoint, dynamics)
-        _write_result(home, dynamics, status, reason, time.monotonic() - begun)
+        files.ended(dynamics)
+        _write_result(home, dynamics, files, status, reason, time.monotonic() - begun)
         number = stop.number
     if picture and len(history.rows) > 1:
         from qc.io.plots import draw_ledger
@@ -342,7 +367,12 @@ def _kept_rows(path: Path, step: int) -> list[dict[str, float]]:
 
 
 def _write_result(
-    home: RunFolder, dynamics: Dynamics, status: str, reason: str, seconds: float
+    home: RunFolder,
+    dynamics: Dynamics,
+    recorder: Recorder,
+    status: str,
+    reason: str,
+    seconds: float,
 ) -> None:
     model = dynamics.system.model
     content: dict[str, Any] = {
@@ -357,12 +387,13 @@ def _write_result(
         ],
         "fingerprints": dynamics_fingerprints(dynamics),
     }
+    about = content | dict(recorder.about(dynamics))
     write_summary(
         home.result,
         "dynamics",
         status,
         reason,
-        content=content if model is None else describe(model) | content,
+        content=about if model is None else describe(model) | about,
         seed=dynamics.seed,
         wall_time=seconds,
     )
