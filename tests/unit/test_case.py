@@ -23,8 +23,10 @@ from qc.io.cases.resolve import resolved
 from qc.io.cases.schema import Length, OfKind, read_table, to_toml
 from qc.io.cases.setup import block_around, set_up
 from qc.io.cases.strains import STRAINS
-from qc.io.cases.tables import ModelCase
+from qc.io.cases.tables import MATERIALS, ModelCase
 from qc.io.runs.folder import output_folder
+from qc.io.runs.identity import fingerprints
+from qc.materials import LinearElastic
 
 LOMER = """
 title = "Lomer dipole"
@@ -626,7 +628,7 @@ def test_every_key_is_documented():
 
 def test_every_kind_is_documented():
     documented = DOCS.read_text()
-    for kinds in (KINDS, LOADS, BOUNDARIES, STRAINS, BATHS, PLACES):
+    for kinds in (KINDS, LOADS, BOUNDARIES, STRAINS, BATHS, PLACES, MATERIALS):
         assert [name for name in kinds if f'`"{name}"`' not in documented] == []
 
 
@@ -634,7 +636,8 @@ def test_every_option_of_a_model_can_be_given():
     elsewhere = {"crystal", "potential", "far_field", "defects", "loads", "surface"}
     own = {one.name for one in dataclasses.fields(ModelCase)}
     assert set(OPTIONS) - elsewhere <= own
-    for name in own & set(OPTIONS):
+    # What elements are made of is named there.
+    for name in own & set(OPTIONS) - {"material"}:
         assert ModelCase.__dataclass_fields__[name].default == OPTIONS[name].default
 
 
@@ -645,3 +648,15 @@ def test_the_documented_example_is_built():
     setup = set_up(parse(statics))
     assert setup.loads == (0.0, 0.01)
     assert setup.model.layout.vacant.sum() == 1
+
+
+def test_elements_of_second_order_and_linear_ones(tmp_path):
+    text = edited(LOMER, "[model]", '[model]\norder = 2\nmaterial = "linear"')
+    setup = set_up(parse(text))
+    assert setup.model.spec.order.order == 2
+    assert isinstance(setup.model.spec.material, LinearElastic)
+    again = set_up(parse_case(resolved(setup, tmp_path).encode(), tmp_path / "case.toml"))
+    assert fingerprints(again.model) == fingerprints(setup.model)
+    assert fingerprints(set_up(parse(LOMER)).model) != fingerprints(setup.model)
+    with pytest.raises(CaseError, match=r"model\.order: no elements of order 7; there are \[1, 2\]"):
+        parse(edited(LOMER, "[model]", "[model]\norder = 7"))

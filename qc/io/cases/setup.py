@@ -25,7 +25,7 @@ from qc.io.cases.boundaries import build_surface
 from qc.io.cases.crystals import build_crystal, build_potential, lattice_constants
 from qc.io.cases.loads import Motion, build_loads
 from qc.io.cases.schema import Length
-from qc.io.cases.tables import BlockCase
+from qc.io.cases.tables import MATERIALS, BlockCase
 from qc.io.files import shown_name
 from qc.materials import CauchyBorn
 from qc.mesh import CoreSet, LatticeBlock
@@ -303,6 +303,7 @@ def _model(
     with schema.at("defects.mu"):
         potential.types_of(list(check_mu(case.defects.mu)))
     warm = {name: options.pop(name) for name in WARM}
+    options["material"] = MATERIALS[m.material](crystal, potential)
     with schema.at("model"):
         model = QuasiContinuum(crystal, potential, far_field=far_field, **options)
         if m.temperature is None:

@@ -7,8 +7,11 @@ the conventional cell, so that ``[0.5, 0.5, 0]`` is a/2 [110].
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Annotated, Any
+
+import numpy as np
 
 from qc.coupling import SCHEMES
 from qc.coupling.spec import OPTIONS
@@ -17,7 +20,11 @@ from qc.errors import CaseError, suggest
 from qc.io.cases import schema
 from qc.io.cases.schema import Length
 from qc.io.potentials import BUILT_IN
+from qc.materials import CauchyBorn, LinearElastic
+from qc.materials.material import Material
 from qc.materials.vibration import MODELS
+from qc.mesh.elements import ELEMENTS
+from qc.potentials import Potential
 
 STRUCTURES = ("fcc", "bcc", "hcp", "diamond", "triangular")
 FAMILIES = (*BUILT_IN, "lennard-jones", "morse")
@@ -144,6 +151,27 @@ def _stretch(value: Any, where: str) -> Any:
     return schema.number(0.5, 2.0)(value, where)
 
 
+def _order(value: Any, where: str) -> int:
+    order = int(schema.integer(1, 100)(value, where))
+    if order not in ELEMENTS:
+        raise CaseError(f"{where}: no elements of order {order}; there are {sorted(ELEMENTS)}")
+    return order
+
+
+def _linear(crystal: Crystal, potential: Potential) -> LinearElastic:
+    """Return the linear material with the moduli and the stress of the undeformed crystal."""
+    found = CauchyBorn(crystal, potential).response(np.eye(3)[None], tangent=True)
+    assert found.moduli is not None
+    return LinearElastic(found.moduli[0], found.stress[0], float(found.energy[0]))
+
+
+#: What elements are made of; a new one is an entry here.
+MATERIALS: dict[str, Callable[[Crystal, Potential], Material | None]] = {
+    "cauchy-born": lambda crystal, potential: None,
+    "linear": _linear,
+}
+
+
 def _vibrations(value: Any, where: str) -> str:
     return str(schema.choice(("none", *MODELS))(value, where))
 
@@ -168,6 +196,8 @@ class ModelCase:
     vibrations: Annotated[str, _vibrations] = _MODEL["vibrations"]
     thermal_deformation: Annotated[Any, _stretch] = _MODEL["thermal_deformation"]
     quasi_static: Annotated[Length | None, schema.length()] = _MODEL["quasi_static"]
+    order: Annotated[int, _order] = _MODEL["order"]
+    material: Annotated[str, schema.choice(tuple(MATERIALS))] = "cauchy-born"
 
 
 @dataclass(frozen=True)

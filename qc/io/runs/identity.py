@@ -16,7 +16,7 @@ from qc.numerics.fingerprint import Fingerprint, fingerprint
 def fingerprints(model: QuasiContinuum) -> dict[str, str]:
     """Return hashes of everything a state depends on, by name.
 
-    ``potential``, ``mesh`` (lattice, elements, defects, held nodes), ``far field`` (without the
+    ``potential``, ``material``, ``mesh`` (lattice, elements, defects, held nodes), ``far field`` (without the
     mean deformation, which is the load) and ``scheme`` (with the blending region and the
     temperature, if there is one).
     """
@@ -24,7 +24,7 @@ def fingerprints(model: QuasiContinuum) -> dict[str, str]:
     digest = Fingerprint("mesh").add(
         model.crystal.cell, model.crystal.basis, mesh.lattice, mesh.elements, layout.free,
         layout.lattice, layout.sublattice, layout.positions[layout.extra], layout.types,
-        layout.vacant, layout.extra,
+        layout.vacant, layout.extra, model.spec.order.order,
     )  # fmt: skip
     blend = layout.blend
     scheme = Fingerprint(model.scheme.name).add(blend.core, blend.width, layout.beta_nodes)
@@ -35,8 +35,10 @@ def fingerprints(model: QuasiContinuum) -> dict[str, str]:
         if thermal.quasi_static is not None:
             scheme.add(slaved_fractions(layout, thermal.quasi_static))
     far_field = model.far_field.with_mean_deformation(np.eye(3))
+    material = model.spec.material
     return {
         "potential": model.potential.fingerprint(),
+        "material": "of the potential" if material is None else material.fingerprint(),
         "mesh": digest.hex(),
         "far field": far_field.fingerprint(),
         "scheme": scheme.hex(),
