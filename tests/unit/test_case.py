@@ -658,5 +658,5 @@ def test_elements_of_second_order_and_linear_ones(tmp_path):
     again = set_up(parse_case(resolved(setup, tmp_path).encode(), tmp_path / "case.toml"))
     assert fingerprints(again.model) == fingerprints(setup.model)
     assert fingerprints(set_up(parse(LOMER)).model) != fingerprints(setup.model)
-    with pytest.raises(CaseError, match=r"model\.order: no elements of order 7; there are \[1, 2\]"):
+    with pytest.raises(CaseError, match=r"model\.order: no elements of order 7; there are"):
         parse(edited(LOMER, "[model]", "[model]\norder = 7"))

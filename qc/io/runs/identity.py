@@ -16,9 +16,9 @@ from qc.numerics.fingerprint import Fingerprint, fingerprint
 def fingerprints(model: QuasiContinuum) -> dict[str, str]:
     """Return hashes of everything a state depends on, by name.
 
-    ``potential``, ``material``, ``mesh`` (lattice, elements, defects, held nodes), ``far field`` (without the
-    mean deformation, which is the load) and ``scheme`` (with the blending region and the
-    temperature, if there is one).
+    ``potential``, ``material``, ``mesh`` (lattice, elements, defects, held nodes), ``far field``
+    (without the mean deformation, which is the load) and ``scheme`` (with the blending region and
+    the temperature, if there is one).
     """
     layout, mesh = model.layout, model.mesh
     digest = Fingerprint("mesh").add(
