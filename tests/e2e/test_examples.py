@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from qc.cli.main import main
+from qc.io import read_history
 from qc.io.cases.case import load_case
 from qc.io.cases.setup import set_up
 
@@ -289,6 +290,35 @@ def test_hot_indentation_pushes_back_and_closes_its_books(tmp_path):
     assert found.temperature == pytest.approx(300.0, rel=0.1)
     written = {p.name for p in (tmp_path / "out").iterdir()}
     assert {"force.png", "regions.png", "ledger.png", "history.csv", "contact.extxyz"} <= written
+
+
+def test_indentation_by_case_files_cold_and_hot(tmp_path):
+    found = {}
+    small = {"core = 16 ": "core = 10 ", "outer = 90": "outer = 45"}
+    for name, more in (
+        ("indentation", {", 1.5, 2.0, 2.5, 3.0]": "]"}),
+        ("hot_indentation", {"steps = 3500": "steps = 1000", "steps = 900": "steps = 300"}),
+    ):
+        text = (EXAMPLES / f"{name}.toml").read_text()
+        for old, new in (small | more).items():
+            assert text.count(old) == 1, old
+            text = text.replace(old, new)
+        (tmp_path / "case.toml").write_text(text)
+        out = tmp_path / name
+        assert main(["run", str(tmp_path / "case.toml"), "--output", str(out), "--quiet"]) == 0
+        found[name] = json.loads((out / "result.json").read_text())
+    cold = [step["reactions"][0][1] for step in found["indentation"]["steps"]]
+    assert cold[0] < 0.01
+    assert (np.diff(cold) > 0.1).all()
+    rows = read_history(tmp_path / "hot_indentation" / "history.csv")
+    # Half an Angstrom deep below the cold surface; the hot one stands a little higher.
+    hot = np.mean([row["force_y:cylinder"] for row in rows[-20:]])
+    assert 0.5 * cold[1] < hot < 2.0 * cold[2]
+    ledger = found["hot_indentation"]["ledger"]
+    assert 0.0 < ledger["work:cylinder"] < cold[2]
+    assert abs(ledger["closure"]) < 1e-11
+    assert np.mean([row["temperature"] for row in rows[50:]]) == pytest.approx(300.0, rel=0.1)
+    assert [f["step"] for f in found["hot_indentation"]["frames"]] == [0, 500, 1000]
 
 
 def test_a_vibrating_vacancy_keeps_its_energy(tmp_path):

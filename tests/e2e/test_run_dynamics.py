@@ -272,6 +272,84 @@ def test_a_signal_at_whatever_moment_changes_nothing(number, work):
     assert history.read_bytes() == Path("alone/history.csv").read_bytes()
 
 
+VARIANTS = {
+    "frames leave no trace": [("frames = 30\n", "")],
+    "relaxed first, mean force taken away": [
+        ('velocities = "40 K"', 'velocities = "field"\nrelax = true\nthermal_load = 3'),
+    ],
+    "static far out, other masses": [
+        ("outer = 30", 'outer = 30\nquasi_static = "25 Angstrom"\nvibrations = "local"'),
+        ('velocities = "40 K"', 'velocities = "40 K"\nscaled_masses = true'),
+        ('where = "continuum"\n\n[[', 'where = "stadium"\nwidth = 12\npower = 1\n\n[['),
+        ('boundary = "20 K"', 'sides = [{ direction = [2, 0, 0], temperature = "22 K" }]'),
+    ],
+}
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_run_in_parts_is_the_whole_run(variant, whole, work):
+    text = HOT
+    for old, new in VARIANTS[variant]:
+        assert old in text, old
+        text = text.replace(old, new)
+    Path("case.toml").write_text(text)
+    assert run(folder="whole") == 0
+    Path("case.toml").write_text(text.replace("steps = 60", "steps = 25"))
+    assert run() == 0
+    Path("case.toml").write_text(text)
+    assert run("--resume") == 0
+    one, two = (read_dynamics(f"{f}/checkpoint.npz")[0] for f in ("whole", "out"))
+    np.testing.assert_array_equal(one.x, two.x)
+    np.testing.assert_array_equal(one.v, two.v)
+    assert Path("whole/history.csv").read_bytes() == Path("out/history.csv").read_bytes()
+    # Against the run of the case as it was, with frames.
+    same_motion = (one.x == read_dynamics(whole / "checkpoint.npz")[0].x).all()
+    assert same_motion == (variant == "frames leave no trace")
+
+
+def test_silicon_goes_on_with_its_shifts(work):
+    silicon = """
+kind = "dynamics"
+
+[crystal]
+structure = "diamond"
+element = "Si"
+x = [1, 1, 0]
+z = [1, -1, 0]
+columns = true
+
+[potential]
+name = "stillinger1985"
+
+[model]
+core = 5
+blend = 5
+outer = 20
+
+[dynamics]
+timestep = "1 fs"
+steps = 40
+velocities = "600 K"
+
+[output]
+checkpoints = 10
+frames = 20
+pictures = "last"
+"""
+    Path("case.toml").write_text(silicon)
+    assert run(folder="whole") == 0
+    Path("case.toml").write_text(silicon.replace("steps = 40", "steps = 13"))
+    assert run() == 0
+    Path("case.toml").write_text(silicon)
+    assert run("--resume") == 0
+    one, two = (read_dynamics(f"{f}/checkpoint.npz")[0] for f in ("whole", "out"))
+    np.testing.assert_array_equal(one.x, two.x)
+    np.testing.assert_array_equal(one.v, two.v)
+    assert "shifts" in one.extra
+    assert Path("whole/ledger.png").exists()
+    assert set(result("whole")["pictures"]) >= {"pictures/mesh.png", "pictures/regions.png"}
+
+
 def test_a_checkpoint_of_another_case_is_refused(whole, work, capsys):
     Path("case.toml").write_text(HOT)
     assert run() == 0
