@@ -105,6 +105,7 @@ class ASEPotential(Potential):
     """
 
     has_site_energies: ClassVar[bool] = False
+    whole_patches: ClassVar[bool] = True
 
     def __init__(
         self,

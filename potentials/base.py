@@ -8,7 +8,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,9 @@ from qc.numerics.fingerprint import fingerprint
 
 Array = NDArray[np.float64]
 IntArray = NDArray[np.int64]
+
+#: Second derivatives of a cell that are wanted: none, by the shifts, or all.
+Order = Literal["gradient", "shifts", "full"]
 
 
 @dataclass(frozen=True)
@@ -100,8 +103,9 @@ class Potential(ABC):
 
     A family implements `site_energies`, `bond_gradients` and `bond_hessian_product`; forces,
     virial, Cauchy-Born stress and moduli are generic over these. A family may add fused kernels
-    for speed (`energy_forces`, `deformed_star`, `deformed_cell`), which agree with the generic
-    path to 1e-12 relative.
+    for speed (`energy_forces`, `deformed_cell` and its fast path for crystals of one sublattice,
+    `deformed_star`) and say so with the flags below; they agree with the generic path to 1e-12
+    relative. A potential that knows nothing of sites has `whole_patches`.
 
     Attributes
     ----------
@@ -117,11 +121,23 @@ class Potential(ABC):
     #: Whether the total energy is a sum of site energies this object can give one by one.
     has_site_energies: ClassVar[bool] = True
 
+    #: Whether it gives forces of whole patches and energies of whole cells instead of sites:
+    #: `cluster_forces`, `cluster_hessian_product` and `cell_response`.
+    whole_patches: ClassVar[bool] = False
+
     #: Which list the fused kernel `energy_forces` takes; "none" if the family has no such kernel.
     pair_list: ClassVar[Literal["none", "half", "full"]] = "none"
 
     #: Whether `energy_forces` takes a ``virial`` to fill.
     fused_virial: ClassVar[bool] = False
+
+    #: Whether there is a kernel `deformed_cell` for cells with a basis, with cheap second
+    #: derivatives; and `deformed_star` for those without.
+    fused_cell: ClassVar[bool] = False
+    fused_star: ClassVar[bool] = False
+
+    #: eV/Angstrom; forces below this are noise.
+    noise: float = 0.0
 
     @abstractmethod
     def site_energies(self, bonds: Bonds) -> Array:
@@ -184,6 +200,109 @@ class Potential(ABC):
         is not None fills it with ``dE/dF`` at F = I, eV, atoms and cell deformed together.
         """
         raise NotImplementedError(f"{type(self).__name__} has no fused kernel")
+
+    def deformed_star(
+        self, F: Array, star: Array, site_type: int, star_types: IntArray, tangent: bool = False
+    ) -> tuple[Array, Array, Array | None]:
+        """Return energy, dE/dF and optionally d2E/dF2 of one site's star under many F.
+
+        Families with `fused_star` implement it.
+
+        Parameters
+        ----------
+        F : (n, 3, 3) float64
+            Deformation gradients; a bond becomes ``F R``.
+        star : (k, 3) float64, Angstrom
+            Reference bonds of the site.
+        site_type : int
+        star_types : (k,) int64
+        tangent : bool
+            Whether the second derivative is wanted.
+
+        Returns
+        -------
+        energies : (n,) float64, eV
+        stresses : (n, 3, 3) float64, eV
+        tangents : (n, 3, 3, 3, 3) float64, eV, or None
+            Index order ``[n, i, j, k, l]`` = d2E / dF_ij dF_kl.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no kernel of stars")
+
+    def deformed_cell(
+        self,
+        F: Array,
+        shifts: Array,
+        vectors: Array,
+        source: IntArray,
+        target: IntArray,
+        types: IntArray,
+        order: Order = "gradient",
+    ) -> tuple[Array, Array, Array, Array | None]:
+        """Return the energy of the cell of a crystal with a basis, and derivatives, in many states.
+
+        Families with `fused_cell` implement it.
+
+        Parameters
+        ----------
+        F : (n, 3, 3) float64
+            Deformation gradients.
+        shifts : (n, n_s, 3) float64, Angstrom
+            Of the sublattices; a bond becomes ``F R + p_t - p_s``.
+        vectors : (k, 3) float64, Angstrom
+            Reference bonds R of all sites of the cell. Bonds longer than the cutoff are ignored.
+        source, target : (k,) int64
+            Sublattices at their ends; the sources ascend.
+        types : (n_s,) int64
+        order : {"gradient", "shifts", "full"}
+            Which second derivatives are wanted.
+
+        Returns
+        -------
+        sites : (n, n_s) float64, eV
+        dF : (n, 3, 3) float64, eV
+        dp : (n, n_s, 3) float64, eV/Angstrom
+        hessian : (n, k, k) float64 or None
+            Over (F row by row, shifts 1.. row by row) for "full", over the shifts 1.. for "shifts".
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no kernel of cells")
+
+    def cluster_forces(
+        self,
+        positions: Any,
+        types: Any,
+        cell: Any = None,
+        pbc: Sequence[bool] = (False, False, False),
+    ) -> tuple[float, Array]:
+        """Return energy (eV) and forces (n, 3) of a patch; with `whole_patches`.
+
+        The force on an atom two cutoffs inside the patch is that in the infinite crystal.
+        """
+        raise NotImplementedError(f"{type(self).__name__} gives no energies of patches and cells")
+
+    def cluster_hessian_product(
+        self,
+        positions: Any,
+        types: Any,
+        cell: Any,
+        pbc: Sequence[bool],
+        directions: Any,
+        step: float = 3e-4,
+    ) -> Array:
+        """Return ``d2E/dy2`` of a patch times displacements (n, 3); see `cluster_forces`."""
+        raise NotImplementedError(f"{type(self).__name__} gives no energies of patches and cells")
+
+    def cell_response(
+        self,
+        F: Any,
+        shifts: Any,
+        cell: Any,
+        basis: Any,
+        types: Any,
+        second: bool | Literal["shifts"] = False,
+        pbc: Sequence[bool] = (True, True, True),
+    ) -> tuple[Array, Array, Array, Array | None]:
+        """Return energies and derivatives of primitive cells; with `whole_patches`."""
+        raise NotImplementedError(f"{type(self).__name__} gives no energies of patches and cells")
 
     def remarks(self, bonds: Bonds) -> tuple[str, ...]:
         """Return what a user should know of the potential at these sites, one line each.

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import numpy as np
 
 from qc.errors import InputError
@@ -11,9 +9,6 @@ from qc.numerics.jit import plain
 
 from .base import Array, IntArray, Potential
 from .checks import check_types
-
-#: What is wanted beyond energy and gradients: nothing, d2E/dp2, or all second derivatives.
-Order = Literal["gradient", "shifts", "full"]
 
 
 def check_cell(

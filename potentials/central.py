@@ -83,6 +83,7 @@ class CentralPotential(Potential):
 
     pair_list: ClassVar[Literal["none", "half", "full"]] = "half"
     fused_virial: ClassVar[bool] = True
+    fused_star: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -319,26 +320,7 @@ class CentralPotential(Potential):
         star_types: IntArray,
         tangent: bool = False,
     ) -> tuple[Array, Array, Array | None]:
-        """Return energy, dE/dF and optionally d2E/dF2 of one site's star under many F.
-
-        Parameters
-        ----------
-        F : (n, 3, 3) float64
-            Deformation gradients; a bond becomes ``F R``.
-        star : (k, 3) float64, Angstrom
-            Reference bonds of the site.
-        site_type : int
-        star_types : (k,) int64
-        tangent : bool
-            Whether the second derivative is wanted.
-
-        Returns
-        -------
-        energies : (n,) float64, eV
-        stresses : (n, 3, 3) float64, eV
-        tangents : (n, 3, 3, 3, 3) float64, eV, or None
-            Index order ``[n, i, j, k, l]`` = d2E / dF_ij dF_kl.
-        """
+        """Return energies of stars and their derivatives; see `Potential`."""
         gradients, bonds, types = check_star(self, F, star, site_type, star_types)
         n = len(gradients)
         q, quartic, types, times = stars.fold(bonds, types)

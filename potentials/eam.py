@@ -12,7 +12,7 @@ import numpy as np
 from qc.errors import InputError, PotentialError
 
 from . import eam_cell, eam_kernels, eam_pair_kernels, eam_star_kernels, star
-from .base import Array, Bonds, IntArray, Pairs, Potential
+from .base import Array, Bonds, IntArray, Order, Pairs, Potential
 from .checks import check_bonds, check_star
 from .interpolation import Curve, Interpolation, check_interpolation, curve
 from .pair_checks import Scratch, aligned, check_apart, check_pairs, shares
@@ -83,6 +83,7 @@ class EAM(Potential):
 
     pair_list = "half"
     fused_virial = True
+    fused_cell = fused_star = True
 
     def __init__(
         self,
@@ -339,26 +340,7 @@ class EAM(Potential):
         star_types: IntArray,
         tangent: bool = False,
     ) -> tuple[Array, Array, Array | None]:
-        """Return energy, dE/dF and optionally d2E/dF2 of one site's star under many F.
-
-        Parameters
-        ----------
-        F : (n, 3, 3) float64
-            Deformation gradients; a bond becomes ``F R``.
-        star : (k, 3) float64, Angstrom
-            Reference bonds of the site.
-        site_type : int
-        star_types : (k,) int64
-        tangent : bool
-            Whether the second derivative is wanted.
-
-        Returns
-        -------
-        energies : (n,) float64, eV
-        stresses : (n, 3, 3) float64, eV
-        tangents : (n, 3, 3, 3, 3) float64, eV, or None
-            Index order ``[n, i, j, k, l]`` = d2E / dF_ij dF_kl.
-        """
+        """Return energies of stars and their derivatives; see `Potential`."""
         return _deformed_star(self, F, star, site_type, star_types, tangent)
 
     def deformed_cell(
@@ -369,40 +351,9 @@ class EAM(Potential):
         source: IntArray,
         target: IntArray,
         types: IntArray,
-        order: eam_cell.Order = "gradient",
+        order: Order = "gradient",
     ) -> tuple[Array, Array, Array, Array | None]:
-        """Return the energy of the cell of a crystal with a basis, and derivatives, in many states.
-
-        Parameters
-        ----------
-        F : (n, 3, 3) float64
-            Deformation gradients.
-        shifts : (n, n_s, 3) float64, Angstrom
-            Of the sublattices; a bond becomes ``F R + p_t - p_s``.
-        vectors : (k, 3) float64, Angstrom
-            Reference bonds R of all sites of the cell. Bonds longer than the cutoff are ignored.
-        source, target : (k,) int64
-            Sublattices s and t of both ends; the bond counts in the energy of its source.
-        types : (n_s,) int64
-            Species of each sublattice.
-        order : {"gradient", "shifts", "full"}
-            Which second derivatives are wanted: none, ``d2E/dp2``, or all.
-
-        Returns
-        -------
-        sites : (n, n_s) float64, eV
-        dF : (n, 3, 3) float64, eV
-            At fixed shifts.
-        dp : (n, n_s, 3) float64, eV/Angstrom
-        hessian : (n, m, m) float64 or None
-            Over the shifts 1.. (row by row) for "shifts", over F (row by row) and these for "full";
-            None where that leaves no row.
-
-        Raises
-        ------
-        InputError
-            Arrays that do not fit, a value that is not finite, a bond of zero length.
-        """
+        """Return energies of cells and their derivatives; see `Potential`."""
         return eam_cell.deformed_cell(self, F, shifts, vectors, source, target, types, order)
 
     def parameters(self) -> tuple[Array | float | str, ...]:

@@ -21,8 +21,8 @@ import numba
 import numpy as np
 
 from . import eam_cell_kernels as kernels
-from .base import Array, IntArray
-from .cell_checks import Order, check_cell, check_cell_apart
+from .base import Array, IntArray, Order
+from .cell_checks import check_cell, check_cell_apart
 
 if TYPE_CHECKING:
     from .eam import EAM

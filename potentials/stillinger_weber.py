@@ -13,8 +13,7 @@ from qc.errors import PotentialError
 
 from . import stillinger_weber_cell
 from . import stillinger_weber_kernels as kernels
-from .base import Array, Bonds, IntArray, Pairs, Potential
-from .cell_checks import Order
+from .base import Array, Bonds, IntArray, Order, Pairs, Potential
 from .checks import check_bonds
 from .manybody import check_changes, check_cutoff, check_species, find_asymmetry, fused, triples
 from .manybody_files import read_triples
@@ -73,6 +72,7 @@ class StillingerWeber(Potential):
 
     pair_list: ClassVar[Literal["none", "half", "full"]] = "full"
     fused_virial: ClassVar[bool] = True
+    fused_cell: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -237,38 +237,7 @@ class StillingerWeber(Potential):
         types: IntArray,
         order: Order = "gradient",
     ) -> tuple[Array, Array, Array, Array | None]:
-        """Return the energy of the cell of a crystal with a basis, and derivatives, in many states.
-
-        Parameters
-        ----------
-        F : (n, 3, 3) float64
-            Deformation gradients.
-        shifts : (n, n_s, 3) float64, Angstrom
-            Of the sublattices; a bond becomes ``F R + p_t - p_s``.
-        vectors : (k, 3) float64, Angstrom
-            Reference bonds R of all sites of the cell. Bonds longer than the cutoff are ignored.
-        source, target : (k,) int64
-            Sublattices s and t of both ends; the bond counts in the energy of its source.
-        types : (n_s,) int64
-            Species of each sublattice.
-        order : {"gradient", "shifts", "full"}
-            Which second derivatives are wanted: none, ``d2E/dp2``, or all.
-
-        Returns
-        -------
-        sites : (n, n_s) float64, eV
-        dF : (n, 3, 3) float64, eV
-            At fixed shifts.
-        dp : (n, n_s, 3) float64, eV/Angstrom
-        hessian : (n, m, m) float64 or None
-            Over the shifts 1.. (row by row) for "shifts", over F (row by row) and these for "full";
-            None where that leaves no row.
-
-        Raises
-        ------
-        InputError
-            Arrays that do not fit, a value that is not finite, a bond of zero length.
-        """
+        """Return energies of cells and their derivatives; see `Potential`."""
         return stillinger_weber_cell.deformed_cell(
             self, F, shifts, vectors, source, target, types, order
         )

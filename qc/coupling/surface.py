@@ -119,7 +119,7 @@ def relax_surface(rule: CauchyBorn, surface: LatticeSurface, mean: Array) -> Sur
         if potential.has_site_energies:
             f = energy.energy_forces(y)[1]
         else:
-            f = potential.cluster_forces(y, types, cell.cell, list(pbc))[1]  # type: ignore[attr-defined]
+            f = potential.cluster_forces(y, types, cell.cell, list(pbc))[1]
         return np.asarray(f)[:n, :components]
 
     zero = np.zeros((n, components))

@@ -20,11 +20,12 @@ from qc.crystal import Crystal
 from qc.crystal.bonded import require_bonds
 from qc.errors import InputError, NonFiniteError
 from qc.materials.cell import FEW, SiteSum, WholeCell, smallest_stretch
-from qc.materials.material import CellResponse, Material, Order, Response
+from qc.materials.material import CellResponse, Material, Response
 from qc.numerics.checks import kind, numbers, shaped
 from qc.numerics.fingerprint import Fingerprint
 from qc.numerics.threads import threads_for
 from qc.potentials import Bonds, Potential
+from qc.potentials.base import Order
 
 Array = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -88,10 +89,10 @@ class CauchyBorn(Material):
         self.n_sublattices = crystal.n_sublattices
         self.internal_shape = (self.n_sublattices, 3)
         self.site_type = int(self.types[0])
-        whole = hasattr(potential, "cell_response")
-        self.cell = (WholeCell if whole else SiteSum)(crystal, potential, self.types)
+        kind_of_cell = WholeCell if potential.whole_patches else SiteSum
+        self.cell: SiteSum | WholeCell = kind_of_cell(crystal, potential, self.types)
         #: Forces on sublattices below this are zero: the potential gives them no better.
-        self._shift_force = max(SHIFT_FORCE, float(getattr(potential, "noise", 0.0)))
+        self._shift_force = max(SHIFT_FORCE, float(potential.noise))
         self._predictor: dict[bytes, tuple[Array, Array]] = {}
         # Set as a whole, and never changed: another thread may be at work with it.
         self._star = _Star(np.empty((0, 3)), np.empty(0, dtype=np.int64), np.empty(0), 0.0)
@@ -396,12 +397,10 @@ class CauchyBorn(Material):
         self, f: Array, star: _Star, bonds: int, tangent: bool
     ) -> tuple[Array, Array, Array | None]:
         vectors, types = star.vectors[:bonds], star.types[:bonds]
-        fused = getattr(self.potential, "deformed_star", None)
         with threads_for(len(f), FEW):
-            if fused is None:
+            if not self.potential.fused_star:
                 return self._generic(f, vectors, types, tangent)
-            e, p, a = fused(f, vectors, self.site_type, types, tangent=tangent)
-            return e, p, a
+            return self.potential.deformed_star(f, vectors, self.site_type, types, tangent=tangent)
 
     def _generic(
         self, f: Array, star: Array, types: IntArray, tangent: bool

@@ -13,15 +13,18 @@ continuum E. B. Tadmor, G. S. Smith, N. Bernstein & E. Kaxiras, Phys. Rev. B 59 
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numba
 import numpy as np
 from numpy.typing import NDArray
 
 from qc.crystal import Crystal
-from qc.materials.material import CellResponse, Order
+from qc.materials.material import CellResponse
 from qc.numerics.jit import kernel, plain
 from qc.numerics.threads import threads_for
 from qc.potentials import Bonds, Potential
+from qc.potentials.base import Order
 
 Array = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -47,7 +50,8 @@ class SiteSum:
     def __init__(self, crystal: Crystal, potential: Potential, types: IntArray) -> None:
         self.crystal, self.potential, self.types = crystal, potential, types
         self.n_sublattices = crystal.n_sublattices
-        self._fused = getattr(potential, "deformed_cell", None)
+        #: Whether the potential's kernel is taken; otherwise bonds, which any potential has.
+        self.fused = potential.fused_cell
         # Bonds out to a reach, ordered by site: set as a whole, and never changed, for another
         # thread may be at work with them.
         self._star: tuple[float, Array, IntArray, IntArray, Array] | None = None
@@ -55,7 +59,7 @@ class SiteSum:
     @property
     def second_is_cheap(self) -> bool:
         """Whether second derivatives cost little more than the gradient."""
-        return self._fused is not None
+        return self.fused
 
     def _grown(self, reach: float) -> tuple[float, Array, IntArray, IntArray, Array]:
         """Return a reach and vectors, sources, targets and lengths of the bonds within it."""
@@ -79,11 +83,11 @@ class SiteSum:
 
     def __call__(self, f: Array, p: Array, order: Order = "gradient") -> CellResponse:
         """Return energies and derivatives for states ``f`` (n, 3, 3), ``p`` (n, n_s, 3)."""
-        if self._fused is None or not len(f):
+        if not self.fused or not len(f):
             return self.by_bonds(f, p, order)
         vectors, source, target = self._bonds(f, p)
         with threads_for(len(f), FEW):
-            found = self._fused(f, p, vectors, source, target, self.types, order)
+            found = self.potential.deformed_cell(f, p, vectors, source, target, self.types, order)
         return CellResponse(*found)
 
     def by_bonds(self, f: Array, p: Array, order: Order = "gradient") -> CellResponse:
@@ -153,7 +157,7 @@ class WholeCell:
     ----------
     crystal : Crystal
     potential : Potential
-        With a method ``cell_response``, as `qc.potentials.ASEPotential` has.
+        Without site energies, as `qc.potentials.ASEPotential`.
     types : (n_s,) int64
     """
 
@@ -167,9 +171,9 @@ class WholeCell:
     def __call__(self, f: Array, p: Array, order: Order = "gradient") -> CellResponse:
         """Return energies and derivatives for states ``f`` (n, 3, 3), ``p`` (n, n_s, 3)."""
         crystal, ns = self.crystal, self.n_sublattices
-        second = {"gradient": False, "shifts": "shifts", "full": True}[order]
+        second: bool | Literal["shifts"] = "shifts" if order == "shifts" else order == "full"
         pbc = (True, True, crystal.dim_lattice == 3)
-        energy, df, dp, hessian = self.potential.cell_response(  # type: ignore[attr-defined]
+        energy, df, dp, hessian = self.potential.cell_response(
             f, p, crystal.cell, crystal.basis, self.types, second, pbc=pbc
         )
         sites = np.repeat(energy[:, None] / ns, ns, axis=1)

@@ -160,7 +160,7 @@ def isolated_energy(potential: Potential, element: str) -> float:
     """Return the energy of one atom alone, eV."""
     types = potential.types_of([element])
     if not potential.has_site_energies:
-        return float(potential.cluster_forces(np.zeros((1, 3)), types)[0])  # type: ignore[attr-defined]
+        return float(potential.cluster_forces(np.zeros((1, 3)), types)[0])
     alone = Bonds(np.zeros(2, np.int64), np.empty((0, 3)), types, np.empty(0, int))
     return float(potential.site_energies(alone)[0])
 

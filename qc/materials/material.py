@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qc.errors import CapabilityError
 from qc.materials.bulk_expansion import BulkExpansion
+from qc.potentials.base import Order
 
 Array = NDArray[np.float64]
 IntArray = NDArray[np.int64]
-
-#: What is wanted beyond energy and gradients at given internal variables: nothing, their own second
-#: derivatives, or all.
-Order = Literal["gradient", "shifts", "full"]
 
 
 class Response(NamedTuple):

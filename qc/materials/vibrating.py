@@ -7,8 +7,9 @@ from numpy.typing import NDArray
 
 from qc.materials.bulk_expansion import BulkExpansion
 from qc.materials.free_energy import FreeEnergyExpansion
-from qc.materials.material import CellResponse, Material, Order, Response
+from qc.materials.material import CellResponse, Material, Response
 from qc.numerics.fingerprint import Fingerprint
+from qc.potentials.base import Order
 
 Array = NDArray[np.float64]
 IntArray = NDArray[np.int64]

@@ -10,7 +10,9 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from qc.crystal import diamond
 from qc.errors import QCError
+from qc.materials.cell import SiteSum
 from qc.numerics.checks import kind
 from qc.potentials import Bonds, Pairs, Potential
 
@@ -27,6 +29,9 @@ FALL_BOUND = 1e-3
 
 #: Two ways to sum the same terms.
 SUM_BOUND = 1e-12
+
+#: The same for cells, whose terms cancel in strained lattices of open structures.
+CELL_BOUND = 1e-11
 
 
 @dataclass(frozen=True)
@@ -90,10 +95,12 @@ def check_potential(
     optional: dict[str, list[Callable[[Potential, _Sample], Iterator[Check]]]] = {
         "energy_forces": [_fused, _fused_gradient, _fused_bad_input],
         "deformed_star": [_star],
+        "deformed_cell": [_cell],
     }
     offered = {
         "energy_forces": potential.pair_list != "none",
-        "deformed_star": hasattr(potential, "deformed_star"),
+        "deformed_star": potential.fused_star,
+        "deformed_cell": potential.fused_cell,
     }
     for method, more in optional.items():
         if offered[method]:
@@ -325,9 +332,8 @@ def _star(potential: Potential, sample: _Sample) -> Iterator[Check]:
         np.zeros(n, dtype=np.int64),
         np.tile(types, n),
     )
-    energies, stresses, tangents = potential.deformed_star(  # type: ignore[attr-defined]
-        F, star, 0, types, tangent=True
-    )
+    energies, stresses, tangents = potential.deformed_star(F, star, 0, types, tangent=True)
+    assert tangents is not None
     generic, gradients = potential.bond_gradients(bonds)
     expected = np.einsum("nbi,bj->nij", gradients.reshape(n, k, 3), star)
     terms = np.einsum("nbi,bj->nij", np.abs(gradients).reshape(n, k, 3), np.abs(star))
@@ -342,18 +348,43 @@ def _star(potential: Potential, sample: _Sample) -> Iterator[Check]:
     terms = np.einsum("nbi,bj->nij", np.abs(products), np.abs(star))
     gap = _worst(np.einsum("nijkl,nkl->nij", tangents, change) - expected) / _scale(terms)
     yield Check("star: tangent", gap, SUM_BOUND, "against bond_hessian_product")
-    lean = potential.deformed_star(F, star, 0, types)  # type: ignore[attr-defined]
+    lean = potential.deformed_star(F, star, 0, types)
     same = lean[2] is None and np.array_equal(lean[0], energies)
     yield Check("star: without tangent", float(not same), 0.0, "same energy, no tangent")
+
+
+def _cell(potential: Potential, sample: _Sample) -> Iterator[Check]:
+    """Check cells of a crystal with a basis, strained and with shifted sublattices."""
+    n = 4
+    lattice = diamond(potential.species[0], 4.0 / np.sqrt(3.0) * sample.spacing)
+    cells = SiteSum(lattice, potential, np.array([0, len(potential.species) - 1]))
+    F = np.eye(3) + 0.03 * sample.rng.normal(size=(n, 3, 3))
+    shifts = 0.03 * sample.spacing * sample.rng.normal(size=(n, lattice.n_sublattices, 3))
+    shifts[:, 0] = 0.0
+    found, expected = cells(F, shifts, "full"), cells.by_bonds(F, shifts, "full")
+    assert found.hessian is not None
+    assert expected.hessian is not None
+    for name, one, other in (
+        ("energy", found.sites, expected.sites),
+        ("stress", found.dF, expected.dF),
+        ("shifts", found.dp, expected.dp),
+        ("hessian", found.hessian, expected.hessian),
+    ):
+        gap = _worst(one - other) / max(_scale(other), 1e-300)
+        yield Check(f"cell: {name}", gap, CELL_BOUND, "against bonds")
+    alone = cells(F[:1], shifts[:1])
+    gap = _worst(alone.dF - found.dF[:1]) / max(_scale(expected.dF), 1e-300)
+    yield Check("cell: one state", gap, CELL_BOUND, "as among others")
 
 
 def _threads(potential: Potential, sample: _Sample) -> Iterator[Check]:
     def everything() -> list[Array]:
         found = [*potential.bond_gradients(sample.bonds)]
         found.append(potential.bond_hessian_product(sample.bonds, sample.bonds.vectors))
-        if hasattr(potential, "deformed_star"):
+        if potential.fused_star:
             F = np.eye(3) + np.linspace(-0.02, 0.02, 40)[:, None, None] * np.ones((3, 3))
-            found += potential.deformed_star(F, sample.star, 0, sample.star_types, True)
+            star = potential.deformed_star(F, sample.star, 0, sample.star_types, True)
+            found += [part for part in star if part is not None]
         return found
 
     def fused() -> list[Array]:

@@ -101,7 +101,7 @@ def test_a_resumed_run_is_the_uninterrupted_one_to_the_last_bit(name, bath, tmp_
     assert texts[0] == texts[1]
     model = whole.system.model
     field = model.coupling.blended.atoms
-    assert (field._field or field._list).rebuilds > 1, "the list was never made anew on the way"
+    assert field.engine.rebuilds > 1, "the list was never made anew on the way"
 
 
 def test_a_kill_before_the_first_row_loses_no_row(tmp_path, monkeypatch):
