@@ -14,8 +14,9 @@ OK, FAILED = 0, 1
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of ``qc run``."""
     parser.description = (
-        "Relax a model along the load path of a case file (TOML). Writes the resolved case,\n"
-        "fields for ParaView, atoms for OVITO and ASE, pictures, a checkpoint and result.json."
+        "Relax a model along the load path of a case file (TOML), or move it in time. Writes the\n"
+        "resolved case, fields for ParaView, atoms for OVITO and ASE, pictures, a checkpoint and\n"
+        "result.json; of dynamics history.csv too."
     )
     parser.epilog = (
         "examples:\n  qc run examples/lomer_dipole.toml\n"

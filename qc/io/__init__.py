@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from qc.io.cases.case import load_case
+    from qc.io.cases.dynamics import build_dynamics
     from qc.io.cases.setup import set_up
     from qc.io.extxyz import write_extxyz
     from qc.io.plots import draw_ledger
     from qc.io.runs.checkpoint import Checkpoint, read_checkpoint, restore, write_checkpoint
-    from qc.io.runs.dynamics import Outcome, read_history, run_dynamics
+    from qc.io.runs.dynamics import Outcome, Recorder, read_history, run_dynamics
     from qc.io.runs.dynamics_checkpoint import read_dynamics, restore_dynamics, write_dynamics
     from qc.io.runs.result import write_result
     from qc.io.structures import read_structure
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 _HOME = {
     "Checkpoint": "runs.checkpoint",
     "Outcome": "runs.dynamics",
+    "Recorder": "runs.dynamics",
+    "build_dynamics": "cases.dynamics",
     "draw_ledger": "plots",
     "load_case": "cases.case",
     "read_checkpoint": "runs.checkpoint",
@@ -45,6 +48,8 @@ _HOME = {
 __all__ = [
     "Checkpoint",
     "Outcome",
+    "Recorder",
+    "build_dynamics",
     "draw_ledger",
     "load_case",
     "read_checkpoint",

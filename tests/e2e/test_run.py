@@ -501,8 +501,8 @@ def test_the_main_job_is_set_up_as_documented():
     np.testing.assert_allclose(two.burgers, -one.burgers, atol=1e-12)
     assert one.position[1] == two.position[1]
     assert one.position[0] - two.position[0] == pytest.approx(50 * one.length)
-    assert setup.loads[0] == 0.0
-    assert setup.loads[-1] == 0.03
+    assert setup.values[0] == 0.0
+    assert setup.values[-1] == 0.03
     assert setup.model.n_unknowns < 0.3 * 3 * setup.model.n_sites
 
 

@@ -19,8 +19,8 @@ from qc.io.cases.case import LONGEST, load_case, parse_case
 from qc.io.cases.dynamics import build_dynamics
 from qc.io.cases.kinds import KINDS
 from qc.io.cases.loads import LOADS
-from qc.io.cases.resolve import resolved
-from qc.io.cases.schema import Length, OfKind, read_table, to_toml
+from qc.io.cases.resolve import resolved, to_toml
+from qc.io.cases.schema import Length, OfKind, read_table
 from qc.io.cases.setup import block_around, set_up
 from qc.io.cases.strains import STRAINS
 from qc.io.cases.tables import MATERIALS, ModelCase
@@ -133,7 +133,7 @@ def test_the_dipole_is_built(lomer):
     assert np.abs(field.slip(*between)).max() == pytest.approx(a / np.sqrt(2))
     assert model.layout.blend.core == pytest.approx(2 * a)
     assert model.layout.blend.width == 8.0
-    assert lomer.load_name == "shear"
+    assert lomer.value_name == "shear"
     np.testing.assert_allclose(
         lomer.deformations, [simple_shear(g) for g in (0, 0.005, 0.01)], atol=1e-14
     )
@@ -166,7 +166,7 @@ def test_the_vacancies_are_built():
         gone[np.argsort(gone[:, 0])], [[0, 0, 0], [3.615 / 2, 3.615 / 2, 0]], atol=1e-12
     )
     assert setup.deformations.shape == (1, 3, 3)
-    assert setup.loads == (0.0,)
+    assert setup.values == (0.0,)
 
 
 def test_interstitials_and_foreign_atoms_are_built():
@@ -646,7 +646,7 @@ def test_the_documented_example_is_built():
     run = build_dynamics(set_up(parse(dynamics)))
     assert run.baths[0].friction.max() > 0
     setup = set_up(parse(statics))
-    assert setup.loads == (0.0, 0.01)
+    assert setup.values == (0.0, 0.01)
     assert setup.model.layout.vacant.sum() == 1
 
 

@@ -18,6 +18,8 @@ from qc.io.cases.boundaries import BOUNDARIES, BoundaryCase
 from qc.io.cases.loads import LOADS, LoadCase, Motion
 from qc.io.cases.strains import STRAINS, NoStrain, StrainCase
 from qc.io.cases.tables import (
+    FAMILIES,
+    PARAMETERS,
     CrystalCase,
     DefectsCase,
     DislocationCase,
@@ -26,7 +28,7 @@ from qc.io.cases.tables import (
     PotentialCase,
     SolverCase,
 )
-from qc.io.potentials import BUILT_IN, FILES
+from qc.io.potentials import FILES
 from qc.io.runs.signals import Stop
 from qc.loads import Load
 
@@ -132,9 +134,9 @@ class Setup:
         Mean deformation gradients of the steps, that of the lattice at temperature included.
     motions : tuple of Motion
         The external loads.
-    loads : tuple of float
+    values : tuple of float
         The number that tells a step from the others: strain, depth, or the step's index.
-    load_name, unit : str
+    value_name, unit : str
         What that number is.
     """
 
@@ -142,17 +144,17 @@ class Setup:
     model: QuasiContinuum
     deformations: Array
     motions: tuple[Motion, ...]
-    loads: tuple[float, ...]
-    load_name: str
+    values: tuple[float, ...]
+    value_name: str
     unit: str
 
-    def numbers(self, step: int) -> list[float]:
+    def _numbers(self, step: int) -> list[float]:
         """Return the numbers that external loads have at a step."""
         return [m.values[step] if m.values else m.start for m in self.motions]
 
-    def loads_at(self, step: int) -> tuple[Load, ...]:
+    def loads(self, step: int) -> tuple[Load, ...]:
         """Return the external loads of a step."""
-        return tuple(m.at(v) for m, v in zip(self.motions, self.numbers(step), strict=True))
+        return tuple(m.at(v) for m, v in zip(self.motions, self._numbers(step), strict=True))
 
     def path(self) -> Array:
         """Return what tells the steps from others, (n, ...): strains, and numbers of the loads."""
@@ -160,9 +162,9 @@ class Setup:
             return self.deformations
         rows = []
         for k, deformation in enumerate(self.deformations):
-            parts = [p for load in self.loads_at(k) for p in load.described()]
+            parts = [p for load in self.loads(k) for p in load.described()]
             plain = [np.ravel(p) for p in parts if not isinstance(p, str)]
-            rows.append(np.concatenate([deformation.ravel(), self.numbers(k), *plain]))
+            rows.append(np.concatenate([deformation.ravel(), self._numbers(k), *plain]))
         return np.array(rows)
 
 
@@ -202,14 +204,6 @@ def _check_crystal(case: Case) -> None:
         )
 
 
-#: The keys that each family needs, and those it may have.
-_FAMILY_KEYS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
-    **dict.fromkeys(BUILT_IN, ((), ())),
-    "lennard-jones": (("epsilon", "sigma"), ("cutoff",)),
-    "morse": (("depth", "stiffness", "distance", "cutoff"), ()),
-}
-
-
 def _check_potential(potential: PotentialCase) -> None:
     if (potential.name is None) == (potential.file is None):
         raise CaseError("potential: give either a name or a file")
@@ -221,8 +215,8 @@ def _check_potential(potential: PotentialCase) -> None:
         allowed = ("cutoff",) if suffix == ".table" else ()
     else:
         family = potential.name
-        needed, allowed = _FAMILY_KEYS[family]
-    for name in ("epsilon", "sigma", "depth", "stiffness", "distance", "cutoff"):
+        needed, allowed = FAMILIES[family].needed, FAMILIES[family].allowed
+    for name in PARAMETERS:
         given = getattr(potential, name) is not None
         if given and name not in (*needed, *allowed):
             raise CaseError(f"potential.{name}: {family} has no such parameter")

@@ -10,29 +10,23 @@ from ase.data import atomic_numbers, reference_states
 from qc.crystal import Crystal, bcc, diamond, fcc, hcp, triangular
 from qc.errors import CaseError, CrystalError
 from qc.io.cases.base import Case
-from qc.io.cases.tables import PotentialCase
-from qc.io.potentials import BUILT_IN, built_in, read_potential
+from qc.io.cases.schema import Length
+from qc.io.cases.tables import FAMILIES, PARAMETERS
+from qc.io.potentials import read_potential
 from qc.materials import equilibrium_crystal
 from qc.potentials import Potential
 
 
 def build_potential(case: Case) -> Potential:
     """Build the potential of a case for its crystal's and its defects' elements."""
-    from qc.potentials import LennardJones, Morse
-
     p = case.potential
-    cutoff = potential_length(p, "cutoff")
-    if p.file is not None:
-        options = {} if cutoff is None else {"cutoff": cutoff}
-        return read_potential(case.source.parent / p.file, _wanted(case), **options)
+    given = {name: _in_angstrom(name, vars(p)[name]) for name in PARAMETERS}
+    given = {name: value for name, value in given.items() if value is not None}
+    if p.name is None:
+        assert p.file is not None
+        return read_potential(case.source.parent / p.file, _wanted(case), **given)
     species = _wanted(case) if p.elements is None else p.elements
-    assert p.name is not None
-    if p.name in BUILT_IN:
-        return built_in(p.name, species)
-    if p.name == "lennard-jones":
-        return LennardJones(species, p.epsilon, potential_length(p, "sigma"), cutoff)
-    assert cutoff is not None
-    return Morse(species, p.depth, p.stiffness, potential_length(p, "distance"), cutoff)
+    return FAMILIES[p.name].build(species, **given)
 
 
 def _wanted(case: Case) -> tuple[str, ...]:
@@ -45,14 +39,13 @@ def _wanted(case: Case) -> tuple[str, ...]:
     return tuple(dict.fromkeys(wanted))
 
 
-def potential_length(potential: PotentialCase, name: str) -> float | None:
-    """Return a length of the potential in Angstrom: the crystal is not known yet."""
-    value = getattr(potential, name)
-    if value is None:
-        return None
+def _in_angstrom(name: str, value: Any) -> Any:
+    """Return a parameter of the potential, a length in Angstrom: the crystal is not known yet."""
+    if not isinstance(value, Length):
+        return value
     if value.unit in ("a", "nn"):
         raise CaseError(f"potential.{name}: lengths of a potential are in Angstrom or nm")
-    return float(value.angstrom(1.0, 1.0))
+    return value.angstrom(1.0, 1.0)
 
 
 def lattice_constants(case: Case, potential: Potential) -> tuple[float, float | None]:

@@ -72,7 +72,7 @@ class LoadPathFolder(RunFolder):
         """Save the state of a finished step and write its files; return its record."""
         now = time.monotonic()
         model = step.model
-        entry = step_record(step, self.setup.loads[step.index], now - self._mark)
+        entry = step_record(step, self.setup.values[step.index], now - self._mark)
         atoms, _ = self.frames.show(model, step.index)
         if model.loads:
             entry["reactions"] = model.reactions().tolist()
@@ -88,7 +88,7 @@ class LoadPathFolder(RunFolder):
     def _write_step(self, model: QuasiContinuum, entry: dict[str, Any]) -> None:
         """Write the files of a step and list them in its record."""
         index = entry["index"]
-        info = {"step": index, self.setup.load_name: self.setup.loads[index]}
+        info = {"step": index, self.setup.value_name: self.setup.values[index]}
         entry["files"] = files = self.frames.write(model, index, self._head(index), info)
         if "fields" in files:
             self._collect()
@@ -129,7 +129,7 @@ class LoadPathFolder(RunFolder):
             title=case.title,
             case={"file": shown_name(case.source.name), "sha256": case.digest},
             seed=case.seed,
-            load_name=self.setup.load_name,
+            load_name=self.setup.value_name,
             wall_time=self.before + time.monotonic() - self._start,
         )
 
@@ -148,9 +148,9 @@ class LoadPathFolder(RunFolder):
 
     def _head(self, index: int) -> str:
         """Return what titles of pictures begin with: the run, and where on its path it is."""
-        name, load = self.setup.load_name, self.setup.loads[index]
+        name, load = self.setup.value_name, self.setup.values[index]
         if name == "step":
-            where = f"step {index}" if len(self.setup.loads) > 1 else ""
+            where = f"step {index}" if len(self.setup.values) > 1 else ""
         elif self.setup.unit == "%":
             where = f"{name} {100.0 * load:.3g} %"
         else:

@@ -80,7 +80,7 @@ def set_up(case: Case) -> Setup:
         model.U = np.where(model.layout.free, _start(case, crystal, far_field, model), 0.0)
         out = Setup(_decided(case, model, constants), model, steps[0], motions, *steps[1:])
         if motions:
-            model.loads = out.loads_at(0)
+            model.loads = out.loads(0)
     return out
 
 

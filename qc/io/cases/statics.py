@@ -53,7 +53,7 @@ def at_step(setup: Setup, model: QuasiContinuum, step: int) -> QuasiContinuum:
     """Return the model of a step, in the state of another."""
     out = model.with_strain(setup.deformations[step])
     if setup.motions:
-        out.loads = setup.loads_at(step)
+        out.loads = setup.loads(step)
     return out
 
 
@@ -153,7 +153,7 @@ class _Runner:
         record = self.directory.record(step)
         self.last = step
         total = len(self.setup.deformations)
-        load = f"{self.setup.load_name} {record['load']:g}, " if total > 1 else ""
+        load = f"{self.setup.value_name} {record['load']:g}, " if total > 1 else ""
         self.options.say(
             f"step {step.index + 1}/{total}: {load}{record['evaluations']} evaluations, "
             f"{step.result.reason}"
@@ -163,7 +163,7 @@ class _Runner:
 
 def summary(setup: Setup, directory: LoadPathFolder, reason: str) -> str:
     """Return the closing table."""
-    model, name = setup.model, setup.load_name
+    model, name = setup.model, setup.value_name
     atoms = int((~model.layout.vacant).sum())
     lines = [
         setup.case.title or shown_name(setup.case.source.stem),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Annotated, Any
 
 import numpy as np
@@ -19,15 +20,34 @@ from qc.crystal import Crystal
 from qc.errors import CaseError, suggest
 from qc.io.cases import schema
 from qc.io.cases.schema import Length
-from qc.io.potentials import BUILT_IN
+from qc.io.potentials import BUILT_IN, built_in
 from qc.materials import CauchyBorn, LinearElastic
 from qc.materials.material import Material
 from qc.materials.vibration import MODELS
 from qc.mesh.elements import ELEMENTS
-from qc.potentials import Potential
+from qc.potentials import LennardJones, Morse, Potential
 
 STRUCTURES = ("fcc", "bcc", "hcp", "diamond", "triangular")
-FAMILIES = (*BUILT_IN, "lennard-jones", "morse")
+
+
+@dataclass(frozen=True)
+class Family:
+    """A potential by name: what makes it of its elements and parameters, and which these are."""
+
+    build: Callable[..., Potential]
+    needed: tuple[str, ...] = ()
+    allowed: tuple[str, ...] = ()
+
+
+#: Potentials by name; a new one is an entry here.
+FAMILIES: dict[str, Family] = {name: Family(partial(built_in, name)) for name in BUILT_IN} | {
+    "lennard-jones": Family(LennardJones, ("epsilon", "sigma"), ("cutoff",)),
+    "morse": Family(Morse, ("depth", "stiffness", "distance", "cutoff")),
+}
+
+#: Keys of `[potential]` that are parameters of some family.
+PARAMETERS = tuple(dict.fromkeys(k for f in FAMILIES.values() for k in (*f.needed, *f.allowed)))
+
 WHEN = ("none", "last", "all")
 
 _names = schema.sequence(schema.text, least=1, most=20)
@@ -71,7 +91,7 @@ class CrystalCase:
 class PotentialCase:
     """``[potential]``: a family with its parameters, or a file."""
 
-    name: Annotated[str | None, schema.choice(FAMILIES)] = None
+    name: Annotated[str | None, schema.choice(tuple(FAMILIES))] = None
     file: Annotated[str | None, schema.text] = None
     elements: Annotated[tuple[str, ...] | None, _names] = None
     epsilon: Annotated[float | None, schema.quantity(schema.ENERGIES, "energy", above=0.0)] = None
