@@ -71,7 +71,7 @@ def surface_model(core: float, outer: float) -> qc.QuasiContinuum:
     crystal = qc.crystal.fcc("Cu", a, x=[1, 1, 0], y=[0, 0, 1], z=[1, -1, 0]).as_columns()
     contact = [[x, 0.0, 0.0] for x in np.linspace(-6.0, 6.0, 5)]
     return qc.QuasiContinuum(
-        crystal, potential, surface=FreeSurface((0.0, 1.0, 0.0)), centres=contact, core=core,
+        crystal, potential, boundary=FreeSurface((0.0, 1.0, 0.0)), centres=contact, core=core,
         blend=8.0, outer=outer,
     )  # fmt: skip
 

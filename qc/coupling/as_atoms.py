@@ -176,9 +176,8 @@ def every_atom(model: Model, region: Region | float | None) -> Atoms:
     else:
         shape = outer_region(crystal, region, model.centre[None], 0.0, crystal.dim == 2, "region")
         m, s = sites_in(crystal, shape)
-        if model.mesh.surface is not None:
-            exist = model.mesh.surface.layers_below(m) >= 0
-            m, s = m[exist], s[exist]
+        exist = model.mesh.hull.exists(m)
+        m, s = m[exist], s[exist]
         keep_extra = False
     y = model.predict(crystal.positions(m, s), s) + model.interpolate(m, s)
     types = layout.host_types[s]

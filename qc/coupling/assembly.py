@@ -99,9 +99,8 @@ def lay_out(spec: CompleteSpec) -> Layout:
     patch = {"everywhere": np.inf, "nowhere": 0.0, "core": function.outer + 1.2 * reach}
     refuse_giants(crystal, size_field, spec.outer, points, patch[scheme.atoms], reach)
     glide, distorted = cuts(far_field, crystal.basis)
-    plane = None if spec.surface is None else spec.surface.bind(crystal)
     mesh = graded_mesh(
-        crystal, size_field, spec.outer, along=glide, refine=distorted, surface=plane
+        crystal, size_field, spec.outer, along=glide, refine=distorted, boundary=spec.boundary
     )
     patch_reach = 0.0
     if everything:
@@ -123,7 +122,7 @@ def lay_out(spec: CompleteSpec) -> Layout:
     else:
         require_inside(mesh, points, function.outer)
         blended_forces = scheme.blends_forces or scheme.ghost == "self-consistent"
-        curved = not far_field.is_homogeneous or plane is not None
+        curved = not far_field.is_homogeneous or mesh.hull.ends
         pure = blended_forces or (scheme.ghost == "predictor" and curved)
         # A cell's weight is that of all its sites.
         span = float(np.linalg.norm(crystal.basis, axis=1).max())

@@ -17,9 +17,8 @@ from qc.coupling.layout import Layout
 from qc.coupling.parts import Parts
 from qc.coupling.predictor import Predictor
 from qc.coupling.scheme import Scheme
-from qc.coupling.surface import SurfaceRelaxation, relax_surface
 from qc.coupling.terms import Dead, Term
-from qc.errors import CapabilityError
+from qc.errors import CapabilityError, InputError
 from qc.farfield import FarField
 from qc.loads import Load
 from qc.materials import CauchyBorn
@@ -88,13 +87,11 @@ class Coupling:
         self.thermal = thermal
         self.material: Material = rule if material is None else material
         self.evaluations = 0
-        relaxation: SurfaceRelaxation | None = None
-        if layout.mesh.surface is not None:
-            mean = np.asarray(far_field.mean_deformation)
-            relaxation = relax_surface(rule, layout.mesh.surface, mean)
-        self.predictor = Predictor(rule, far_field, relaxation)
+        self.predictor = Predictor.of(rule, far_field, layout.mesh.hull)
         self.beta_nodes = scheme.weighting(layout.beta_nodes)
         self.load = np.zeros((layout.n_nodes, 3))
+        self._tractions = layout.tractions()
+        self._require_sense()
         self.external: External | None = None
         #: Sites and elements of blended weights; None where forces are blended.
         self.blended = None if scheme.blends_forces else self._parts(layout)
@@ -105,6 +102,27 @@ class Coupling:
             self._ghost = Dead(self._ghost_at_predictor())
         self._first_ghost = self.ghost
         self.loads = loads
+
+    def _require_sense(self) -> None:
+        """Refuse a predictor that does not repeat itself, and tractions that nothing balances."""
+        layout = self.layout
+        tied = layout.constraint
+        if tied.leaders is not None:
+            y = self.node_positions - layout.node_positions @ self.predictor.mean.T
+            jump = float(np.abs(y[tied.followers] - tied.leaders @ y).max())
+            if jump > 1e-6:
+                raise InputError(
+                    f"the far field differs by {jump:.3g} Angstrom between periodic faces, besides "
+                    "its mean deformation"
+                )
+        if self._tractions.any() and layout.mesh.free.all():
+            x = layout.node_positions - layout.node_positions.mean(axis=0)
+            force, moment = self._tractions.sum(axis=0), np.cross(x, self._tractions).sum(axis=0)
+            size = float(np.abs(self._tractions).sum())
+            if np.abs(force).max() > 1e-9 * size or (
+                tied.leaders is None and np.abs(moment).max() > 1e-9 * size * np.abs(x).max()
+            ):
+                raise InputError("nothing holds the model, and its tractions do not balance")
 
     def _parts(self, layout: Layout, *, pure: bool = False, static: bool = False) -> Parts:
         thermal = None if static else self.thermal
@@ -141,8 +159,16 @@ class Coupling:
             out = [self.blended.sites, self.blended.elements]
             if self.scheme.ghost != "none":
                 out.append(self._ghost)
+        return out + self.outer_terms
+
+    @property
+    def outer_terms(self) -> list[Term]:
+        """Those of the terms that are the work of something outside of the crystal."""
+        out: list[Term] = []
         if self.load.any():
             out.append(Dead(self.load))
+        if self._tractions.any():
+            out.append(Dead(-self._tractions))
         if self.external is not None:
             out.append(self.external)
         return out
@@ -189,7 +215,8 @@ class Coupling:
         omega = None
         if self.blended is not None and len(self.blended.continuum.active):
             omega = self.blended.continuum.weights
-        return self.node_positions, site_counts(self.layout, self.scheme.weighting, omega)
+        counts = site_counts(self.layout, self.scheme.weighting, omega)
+        return self.node_positions, self.layout.constraint.gather(counts)
 
     @property
     def conservative(self) -> bool:
@@ -221,7 +248,7 @@ class Coupling:
         g = (blended or self._parts(perfect, static=True)).forces(u)
         # The forces of a homogeneously deformed crystal vanish at every inner node, by symmetry,
         # unless it has a surface.
-        if not self.far_field.is_homogeneous or layout.mesh.surface is not None:
+        if not self.far_field.is_homogeneous or layout.mesh.hull.ends:
             pure = self.pure if own else self._parts(perfect, pure=True, static=True)
             g = g - pure.mixed(self.beta_nodes).forces(u)
         return layout.constraint.restrict(g)
@@ -277,11 +304,10 @@ class Coupling:
         """
         u = self.layout.constraint.expand(u)
         if not self.rule.potential.has_site_energies:
-            start = math.fsum(self._load_energies(np.zeros_like(u)))
+            start = math.fsum(self._outer_energies(np.zeros_like(u)))
             return self._made() + start + self._work(u), math.nan
         if self.scheme.ghost == "none" and not self.scheme.blends_forces:
             return self.energy(u), math.nan
-        load = (self.load * u).ravel()
         if self._blended_energy is None:
             self._blended_energy = self.blended or self._parts(self.layout)
         t = self._blended_energy
@@ -290,12 +316,12 @@ class Coupling:
         self.layout.constraint.restrict(now)
         work = 0.5 * ((first + now) * u).ravel()
         energy = math.fsum(
-            np.concatenate([t.energy_terms(u), work, load, self._load_energies(u)])
+            np.concatenate([t.energy_terms(u), work, self._outer_energies(u)])
         )
         return energy, 0.5 * float(np.vdot(now - first, u))
 
-    def _load_energies(self, u: Array) -> Array:
-        return np.zeros(0) if self.external is None else self.external.energies(u)
+    def _outer_energies(self, u: Array) -> Array:
+        return np.concatenate([np.zeros(0), *(term.energies(u) for term in self.outer_terms)])
 
     def _made(self) -> float:
         """Energy of the unrelaxed defects, eV: patch with them minus patch without."""

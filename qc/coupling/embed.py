@@ -90,7 +90,7 @@ def embed(atoms: Atoms, potential: Potential, options: dict[str, Any]) -> Embedd
             "the defect is %.2f Angstrom below a free surface, nearer than two cutoffs (%.2f "
             "Angstrom): it is embedded in a crystal without surfaces, and what this one does to "
             "it is left out; a model with a surface is QuasiContinuum(crystal, potential, "
-            "surface=qc.mesh.FreeSurface(normal), defects=...)",
+            "boundary=qc.mesh.FreeSurface(normal), defects=...)",
             found.depth,
             2.0 * potential.cutoff,
         )

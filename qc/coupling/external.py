@@ -140,6 +140,7 @@ def lumped(
     if nodes.shape[1] > 1:
         carried = np.repeat((nodes[local, -1] >= 0).all(axis=1), local.shape[1])
     out = (1.0 - beta) * np.asarray(own)
+    out[layout.constraint.followers] = 0.0
     for s, value in enumerate(np.asarray(sublattices)):
         if space.expand is not None:
             mine = np.zeros(space.expand.shape[0])

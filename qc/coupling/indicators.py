@@ -53,10 +53,8 @@ def counted_nonaffinity(model: Model) -> tuple[IntArray, Array]:
     present = np.nonzero(~layout.vacant)[0]
     rows = (beta[present] < 1.0) & ~layout.extra[present]
     mean = np.asarray(model.far_field.mean_deformation)
-    if model.mesh.surface is not None:
-        # Sites at a surface miss neighbours, and are no defects.
-        depth = model.mesh.surface.depth(layout.positions[present])
-        rows &= depth > star_reach(model.crystal)
+    # Sites at a surface miss neighbours, and are no defects.
+    rows &= model.mesh.hull.depth(layout.positions[present]) > star_reach(model.crystal)
     stretch = float(np.linalg.norm(mean, 2))
     y = model.coupling.parts.atoms.positions(model.U)
     cell, pbc = None, [False, False, False]
@@ -86,8 +84,7 @@ def patch_nonaffinity(model: Model, y: Array, types: IntArray) -> Array:
     reach = float(core_set.distance(layout.positions).max())
     # The rim gets its neighbours: sites beyond the patch, carried by the mesh and the far field.
     wide = np.column_stack(patch_sites(crystal, layout.blend, reach + 2.0 * star_reach(crystal)))
-    if model.mesh.surface is not None:
-        wide = wide[model.mesh.surface.layers_below(wide) >= 0]
+    wide = wide[model.mesh.hull.exists(wide[:, :3])]
     sites = np.column_stack([layout.lattice, layout.sublattice])[~layout.extra]
     rim = wide[SiteIndex(sites).find(wide) < 0]
     m, s = rim[:, :3], rim[:, 3]

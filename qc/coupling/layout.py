@@ -202,9 +202,20 @@ class Layout:
 
         The mesh ends in the middle of the atoms of a surface; what they own beyond it is nobody's.
         """
-        out = np.ones(len(self.lattice))
-        if self.mesh.surface is not None:
-            out[self.mesh.surface.layers_below(self.lattice) <= 0] = 0.5
+        return self.mesh.hull.shares(self.lattice)
+
+    @property
+    def counted(self) -> NDArray[np.bool_]:
+        """(n,) bool: patch atoms that are not images of others beyond a periodic face."""
+        return self.extra | self.mesh.hull.counted(self.lattice)
+
+    def tractions(self) -> Array:
+        """Return the forces of the hull's tractions on the nodes, (n_nodes, 3) eV/Angstrom."""
+        out = np.zeros((self.n_nodes, 3))
+        forces = self.space.tractions()
+        has = self.sublattice_nodes >= 0
+        at, s = np.nonzero(has)
+        out[self.sublattice_nodes[at, s]] = forces[at] / has.sum(axis=1)[at, None]
         return out
 
     @property
@@ -250,7 +261,8 @@ class Layout:
         free[len(vertex) :] = False
         gone = self.node[self.vacant]
         gone = gone[gone >= 0]
-        free[gone, : self.mesh.crystal.dim_lattice] = ~self.space.held[vertex[gone], None]
+        d = self.mesh.crystal.dim_lattice
+        free[gone, :d] = self.space.free[vertex[gone], :d]
         return replace(out, constraint=replace(self.constraint, free=free))
 
 
@@ -312,9 +324,9 @@ def build_layout(
         sites, s = patch_sites(crystal, blend, reach)
     else:
         sites, s = np.zeros((0, 3), np.int64), np.zeros(0, np.int64)
-    if mesh.surface is not None:
-        exist = mesh.surface.layers_below(sites) >= 0
-        sites, s = sites[exist], s[exist]
+    exist = mesh.hull.exists(sites)
+    sites, s = sites[exist], s[exist]
+    home = mesh.hull.image(sites)
     positions = crystal.positions(sites, s)
     types = host[s]
     vacant = np.zeros(len(sites), dtype=bool)
@@ -323,11 +335,18 @@ def build_layout(
     vacant[_found(index, defects.vacant, crystal, blend, "vacant")] = True
     at = _found(index, list(foreign), crystal, blend, "substituted")
     types[at] = potential.types_of(list(foreign.values()))
+    if (vacant.any() or len(at)) and mesh.hull.repeats:
+        # What is there is there again beyond periodic faces.
+        own = SiteIndex(np.column_stack([sites, s])).find(np.column_stack([home, s]))
+        own = np.where(own >= 0, own, np.arange(len(sites)))
+        vacant, types = vacant[own], types[own]
     extra_x = np.array([x for _, x in defects.extra], dtype=float).reshape(-1, 3)
     n_extra = len(extra_x)
     extra_types = potential.types_of([symbol for symbol, _ in defects.extra])
     if n_extra and blend.centres.distance(extra_x).max() > blend.core:
         raise RegionError("an extra atom lies outside the core")
+    if any((face.depth(extra_x) < potential.cutoff).any() for face in mesh.hull.periodic):
+        raise RegionError("an extra atom is within a cutoff of a periodic face; move it inwards")
 
     n_sites = len(sites)
     inside = space.interpolation(sites).tocoo()
@@ -345,8 +364,9 @@ def build_layout(
         shape=(n_sites + n_extra, n_nodes),
     ).tocsr()
     interpolation.sort_indices()
-    vertex = space.node_at(sites)
-    node = np.concatenate([np.where(vertex >= 0, sublattice_nodes[vertex, s], -1), last])
+    at = space.node_at(sites)
+    own = (at >= 0) & (home == sites).all(axis=1)
+    node = np.concatenate([np.where(own, sublattice_nodes[at, s], -1), last])
 
     beta_nodes = np.zeros(n_nodes)
     free = np.ones((n_nodes, 3), dtype=bool)
@@ -354,7 +374,7 @@ def build_layout(
         has = sublattice_nodes[:, t] >= 0
         at = sublattice_nodes[has, t]
         beta_nodes[at] = blend.beta(space.positions[has] + crystal.basis[t])
-        free[at] = ~space.held[has, None]
+        free[at] = space.free[has]
     beta_atoms = np.concatenate([blend.beta(positions), np.zeros(n_extra)])
     cells = [blend.beta(crystal.positions(sites, t)) for t in range(crystal.n_sublattices)]
     beta_cells = np.concatenate([np.mean(cells, axis=0), np.zeros(n_extra)])
@@ -382,8 +402,33 @@ def build_layout(
         beta_atoms=beta_atoms,
         beta_nodes=beta_nodes,
         beta_cells=beta_cells,
-        constraint=Constraint(free),
+        constraint=_constraint(space, sublattice_nodes, free),
     )
+
+
+def _constraint(
+    space: Space, sublattice_nodes: IntArray, free: NDArray[np.bool_]
+) -> Constraint:
+    """Return what holds and ties the nodes, given the components that nothing on the hull holds."""
+    held_at = None
+    given = space.held_at
+    if given is not None:
+        held_at = np.zeros(free.shape)
+        at, s = np.nonzero(sublattice_nodes >= 0)
+        held_at[sublattice_nodes[at, s]] = given[at]
+    follower, leader = space.ties
+    if not len(follower):
+        return Constraint(free, held_at=held_at)
+    one, other = sublattice_nodes[follower], sublattice_nodes[leader]
+    if ((one >= 0) != (other >= 0)).any():
+        raise RegionError(
+            "the atoms reach through a periodic face; make the block larger, or all of it atoms"
+        )
+    one, other = one[one >= 0], other[other >= 0]
+    shape = (len(one), len(free))
+    leaders = sp.csr_matrix((np.ones(len(one)), (np.arange(len(one)), other)), shape)
+    free[one] = False
+    return Constraint(free, one, leaders, held_at)
 
 
 def _sublattice_nodes(n: int, n_sublattices: int, carriers: IntArray | None) -> IntArray:

@@ -167,7 +167,8 @@ class Model:
         """Sites the model stands for: site weights plus element volumes over the site volume."""
         terms = self.coupling.blended
         if terms is None:
-            change = int(self.layout.extra.sum()) - int(self.layout.vacant.sum())
+            gone = self.layout.vacant & self.layout.counted
+            change = int(self.layout.extra.sum()) - int(gone.sum())
             return float(self.mesh.volumes.sum() / self.crystal.site_volume) + change
         weights = terms.continuum.weights[terms.continuum.active]
         volume = float(weights @ terms.continuum.element_volumes)

@@ -140,7 +140,8 @@ class Parts:
 def _weights(layout: Layout, scheme: Scheme, cutoff: float, pure: bool) -> tuple[Array, Array]:
     """Weights of sites, vacant ones included, and of elements."""
     if not pure:
-        sites = 1.0 - scheme.weighting(layout.beta_cells)
+        # What is counted within the faces is not counted again beyond them.
+        sites = (1.0 - scheme.weighting(layout.beta_cells)) * layout.counted
         return sites, blended_weights(layout, scheme.weighting, sites)
     # An atom's force needs the full energy of every site it belongs to.
     beta = scheme.weighting(layout.beta_atoms)

@@ -9,9 +9,10 @@ from numpy.typing import NDArray
 
 from qc.continuum import starting_shifts
 from qc.coupling.layout import Layout
-from qc.coupling.surface import SurfaceRelaxation
+from qc.coupling.surface import SurfaceRelaxation, relax_surface
 from qc.farfield import FarField
 from qc.materials import CauchyBorn
+from qc.mesh import Hull
 
 Array = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -25,13 +26,19 @@ class Predictor:
     ----------
     rule : CauchyBorn
     far_field : FarField
-    relaxation : SurfaceRelaxation, optional
-        What the layers of a free surface add.
+    relaxations : sequence of SurfaceRelaxation
+        What the layers of free surfaces add.
     """
 
     rule: CauchyBorn
     far_field: FarField
-    relaxation: SurfaceRelaxation | None = None
+    relaxations: tuple[SurfaceRelaxation, ...] = ()
+
+    @classmethod
+    def of(cls, rule: CauchyBorn, far_field: FarField, hull: Hull) -> Predictor:
+        """Return the predictor of a crystal with the free surfaces of a hull, relaxed."""
+        mean = np.asarray(far_field.mean_deformation)
+        return cls(rule, far_field, tuple(relax_surface(rule, one, mean) for one in hull.ended))
 
     @property
     def mean(self) -> Array:
@@ -45,8 +52,8 @@ class Predictor:
         rule = self.rule
         s = np.broadcast_to(np.asarray(sublattice, dtype=np.int64), len(x))
         y = np.asarray(x + self.far_field.displacement(x))
-        if self.relaxation is not None:
-            y = y + self.relaxation.displacement(x - rule.crystal.basis[s], s)
+        for layers in self.relaxations:
+            y = y + layers.displacement(x - rule.crystal.basis[s], s)
         if not rule.has_shifts:
             return y
         shifts = starting_shifts(rule, self.far_field, x - rule.crystal.basis[s])

@@ -43,8 +43,9 @@ class Reference(NamedTuple):
 def atoms_added(layout: Layout) -> dict[int, int]:
     """Return, by type, how many atoms a layout has more than its perfect crystal."""
     n = int(max(layout.types.max(initial=0), layout.host_types.max())) + 1
-    host = layout.host_types[layout.sublattice[~layout.extra]]
-    change = np.bincount(layout.types[~layout.vacant], minlength=n)
+    counted = layout.counted
+    host = layout.host_types[layout.sublattice[counted & ~layout.extra]]
+    change = np.bincount(layout.types[counted & ~layout.vacant], minlength=n)
     change -= np.bincount(host, minlength=n)
     return {int(t): int(change[t]) for t in np.flatnonzero(change)}
 
@@ -102,7 +103,8 @@ class References:
         bulk = rule.site_energies(mean, rule.predictor_shifts(mean[0])[None])[0]
         sites = np.broadcast_to(bulk, rule.n_sublattices)[layout.sublattice]
         # What `Coupling.defect_energy` takes these atoms for: extra ones less missing ones.
-        self._host = math.fsum(sites[layout.extra]) - math.fsum(sites[layout.vacant])
+        missing = layout.vacant & layout.counted
+        self._host = math.fsum(sites[layout.extra]) - math.fsum(sites[missing])
 
     def energy(self, defect_energy: float) -> float:
         """Return a `Coupling.defect_energy`, eV, over these references instead of host sites."""

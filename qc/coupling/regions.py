@@ -176,9 +176,8 @@ def cuts(
 def require_inside(mesh: SimplexMesh, points: Array, margin: float = 0.0) -> None:
     """Refuse a mesh whose rim comes closer to the centres than the margin, in Angstrom."""
     d = mesh.dim
-    edge = mesh.positions[mesh.held][:, :d]
-    if mesh.surface is not None:
-        points = mesh.surface.project(points)
+    edge = mesh.positions[mesh.rim][:, :d]
+    points = mesh.hull.project(points)
     gap = np.linalg.norm(edge[None] - points[:, None, :d], axis=-1).min() if len(edge) else np.inf
     m = mesh.crystal.integer_coordinates(points)[0]
     if gap <= margin or np.any(mesh.locate(m)[0] < 0):

@@ -19,7 +19,7 @@ from qc.farfield import FarField
 from qc.loads import Load
 from qc.materials.material import Material
 from qc.materials.thermal import QuasiStatic
-from qc.mesh import Element, FreeSurface, LatticeBlock, Region, get_element
+from qc.mesh import Boundary, Element, LatticeBlock, Region, get_element
 from qc.numerics.checks import kind, positive
 from qc.potentials import Potential
 
@@ -76,10 +76,9 @@ class ModelSpec:
         the free energy instead of vibrating.
     loads : sequence of Load, optional
         External loads, an indenter say; see `QuasiContinuum.loads`.
-    surface : FreeSurface, optional
-        A lattice plane where the crystal ends. No site exists beyond it and nodes on it move
-        freely; the rest of the outer boundary is held. Its layers are relaxed in the predictor.
-        Only the atomistic part has a surface energy and stress.
+    boundary : Boundary or sequence of Boundary, optional
+        What happens at faces of the outer region: `qc.mesh.FreeSurface`, `Traction`, `Held` or
+        `Periodic`. The rest of the outer boundary is held at the predictor.
     order : int or Element
         Of the finite elements: 1 (default) or 2, or an element of one's own. Higher ones are for
         Bravais lattices without a temperature.
@@ -113,7 +112,7 @@ class ModelSpec:
     thermal_deformation: ArrayLike | None = None
     quasi_static: QuasiStatic | None = None
     loads: Sequence[Load] = ()
-    surface: FreeSurface | None = field(default=None, metadata=LAYOUT)
+    boundary: Boundary | Sequence[Boundary] = field(default=(), metadata=LAYOUT)
     order: int | Element = field(default=1, metadata=LAYOUT)
     material: Material | None = None
 
@@ -121,11 +120,17 @@ class ModelSpec:
         object.__setattr__(self, "scheme", get_scheme(self.scheme))
         for name, wanted in (
             ("crystal", Crystal), ("potential", Potential), ("far_field", FarField),
-            ("defects", PointDefects), ("surface", FreeSurface), ("material", Material),
+            ("defects", PointDefects), ("material", Material),
         ):  # fmt: skip
             value = vars(self)[name]
             if value is not None or name in ("crystal", "potential"):
                 kind(name, value, wanted)
+        given = self.boundary
+        boundary = (given,) if isinstance(given, Boundary) else given
+        kind("boundary", boundary, Sequence)
+        for one in boundary:
+            kind("boundary", one, Boundary)
+        object.__setattr__(self, "boundary", tuple(boundary))
         for name in ("core", "blend", "grading"):
             if vars(self)[name] is not None:
                 object.__setattr__(self, name, positive(name, vars(self)[name], RegionError))

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from qc.atomistic.cell import Cell, CellEnergy
 from qc.errors import ConvergenceError
 from qc.materials import CauchyBorn
-from qc.mesh import LatticeSurface, best_basis
+from qc.mesh import Face, best_basis
 from qc.numerics.solvers import lbfgs
 
 Array = NDArray[np.float64]
@@ -39,12 +39,12 @@ class SurfaceRelaxation:
 
     Attributes
     ----------
-    surface : LatticeSurface
+    surface : Face
     layers : (n, n_s, 3) float64, Angstrom
         Displacement of each sublattice in each layer from the surface down; the last is zero.
     """
 
-    surface: LatticeSurface
+    surface: Face
     layers: Array
 
     def displacement(self, origins: Array, sublattice: IntArray) -> Array:
@@ -66,7 +66,7 @@ class SurfaceRelaxation:
         return (1.0 - t) * self.layers[upper, sublattice] + t * self.layers[upper + 1, sublattice]
 
 
-def relax_surface(rule: CauchyBorn, surface: LatticeSurface, mean: Array) -> SurfaceRelaxation:
+def relax_surface(rule: CauchyBorn, surface: Face, mean: Array) -> SurfaceRelaxation:
     """Relax the layers of a half-space in its smallest cell: no reconstruction is found.
 
     Where the crystal under its mean deformation is not free of stress, the traction is balanced
@@ -76,7 +76,7 @@ def relax_surface(rule: CauchyBorn, surface: LatticeSurface, mean: Array) -> Sur
     Parameters
     ----------
     rule : CauchyBorn
-    surface : LatticeSurface
+    surface : Face
     mean : (3, 3) float64
         Mean deformation gradient.
 
@@ -88,13 +88,13 @@ def relax_surface(rule: CauchyBorn, surface: LatticeSurface, mean: Array) -> Sur
     crystal, potential = rule.crystal, rule.potential
     d = crystal.dim
     basis = best_basis(crystal, None, surface.plane)
-    top = surface.axis(basis)
+    top = surface.axis(basis)[0]
     vectors = basis @ crystal.cell[:d]
     repeats = [mean @ v for k, v in enumerate(vectors) if k != top]
     if crystal.is_columns:
         repeats.append(mean @ crystal.cell[2])
     step = mean @ vectors[top]
-    normal = np.asarray(surface.surface.normal) @ np.linalg.inv(mean)
+    normal = surface.normal @ np.linalg.inv(mean)
     normal /= np.linalg.norm(normal)
     spacing = float(step @ normal)
     moving = max(3, math.ceil(MOVING * potential.cutoff / spacing))

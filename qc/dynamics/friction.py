@@ -64,7 +64,7 @@ def stadium(
         if value is not None:
             positive(name, value)
     layout = model.layout
-    held = ~layout.free[: model.mesh.n_vertices].any(axis=1) & model.mesh.boundary
+    held = model.mesh.held
     if not held.any():
         raise InputError("nothing holds this model: a stadium needs an outer boundary")
     at = layout.node_positions

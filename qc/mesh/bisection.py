@@ -11,7 +11,7 @@ the initial partition of a cell.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -136,6 +136,7 @@ def grow_forest(
     cells: IntArray,
     edge: int,
     too_coarse: Callable[[IntArray], NDArray[np.bool_]],
+    periodic: Sequence[int] = (),
 ) -> Forest:
     """Refine a grid of macro cells until no simplex is too coarse and the mesh conforms.
 
@@ -146,6 +147,8 @@ def grow_forest(
     too_coarse : callable
         Takes simplices as mesh coordinates (n, d + 1, d) and returns an (n,) mask. Simplices of a
         single lattice cell are never offered a second time: they cannot be bisected.
+    periodic : sequence of int
+        Axes along which the two ends of the grid are refined alike.
 
     Raises
     ------
@@ -185,6 +188,13 @@ def grow_forest(
     def decode(k: IntArray) -> IntArray:
         return np.stack([(k // strides[a]) % span[a] for a in range(d)], axis=-1)
 
+    def repeated(k: IntArray) -> IntArray:
+        """Return keys, those of the upper end of a periodic axis as at the lower one."""
+        for a in periodic:
+            at_end = (k // strides[a]) % span[a] == span[a] - 1
+            k = np.where(at_end, k - (span[a] - 1) * strides[a], k)
+        return k
+
     while True:
         s, t = all_simplices[leaves], all_tags[leaves]
         k0 = vertex_keys[s[:, 0]]
@@ -201,9 +211,10 @@ def grow_forest(
             q = decode(vertex_keys[s[rest]])
             sums = q[:, pairs[:, 0]] + q[:, pairs[:, 1]]
             even = np.all(sums % 2 == 0, axis=2)
-            middle = (sums // 2) @ strides
-            at = np.minimum(np.searchsorted(sorted_keys, middle), len(sorted_keys) - 1)
-            mark[rest] = np.any(even & (sorted_keys[at] == middle), axis=1)
+            middle = repeated((sums // 2) @ strides)
+            known = np.unique(repeated(sorted_keys)) if periodic else sorted_keys
+            at = np.minimum(np.searchsorted(known, middle), len(known) - 1)
+            mark[rest] = np.any(even & (known[at] == middle), axis=1)
         fresh[:] = False
         if not mark.any():
             break

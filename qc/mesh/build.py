@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from qc.crystal import Crystal
 from qc.errors import MeshError, RegionError
 from qc.mesh.bisection import Forest, grow_forest
+from qc.mesh.boundaries import Boundary, Hull, make_hull
 from qc.mesh.quality import worst_class
 from qc.mesh.region import Region
 from qc.mesh.simplex_mesh import SimplexMesh, facet_table
 from qc.mesh.size import PowerGrading
-from qc.mesh.surface import LatticeSurface
 from qc.numerics.checks import kind
 
 Array = NDArray[np.float64]
@@ -31,7 +31,7 @@ def graded_mesh(
     *,
     along: Array | None = None,
     refine: Callable[[Array], NDArray[np.bool_]] | None = None,
-    surface: LatticeSurface | None = None,
+    boundary: Boundary | Sequence[Boundary] = (),
     max_vertices: int = 5_000_000,
 ) -> SimplexMesh:
     """Mesh a region of a crystal with vertices on lattice sites.
@@ -49,9 +49,10 @@ def graded_mesh(
     refine : callable, optional
         Takes the corners of elements, (n, d + 1, 3) Angstrom, and returns those to refine whatever
         their size, (n,) bool; single lattice cells are as fine as it gets.
-    surface : LatticeSurface, optional
-        A face of the mesh; nothing is meshed beyond it. A `LatticeBlock` must have an upper face
-        there.
+    boundary : Boundary or sequence of Boundary, optional
+        What happens at faces of the mesh; the rest of its hull is held. Nothing is meshed beyond
+        them: a `LatticeBlock` must have faces there. Other regions have them on one lattice plane,
+        or two that are parallel.
     max_vertices : int
         Refuse to grow beyond this.
 
@@ -64,13 +65,13 @@ def graded_mesh(
     MeshError
         The region holds no lattice cell, or the mesh would be too large.
     RegionError
-        A block has no face on the free surface.
+        The region has no face where a boundary is.
     """
     d = crystal.dim
+    hull = make_hull(boundary, crystal, region)
     basis = region.mesh_basis(crystal)
     if basis is None:
-        basis = best_basis(crystal, along, None if surface is None else surface.plane)
-    top = 0 if surface is None else surface.axis(basis)
+        basis = best_basis(crystal, along, hull.faces[0].plane if hull.faces else None)
     vectors = basis @ crystal.cell[:d]  # rows: mesh axes in space
     # Sites of a multilattice other than sublattice 0 are carried by the elements' shifts.
     lower_x, upper_x = region.bounds(crystal)
@@ -80,23 +81,12 @@ def graded_mesh(
     exact = region.lattice_box(crystal, basis)
     if exact is not None:
         lower, upper = exact
+        _require_faces(hull, basis, lower, upper)
         extent = upper - lower
         edge = min(edge, int(np.gcd.reduce(extent & -extent)))
         cells = extent // edge
-        if surface is not None and upper[top] != surface.level:
-            raise RegionError(
-                f"the outer block ends at {upper[top]} along its axis {top}, but the free surface "
-                f"is at {surface.level}"
-            )
     else:
-        lower = np.floor(q.min(axis=0) / edge - 1e-9).astype(np.int64) * edge
-        cells = np.ceil((q.max(axis=0) - lower) / edge + 1e-9).astype(np.int64)
-        if surface is not None:
-            # Whole macro cells down from the surface.
-            cells[top] = np.ceil((surface.level - q[:, top].min()) / edge + 1e-9)
-            lower[top] = surface.level - cells[top] * edge
-            if cells[top] < 1:
-                raise RegionError("the outer region lies beyond the free surface")
+        lower, cells, edge = _grid(hull, basis, edge, q)
     macro = math.factorial(d) * float(np.prod(cells.astype(np.float64)))
     if macro > 40 * max_vertices:
         raise MeshError(
@@ -122,8 +112,50 @@ def graded_mesh(
         coarse &= region.touches(centre, radius)
         return coarse if refine is None else coarse | refine(x)
 
-    forest = grow_forest(lower, cells, edge, too_coarse)
-    return mesh_of_forest(crystal, forest, basis, region, surface)
+    periodic = [face.axis(basis)[0] for face in hull.repeats]
+    forest = grow_forest(lower, cells, edge, too_coarse, periodic)
+    return mesh_of_forest(crystal, forest, basis, region, hull)
+
+
+def _require_faces(hull: Hull, basis: IntArray, lower: IntArray, upper: IntArray) -> None:
+    """Refuse faces that a block does not have."""
+    for face in hull.faces:
+        k, sign = face.axis(basis)
+        end, wanted = (upper[k] if sign > 0 else lower[k]), sign * face.level
+        if end != wanted:
+            raise RegionError(
+                f"the outer block ends at {end} along its axis {k}, but the face of a boundary is "
+                f"at {wanted}"
+            )
+
+
+def _grid(
+    hull: Hull, basis: IntArray, edge: int, q: Array
+) -> tuple[IntArray, IntArray, int]:
+    """Whole macro cells over mesh coordinates (n, d), down from a face: lower corner, number, edge.
+
+    Between two faces the edge is one that divides their distance.
+    """
+    ends = {face.axis(basis): face.axis(basis)[1] * face.level for face in hull.faces}
+    if len({k for k, _ in ends}) > 1:
+        raise RegionError("only a LatticeBlock has faces that are not parallel")
+    for k, sign in ends:
+        if sign < 0:
+            thickness = max(ends[k, 1] - ends[k, -1], 0)
+            edge = min(edge, thickness & -thickness)
+            if not edge:
+                raise RegionError("the faces of the boundary have nothing between them")
+    lower = np.floor(q.min(axis=0) / edge - 1e-9).astype(np.int64) * edge
+    cells = np.ceil((q.max(axis=0) - lower) / edge + 1e-9).astype(np.int64)
+    for (k, sign), level in ends.items():
+        if sign > 0:
+            cells[k] = np.ceil((level - q[:, k].min()) / edge + 1e-9)
+            if (k, -1) in ends:
+                cells[k] = (level - ends[k, -1]) // edge
+            lower[k] = level - cells[k] * edge
+        if cells[k] < 1:
+            raise RegionError("the outer region lies beyond a face of the boundary")
+    return lower, cells, edge
 
 
 def mesh_of_forest(
@@ -131,7 +163,7 @@ def mesh_of_forest(
     forest: Forest,
     basis: IntArray,
     region: Region,
-    surface: LatticeSurface | None = None,
+    hull: Hull | None = None,
 ) -> SimplexMesh:
     """Extract the leaves that touch a region as a `SimplexMesh`."""
     d = crystal.dim
@@ -161,11 +193,6 @@ def mesh_of_forest(
     facets, counts = np.unique(facet_table(elements), axis=0, return_counts=True)
     boundary = np.zeros(len(used), dtype=bool)
     boundary[facets[counts == 1]] = True
-    held = boundary
-    if surface is not None:
-        hull = facets[counts == 1]
-        held = np.zeros(len(used), dtype=bool)
-        held[hull[(surface.layers_below(lattice)[hull] != 0).any(axis=1)]] = True
     leaf_element = np.full(len(forest.simplices), -1, dtype=np.int64)
     leaf_element[leaves] = np.arange(len(leaves))
     return SimplexMesh(
@@ -176,8 +203,8 @@ def mesh_of_forest(
         volumes=np.abs(signed) * height,
         gradients=shape_gradients(positions[elements] - positions[elements[:, :1]], d),
         boundary=boundary,
-        held=held,
-        surface=surface,
+        hull=hull or Hull(),
+        hull_facets=facets[counts == 1],
         forest=forest,
         basis=basis,
         _leaf_element=leaf_element,

@@ -15,8 +15,8 @@ from qc.crystal import Crystal
 from qc.crystal.site_index import SiteIndex
 from qc.errors import MeshError
 from qc.mesh.bisection import Forest
+from qc.mesh.boundaries.hull import Hull
 from qc.mesh.quality import simplex_quality
-from qc.mesh.surface import LatticeSurface
 
 Array = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -41,14 +41,14 @@ class SimplexMesh:
         Shape-function gradients on the reference lattice.
     boundary : (n_n,) bool
         Vertices on the hull of the mesh.
-    held : (n_n,) bool
-        Those of them that are not on a free surface alone.
+    hull : Hull
+        What happens at the faces of the mesh.
+    hull_facets : (n_f, d) int64
+        Vertices of the facets on the hull.
     forest : Forest
         The bisection forest behind the mesh, for locating sites.
     basis : (d, d) int64
         Lattice coordinates (first d) are ``q @ basis`` for mesh coordinates ``q``.
-    surface : LatticeSurface or None
-        A free surface: a face of the mesh, beyond which no site exists.
     """
 
     crystal: Crystal
@@ -58,12 +58,12 @@ class SimplexMesh:
     volumes: Array
     gradients: Array
     boundary: NDArray[np.bool_]
-    held: NDArray[np.bool_]
+    hull_facets: IntArray
     forest: Forest = field(repr=False)
     basis: IntArray = field(repr=False)
     _leaf_element: IntArray = field(repr=False)
     _flipped: NDArray[np.bool_] = field(repr=False)
-    surface: LatticeSurface | None = None
+    hull: Hull = field(default_factory=Hull)
 
     @property
     def dim(self) -> int:
@@ -74,6 +74,23 @@ class SimplexMesh:
     def n_vertices(self) -> int:
         """Number of vertices."""
         return len(self.positions)
+
+    @cached_property
+    def free(self) -> NDArray[np.bool_]:
+        """(n_n, 3) bool: components of the vertices that nothing on the hull holds."""
+        return self.hull.free(self.lattice, self.hull_facets)
+
+    @property
+    def held(self) -> NDArray[np.bool_]:
+        """(n_n,) bool: vertices that the hull holds wholly."""
+        return np.asarray(~self.free.any(axis=1))
+
+    @property
+    def rim(self) -> NDArray[np.bool_]:
+        """(n_n,) bool: vertices on the hull beyond which the crystal goes on."""
+        out = np.zeros(self.n_vertices, dtype=bool)
+        out[self.hull.rest(self.lattice, self.hull_facets, lambda face: face.ends)] = True
+        return out
 
     def locate(self, lattice: IntArray) -> tuple[IntArray, Array]:
         """Find the element of each lattice site.
@@ -86,20 +103,21 @@ class SimplexMesh:
         Returns
         -------
         element : (n,) int64
-            Element index, -1 outside the mesh.
+            Element index, -1 outside the mesh. Beyond periodic faces that of the image.
         weights : (n, d + 1) float64
             Barycentric coordinates in the order of ``elements``.
         """
         d = self.dim
         inverse = np.rint(np.linalg.inv(self.basis)).astype(np.int64)
-        leaf, weights = self.forest.locate(np.asarray(lattice)[:, :d] @ inverse)
+        lattice = self.hull.image(np.asarray(lattice)[:, :d])
+        leaf, weights = self.forest.locate(lattice @ inverse)
         element = np.where(leaf >= 0, self._leaf_element[leaf], -1)
         swap = (element >= 0) & self._flipped[element]
         weights[swap, -2:] = weights[swap, :-3:-1]
         weights[element < 0] = 0.0
         # A vertex on the surface may have been found in a leaf that was left outside.
         lost = np.nonzero(element < 0)[0]
-        vertex = self.vertex_at(np.asarray(lattice)[lost])
+        vertex = self.vertex_at(lattice[lost])
         lost, vertex = lost[vertex >= 0], vertex[vertex >= 0]
         home = self._home[vertex]
         element[lost] = home
@@ -164,13 +182,14 @@ def check_mesh(mesh: SimplexMesh, min_quality: float = 0.05) -> None:
     surface = keys[counts == 1]
     if not np.array_equal(np.unique(surface), np.nonzero(mesh.boundary)[0]):
         raise MeshError("boundary vertices do not match the surface facets")
-    if mesh.surface is not None:
-        below = mesh.surface.layers_below(mesh.lattice)
-        if below.min() < 0:
-            raise MeshError(f"vertex {int(below.argmin())} lies beyond the free surface")
-        other = surface[(below[surface] > 0).any(axis=1)]
-        if not np.array_equal(np.unique(other), np.nonzero(mesh.held)[0]):
-            raise MeshError("held vertices do not match the facets off the free surface")
+    if not np.array_equal(surface, mesh.hull_facets):
+        raise MeshError("the facets of the hull are not those that one element has")
+    beyond = ~mesh.hull.exists(mesh.lattice)
+    if beyond.any():
+        raise MeshError(f"vertex {int(beyond.argmax())} lies beyond a free surface")
+    image = mesh.vertex_at(mesh.hull.image(mesh.lattice))
+    if image.min() < 0:
+        raise MeshError(f"vertex {int(image.argmin())} has no image on the opposite face")
     used = np.zeros(mesh.n_vertices, dtype=bool)
     used[mesh.elements] = True
     if not used.all():

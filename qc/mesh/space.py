@@ -44,15 +44,13 @@ class Space:
         follow.
     expand : (n_local, n_nodes) csr_matrix or None
         Local degrees of freedom from nodes; None where they are the nodes.
-    held : (n_nodes,) bool
-        Nodes on the part of the hull that is held.
     """
 
     def __init__(self, mesh: SimplexMesh, element: int | Element = 1) -> None:
         self.mesh, self.element = mesh, get_element(element)
         d = mesh.dim
         inner = self.element.nodes(d)[d + 1 :]
-        self.lattice, self.connectivity, self.held = mesh.lattice, mesh.elements, mesh.held
+        self.lattice, self.connectivity = mesh.lattice, mesh.elements
         self.expand: sp.csr_matrix | None = None
         #: Elements whose gradient varies: those with a node besides their corners.
         self.varying: Mask = np.zeros(len(mesh.elements), dtype=bool)
@@ -92,26 +90,67 @@ class Space:
             )
             self.expand = sp.vstack([sp.identity(n_nodes), follow], format="csr")
             self.expand.eliminate_zeros()
-        self.held = np.concatenate([mesh.held, self._on_held_facets(inner, new, flat, there)])
 
-    def _on_held_facets(self, inner: Array, new: IntArray, flat: IntArray, there: Mask) -> Mask:
-        """Say which new nodes lie on a facet of the hull that is held, (n_new,)."""
+    @cached_property
+    def _hull(self) -> tuple[IntArray, IntArray, Array]:
+        """Facets of the hull: element (n,), corner that it leaves out (n,), area (n,)."""
         mesh, d = self.mesh, self.mesh.dim
         facets, index, counts = np.unique(
             facet_table(mesh.elements), axis=0, return_index=True, return_counts=True
         )
-        hull = (counts == 1) & mesh.held[facets].all(axis=1)
-        out = np.zeros(len(new), dtype=bool)
-        if not hull.any() or not len(new):
-            return out
-        # The facet of an element that leaves corner k out has the nodes without weight there.
-        element, left_out = np.divmod(index[hull], d + 1)
-        on = inner[:, left_out].T == 0.0
-        e, j = np.nonzero(on)
-        row = element[e] * len(inner) + j
-        row = row[there[row]]
-        out[SiteIndex(new).find(flat[row])] = True
-        return out
+        element, left_out = np.divmod(index[counts == 1], d + 1)
+        x = mesh.positions[facets[counts == 1]]
+        if d == 3:
+            areas = 0.5 * np.linalg.norm(np.cross(x[:, 1] - x[:, 0], x[:, 2] - x[:, 0]), axis=1)
+        else:
+            height = mesh.crystal.volume / abs(np.linalg.det(mesh.crystal.cell[:2, :2]))
+            areas = height * np.linalg.norm((x[:, 1] - x[:, 0])[:, :2], axis=1)
+        return element, left_out, areas
+
+    @cached_property
+    def hull_facets(self) -> IntArray:
+        """(n_f, k_f) int64: nodes of each facet on the hull, a corner for those that are none."""
+        if self.n_nodes == self.mesh.n_vertices:
+            return self.mesh.hull_facets
+        element, left_out, _ = self._hull
+        on = self.element.nodes(self.mesh.dim)[:, left_out].T == 0.0
+        nodes = self.connectivity[element][on].reshape(len(element), -1)
+        return np.where(nodes < self.n_nodes, nodes, nodes[:, :1])
+
+    @cached_property
+    def free(self) -> Mask:
+        """(n_nodes, 3) bool: components of the nodes that nothing on the hull holds."""
+        return self.mesh.hull.free(self.lattice, self.hull_facets)
+
+    @property
+    def held_at(self) -> Array | None:
+        """Where held nodes are, (n_nodes, 3) Angstrom; None for at the predictor."""
+        return self.mesh.hull.displacement(self.lattice, self.hull_facets)
+
+    @property
+    def ties(self) -> tuple[IntArray, IntArray]:
+        """Nodes (m,) that follow others on opposite faces, and these (m,)."""
+        image = self.mesh.hull.image(self.lattice)
+        follower = np.nonzero((image != self.lattice).any(axis=1))[0]
+        return follower, self.node_at(image[follower])
+
+    def tractions(self) -> Array:
+        """Return the work-equivalent forces of the hull's tractions, (n_nodes, 3) eV/Angstrom."""
+        pulled = [face for face in self.mesh.hull.faces if any(face.traction)]
+        if not pulled:
+            return np.zeros((self.n_nodes, 3))
+        element, left_out, areas = self._hull
+        size = self.n_nodes if self.expand is None else self.expand.shape[0]
+        out, d = np.zeros((size, 3)), self.mesh.dim
+        points, weights = facet_rule(d, self.element.order + 1)
+        for face in pulled:
+            mine = self.mesh.hull.on(face, self.lattice, self.hull_facets)
+            for k in range(d + 1):
+                rows = mine & (left_out == k)
+                share = weights @ self.element.values(np.insert(points, k, 0.0, axis=1))
+                forces = areas[rows, None, None] * share[:, None] * np.asarray(face.traction)
+                np.add.at(out, self.connectivity[element[rows]], forces)
+        return self.nodal(out)
 
     @property
     def n_nodes(self) -> int:
@@ -216,3 +255,13 @@ class Space:
             Unit that the shares are counted in.
         """
         return np.asarray(values[:, None] / (self.element.sharing(self.mesh.dim) * per))
+
+
+def facet_rule(d: int, n: int) -> tuple[Array, Array]:
+    """Gauss points of a facet of a d-simplex: barycentric (m, d), and weights (m,) of sum one."""
+    x, w = np.polynomial.legendre.leggauss(n)
+    x, w = 0.5 * (1.0 + x), 0.5 * w
+    if d == 2:
+        return np.stack([1.0 - x, x], axis=1), w
+    u, v = (one.ravel() for one in np.meshgrid(x, x, indexing="ij"))
+    return np.stack([1.0 - u, u * (1.0 - v), u * v], axis=1), np.outer(2.0 * w * x, w).ravel()

@@ -151,11 +151,9 @@ def thermal_dead_load(
         groups = np.array_split(values - mean, min(GROUPS, len(values)))
         shifts = np.array([forces.solve(g.mean(axis=0), precondition) for g in groups])
         drift_error = float(np.sqrt((shifts**2).mean() / (len(groups) - 1)))
-    free = model.layout.free
-    if model.mesh.surface is not None:
-        # At a surface the mean force of the vibrations is no error: it relaxes the surface.
-        depth = model.mesh.surface.depth(model.layout.node_positions)
-        free = free & (depth > 2.0 * model.potential.cutoff)[:, None]
+    # At a surface the mean force of the vibrations is no error: it relaxes the surface.
+    depth = model.mesh.hull.depth(model.layout.node_positions)
+    free = model.layout.free & (depth > 2.0 * model.potential.cutoff)[:, None]
     return ThermalLoad(
         load=np.where(free, forces.spread(mean), 0.0),
         error=np.where(free, forces.spread(error), 0.0),

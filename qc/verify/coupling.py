@@ -165,10 +165,10 @@ def _patch(model: QuasiContinuum, strain: float, rng: np.random.Generator) -> It
     f = random_deformation(mode, strain, rng)
     coupling = Coupling(layout, rule, HomogeneousStrain(f), scheme)
     zero = np.zeros((layout.n_nodes, 3))
-    surface = layout.mesh.surface
-    if surface is not None:
+    hull = layout.mesh.hull
+    if hull.ends:
         # Atoms near a surface have other energies and feel forces; below their reach none may.
-        deep = surface.depth(layout.node_positions) > 2.0 * model.potential.cutoff
+        deep = hull.depth(layout.node_positions) > 2.0 * model.potential.cutoff
         residual = float(np.abs(coupling.forces(zero)[deep]).max(initial=0.0))
         note = f"force under F on {int(deep.sum())} nodes below the surface's reach, eV/Angstrom"
         yield Check("patch residual", residual, RESIDUAL_BOUND, note)
@@ -203,8 +203,10 @@ def _patch(model: QuasiContinuum, strain: float, rng: np.random.Generator) -> It
 
 
 def _affine_unknowns(coupling: Coupling, h: Array) -> tuple[Array, Array] | None:
-    """Unknowns ``H X``, sublattices relaxed, and H; None where atoms lie beyond the mesh."""
+    """Unknowns ``H X``, sublattices relaxed, and H; None where something does not follow them."""
     layout = coupling.layout
+    if layout.constraint.leaders is not None:
+        return None
     covered = np.asarray(layout.interpolation.sum(axis=1)).ravel()
     if len(covered) and covered.min() < 1.0 - 1e-12:
         return None

@@ -46,7 +46,7 @@ def build(which, scheme, core=None, blend=None, outer=40.0, **options):
         zhou2004("Al"),
         scheme=scheme,
         outer=outer * nn,
-        surface=FreeSurface(normal),
+        boundary=FreeSurface(normal),
         **options,
     )
 

@@ -27,12 +27,16 @@ from qc.mesh import (
     check_mesh,
     graded_mesh,
 )
+from qc.mesh.boundaries import make_hull
 from qc.potentials import ToyEAM, zhou2004
 from qc.verify import check_coupling
 
 A = 4.05
 LOMER = {"x": [1, 1, 0], "y": [0, 0, 1], "z": [1, -1, 0]}
 CLOSE = {"x": [1, -1, 0], "y": [1, 1, -2], "z": [1, 1, 1]}
+
+#: Where no region matters.
+BALL = Ball(1.0)
 
 UP, IN_PLANE = (0, 0, 1), (0, 1, 0)
 
@@ -72,7 +76,7 @@ def model(name, scheme="bgfc", height=0.0):
         blend=(4.0 if flat else 2.0) * nn,
         outer=outer,
         centres=[(0.0, 0.0, 0.0)],
-        surface=FreeSurface(normal, height),
+        boundary=FreeSurface(normal, height),
     )
 
 
@@ -84,7 +88,7 @@ def test_surface_is_the_highest_plane_not_above_the_height():
     for normal, spacing in planes.items():
         crystal = fcc("Al", A)
         for height, level in ((0.0, 0), (0.99 * spacing, 0), (spacing, 1), (-0.1, -1)):
-            surface = FreeSurface(normal, height).bind(crystal)
+            (surface,) = FreeSurface(normal, height).faces(crystal, BALL)
             assert surface.spacing == pytest.approx(spacing)
             assert surface.level == level
             m = np.array([[0, 0, 0], [3, -1, 2], [-2, 5, 1]])
@@ -93,7 +97,8 @@ def test_surface_is_the_highest_plane_not_above_the_height():
             assert below * spacing == pytest.approx(level * spacing - rise)
             assert surface.depth(crystal.positions(m)) == pytest.approx(below * spacing)
     x = np.array([[0.3, 0.2, 5.0], [1.0, 2.0, -7.0]])
-    moved = FreeSurface((0, 0, 1)).bind(fcc("Al", A)).project(x)
+    (surface,) = FreeSurface((0, 0, 1)).faces(fcc("Al", A), BALL)
+    moved = surface.project(x)
     assert moved == pytest.approx(np.array([[0.3, 0.2, 0.0], [1.0, 2.0, -7.0]]))
 
 
@@ -103,8 +108,8 @@ def test_surface_is_the_highest_plane_not_above_the_height():
         (lambda: FreeSurface((0, 0, 0)), "non-zero vector"),
         (lambda: FreeSurface((0, 0, np.nan)), "finite"),
         (lambda: FreeSurface((0, 0, 1), np.inf), "height must be finite"),
-        (lambda: FreeSurface((1, np.pi, 0)).bind(fcc("Al", A)), "no lattice plane of fcc"),
-        (lambda: FreeSurface((0, 0, 1)).bind(triangular("X", 1.0)), "in the plane of the mesh"),
+        (lambda: FreeSurface((1, np.pi, 0)).faces(fcc("Al", A), BALL), "no lattice plane of fcc"),
+        (lambda: FreeSurface(UP).faces(triangular("X", 1.0), BALL), "in the plane of the mesh"),
     ],
 )
 def test_bad_planes(make, words):
@@ -119,8 +124,8 @@ def mesh(crystal, normal, height=0.0, radius=14.0, full=3.0):
     planar, nn = crystal.dim == 2, crystal.nearest_neighbour
     core = CoreSet(np.zeros((1, 3)), planar=planar)
     size = PowerGrading(core.distance, full=full * nn, spacing=nn, exponent=1.25)
-    surface = FreeSurface(normal, height).bind(crystal)
-    return graded_mesh(crystal, size, Ball(radius * nn, planar=planar), surface=surface)
+    surface = FreeSurface(normal, height)
+    return graded_mesh(crystal, size, Ball(radius * nn, planar=planar), boundary=surface)
 
 
 @pytest.mark.parametrize(
@@ -140,7 +145,7 @@ def mesh(crystal, normal, height=0.0, radius=14.0, full=3.0):
 def test_mesh_ends_on_the_plane(crystal, normal, worst):
     found = mesh(crystal, normal, height=1.3)
     check_mesh(found, min_quality=worst)
-    below = found.surface.layers_below(found.lattice)
+    below = found.hull.faces[0].layers_below(found.lattice)
     assert below.min() == 0
     top = below == 0
     # Nodes on the surface move, the rim of the surface and everything else outside is held.
@@ -155,31 +160,31 @@ def test_surface_vertices_own_half_a_site_each():
     crystal = fcc("Al", A)
     found = mesh(crystal, (0, 0, 1), radius=8.0, full=100.0)
     own = np.bincount(found.elements.ravel(), np.repeat(found.volumes / 4.0, 4))
-    top = found.surface.layers_below(found.lattice) == 0
+    top = found.hull.faces[0].layers_below(found.lattice) == 0
     inner = top & ~found.held & (np.linalg.norm(found.positions, axis=1) < 5.0 * A)
     assert own[inner].mean() / crystal.site_volume == pytest.approx(0.5, rel=0.02)
 
 
 def test_faults_of_a_mesh_with_a_surface():
     found = mesh(fcc("Al", A), (0, 0, 1))
-    with pytest.raises(MeshError, match="held vertices"):
-        check_mesh(replace(found, held=found.boundary))
-    lower = FreeSurface((0, 0, 1), -2.1).bind(found.crystal)
-    with pytest.raises(MeshError, match="beyond the free surface"):
-        check_mesh(replace(found, surface=lower))
+    with pytest.raises(MeshError, match="facets of the hull"):
+        check_mesh(replace(found, hull_facets=found.hull_facets[1:]))
+    lower = make_hull(FreeSurface((0, 0, 1), -2.1), found.crystal, BALL)
+    with pytest.raises(MeshError, match="beyond a free surface"):
+        check_mesh(replace(found, hull=lower))
 
 
 def test_blocks_need_a_face_on_the_surface():
     crystal, potential, normal = case("fcc (001)")
     surface = FreeSurface(normal)
-    plane = surface.bind(crystal)
+    (plane,) = surface.faces(crystal, BALL)
     axes = best_basis(crystal, None, plane.plane)
-    k = plane.axis(axes)
+    k, _ = plane.axis(axes)
     assert np.abs(np.delete(axes, k, axis=0) @ plane.plane).max() == 0
     upper, lower = np.full(3, 8), np.full(3, -8)
     upper[k], lower[k] = 0, -16
     rows = tuple(tuple(int(v) for v in row) for row in axes)
-    options = {"core": 2.5 * A, "blend": 1.5 * A, "centres": [(0, 0, 0)], "surface": surface}
+    options = {"core": 2.5 * A, "blend": 1.5 * A, "centres": [(0, 0, 0)], "boundary": surface}
 
     def build(low, high, axes):
         block = LatticeBlock(tuple(map(int, low)), tuple(map(int, high)), axes=axes)
@@ -191,11 +196,11 @@ def test_blocks_need_a_face_on_the_surface():
     assert np.abs(found.forces()).max() < 1e-10
     with pytest.raises(RegionError, match=f"ends at 8 along its axis {k}"):
         build(lower, np.full(3, 8), rows)
-    with pytest.raises(RegionError, match="no upper face"):
+    with pytest.raises(RegionError, match="no face on the lattice plane"):
         build(lower, upper, None)
-    with pytest.raises(RegionError, match="beyond the free surface"):
+    with pytest.raises(RegionError, match="beyond a face of the boundary"):
         QuasiContinuum(
-            crystal, potential, outer=30.0, centres=[(0, 0, 0)], surface=FreeSurface(normal, -99.0)
+            crystal, potential, outer=30.0, centres=[(0, 0, 0)], boundary=FreeSurface(normal, -99.0)
         )
 
 
@@ -205,7 +210,7 @@ def test_blocks_need_a_face_on_the_surface():
 @pytest.mark.parametrize("name", list(CASES))
 def test_no_atom_beyond_and_free_nodes_on_the_surface(name):
     m = model(name)
-    surface, layout = m.mesh.surface, m.layout
+    surface, layout = m.mesh.hull.faces[0], m.layout
     assert surface.layers_below(layout.lattice).min() == 0
     for atoms in (m.all_atoms(), m.all_atoms(3.0 * m.crystal.a)):
         depth = surface.depth(atoms.positions - atoms.info["offset"])
@@ -215,7 +220,7 @@ def test_no_atom_beyond_and_free_nodes_on_the_surface(name):
     assert (free == ~m.mesh.held[vertex]).all()
     assert (surface.layers_below(m.mesh.lattice[vertex])[free] == 0).sum() > 10
     rebuilt = m.rebuilt(core=1.2 * m.layout.blend.core)
-    assert rebuilt.mesh.surface.level == surface.level
+    assert rebuilt.mesh.hull.faces[0].level == surface.level
 
 
 @pytest.mark.parametrize("scheme", ["bgfc", "bqcf", "scgfc", "atomistic", "cauchy-born"])
@@ -224,7 +229,7 @@ def test_half_space_is_in_equilibrium_with_its_layers_relaxed(name, scheme):
     m = model(name, scheme)
     assert np.abs(m.forces()).max() < 1e-10
     # The surface is no plane of the lattice anymore, and all of it moved by the same.
-    top = m.mesh.surface.layers_below(m.mesh.lattice) == 0
+    top = m.mesh.hull.faces[0].layers_below(m.mesh.lattice) == 0
     moved = (m.predictor()[: m.mesh.n_vertices] - m.mesh.positions)[top]
     assert np.ptp(moved, axis=0).max() < 1e-12
     if name != "hcp (0001)":
@@ -236,9 +241,9 @@ def test_relaxation_and_energy_against_a_slab(name):
     # Another code path: ASE atoms, a full list, a slab of 26 layers of which the lower ones hold.
     crystal, potential, normal = case(name)
     m = model(name, "atomistic")
-    n, surface = np.array(normal, dtype=float), m.mesh.surface
+    n, surface = np.array(normal, dtype=float), m.mesh.hull.faces[0]
     axes = best_basis(crystal, None, surface.plane)
-    k = surface.axis(axes)
+    k, _ = surface.axis(axes)
     vectors = axes @ crystal.cell[: crystal.dim]
     repeats = [v for j, v in enumerate(vectors) if j != k] + list(crystal.cell[crystal.dim :])
     slab = Atoms(
@@ -252,7 +257,7 @@ def test_relaxation_and_energy_against_a_slab(name):
     slab.set_constraint(FixAtoms(range(16, 26)))
     BFGS(slab, logfile=None).run(fmax=1e-7)
     moved = slab.positions - start
-    layers = m.coupling.predictor.relaxation.layers[:, 0]
+    layers = m.coupling.predictor.relaxations[0].layers[:, 0]
     assert np.abs(layers[:8] - moved[:8]).max() < 1e-6
     # Site energies of the layers add up to the surface energy of a slab with two free faces.
     atoms = m.coupling.blended.atoms
@@ -295,13 +300,13 @@ def test_patch_test_below_the_reach_of_the_surface(name, scheme):
     f[:d, :d] += np.random.default_rng(4).uniform(-0.01, 0.01, (d, d))
     strained = m.with_far_field(HomogeneousStrain(f))
     forces = np.abs(strained.forces()).max(axis=1)
-    depth = strained.mesh.surface.depth(strained.layout.node_positions)
+    depth = strained.mesh.hull.faces[0].depth(strained.layout.node_positions)
     reach = 2.0 * m.potential.cutoff
     assert forces[depth > reach].max() < 1e-10
     assert (depth[strained.layout.free.any(axis=1)] > reach).sum() > 20
     # The traction is there, on the outermost layer alone: deeper ones are relaxed under it.
     assert forces.max() > 1e-3
-    assert forces[depth > 0.5 * m.mesh.surface.spacing].max() < 1e-9
+    assert forces[depth > 0.5 * m.mesh.hull.faces[0].spacing].max() < 1e-9
 
 
 def test_books_with_a_surface():
@@ -335,9 +340,9 @@ def test_load_step_relaxes_the_surface_anew():
     m = model("columns (001)")
     strained = m.with_strain(np.diag([1.01, 1.0, 1.0]))
     rule, mean = CauchyBorn(m.crystal, m.potential), np.diag([1.01, 1.0, 1.0])
-    layers = relax_surface(rule, m.mesh.surface, mean).layers
-    assert (strained.coupling.predictor.relaxation.layers == layers).all()
-    assert not (layers == m.coupling.predictor.relaxation.layers).all()
+    layers = relax_surface(rule, m.mesh.hull.faces[0], mean).layers
+    assert (strained.coupling.predictor.relaxations[0].layers == layers).all()
+    assert not (layers == m.coupling.predictor.relaxations[0].layers).all()
 
 
 def test_defects_beyond_the_surface_are_atoms_on_it():
@@ -351,7 +356,7 @@ def test_defects_beyond_the_surface_are_atoms_on_it():
         blend=2.0 * nn,
         outer=8.0 * nn,
         defects=above,
-        surface=FreeSurface(normal),
+        boundary=FreeSurface(normal),
     )
     assert m.layout.n_extra == 1
     assert np.abs(m.forces()[-1]).max() > 0.1

@@ -123,7 +123,7 @@ WRONG = {
     "all_atoms far": lambda m, a: m.all_atoms(1e300),
     "built with far field": lambda m, a: build(far_field=5),
     "built with defects": lambda m, a: build(defects=[(0, 0, 0)]),
-    "built with surface": lambda m, a: build(surface="top"),
+    "built with boundary": lambda m, a: build(boundary="top"),
     "built with scheme": lambda m, a: build(scheme=["bgfc"]),
     "defects": lambda m, a: PointDefects(vacant=5),
     "extra": lambda m, a: PointDefects(extra=[("Cu",)]),

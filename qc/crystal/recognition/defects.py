@@ -41,7 +41,7 @@ _MOST_TORN = 8
 #: What to do about a defect at a surface.
 AT_SURFACE = (
     "atoms with a defect inside are embedded in a crystal without surfaces; build a model that "
-    "has one with QuasiContinuum(crystal, potential, surface=qc.mesh.FreeSurface(normal), "
+    "has one with QuasiContinuum(crystal, potential, boundary=qc.mesh.FreeSurface(normal), "
     "defects=qc.coupling.PointDefects(...))"
 )
 
