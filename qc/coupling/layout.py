@@ -353,7 +353,12 @@ def build_layout(
     carriers = None
     if crystal.n_sublattices > 1:
         element = mesh.locate(sites)[0]
-        carriers = space.connectivity[element[element >= 0]]
+        carriers = np.zeros(space.n_nodes, dtype=bool)
+        carriers[space.connectivity[element[element >= 0]]] = True
+        # What follows carries what its leader does.
+        follower, leader = space.ties
+        np.logical_or.at(carriers, leader, carriers[follower])
+        carriers[follower] = carriers[leader]
     sublattice_nodes = _sublattice_nodes(space.n_nodes, crystal.n_sublattices, carriers)
     n_nodes = space.n_nodes + int((sublattice_nodes[:, 1:] >= 0).sum()) + n_extra
     last = n_nodes - n_extra + np.arange(n_extra)
@@ -420,10 +425,6 @@ def _constraint(
     if not len(follower):
         return Constraint(free, held_at=held_at)
     one, other = sublattice_nodes[follower], sublattice_nodes[leader]
-    if ((one >= 0) != (other >= 0)).any():
-        raise RegionError(
-            "the atoms reach through a periodic face; make the block larger, or all of it atoms"
-        )
     one, other = one[one >= 0], other[other >= 0]
     shape = (len(one), len(free))
     leaders = sp.csr_matrix((np.ones(len(one)), (np.arange(len(one)), other)), shape)
@@ -431,7 +432,9 @@ def _constraint(
     return Constraint(free, one, leaders, held_at)
 
 
-def _sublattice_nodes(n: int, n_sublattices: int, carriers: IntArray | None) -> IntArray:
+def _sublattice_nodes(
+    n: int, n_sublattices: int, carriers: NDArray[np.bool_] | None
+) -> IntArray:
     """Return the numbers of nodes: those of the space first, then sublattices at ``carriers``.
 
     Carriers are all nodes of elements, so that each belongs to an element whose nodes all carry
@@ -441,7 +444,7 @@ def _sublattice_nodes(n: int, n_sublattices: int, carriers: IntArray | None) -> 
     nodes[:, 0] = np.arange(n)
     if carriers is None:
         return nodes
-    at = np.unique(carriers)
+    at = np.flatnonzero(carriers)
     count = len(at) * (n_sublattices - 1)
     nodes[at, 1:] = n + np.arange(count).reshape(len(at), n_sublattices - 1)
     return nodes

@@ -182,8 +182,6 @@ def check_mesh(mesh: SimplexMesh, min_quality: float = 0.05) -> None:
     surface = keys[counts == 1]
     if not np.array_equal(np.unique(surface), np.nonzero(mesh.boundary)[0]):
         raise MeshError("boundary vertices do not match the surface facets")
-    if not np.array_equal(surface, mesh.hull_facets):
-        raise MeshError("the facets of the hull are not those that one element has")
     beyond = ~mesh.hull.exists(mesh.lattice)
     if beyond.any():
         raise MeshError(f"vertex {int(beyond.argmax())} lies beyond a free surface")
@@ -207,6 +205,8 @@ def check_mesh(mesh: SimplexMesh, min_quality: float = 0.05) -> None:
     exact = (element >= 0) & (weights.max(axis=1) == 1.0)
     if not exact.all():
         raise MeshError(f"vertex {int(np.argmin(exact))} hangs inside element or facet")
+    if not np.array_equal(surface, mesh.hull_facets):
+        raise MeshError("the facets of the hull are not those that one element has")
 
 
 def facet_table(elements: IntArray) -> IntArray:

@@ -38,10 +38,10 @@ class Periodic(Boundary):
         if self.axes is None:
             return
         given = numbers("periodic axes", self.axes)
-        chosen = set(np.rint(given).ravel().astype(int).tolist())
-        if given.ndim != 1 or len(chosen) != given.size or not chosen <= {0, 1, 2}:
+        chosen = sorted(set(given.ravel().tolist()))
+        if given.ndim != 1 or len(chosen) != given.size or not set(chosen) <= {0, 1, 2}:
             raise InputError(f"periodic axes {self.axes} must be different ones of 0, 1 and 2")
-        object.__setattr__(self, "axes", tuple(sorted(chosen)))
+        object.__setattr__(self, "axes", tuple(int(k) for k in chosen))
 
     def faces(self, crystal: Crystal, region: Region) -> Sequence[Face]:
         """Return two faces for each axis; see `Boundary`."""
