@@ -157,7 +157,7 @@ def test_meshes_match_on_opposite_faces():
     sites = np.array([[3, 4, 5], [-2, 3, 7]])
     for period in ((0, 32, 0), (0, 0, -32), (0, -64, 32)):
         assert (m.interpolate(sites + period) == m.interpolate(sites)).all()
-    assert np.abs(m.interpolate(sites + (48, 0, 0))).max() == 0.0
+    assert np.abs(m.interpolate(sites + np.array((48, 0, 0)))).max() == 0.0
 
 
 def test_periodic_cell_of_dynamics_keeps_its_energy():

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from ase.units import GPa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -633,7 +634,7 @@ def test_every_kind_is_documented():
 
 
 def test_every_option_of_a_model_can_be_given():
-    elsewhere = {"crystal", "potential", "far_field", "defects", "loads", "surface"}
+    elsewhere = {"crystal", "potential", "far_field", "defects", "loads", "boundary"}
     own = {one.name for one in dataclasses.fields(ModelCase)}
     assert set(OPTIONS) - elsewhere <= own
     # What elements are made of is named there.
@@ -660,3 +661,44 @@ def test_elements_of_second_order_and_linear_ones(tmp_path):
     assert fingerprints(set_up(parse(LOMER)).model) != fingerprints(setup.model)
     with pytest.raises(CaseError, match=r"model\.order: no elements of order 7; there are"):
         parse(edited(LOMER, "[model]", "[model]\norder = 7"))
+
+
+def test_boundaries_of_a_block():
+    text = """
+[crystal]
+structure = "fcc"
+element = "Cu"
+
+[potential]
+name = "zhou2004"
+
+[model]
+scheme = "cauchy-born"
+block = { lower = [-4, -4, -4], upper = [4, 4, 4] }
+
+[[boundary]]
+kind = "periodic"
+axes = [0, 1]
+
+[[boundary]]
+kind = "traction"
+plane = [1, 1, -1]
+traction = ["10 MPa", 0.0, 0.0]
+
+[[boundary]]
+kind = "held"
+plane = [-1, -1, 1]
+displacement = [0.0, "0.1 a", 0.0]
+"""
+    model = set_up(parse_case(text.encode())).model
+    layout = model.layout
+    pulled, held = model.mesh.hull.faces[4:]
+    assert len(model.mesh.hull.repeats) == 2
+    assert pulled.ends
+    assert not held.ends
+    area = 64 * model.crystal.volume / pulled.spacing
+    assert layout.tractions().sum(axis=0) == pytest.approx([1e-2 * GPa * area, 0, 0])
+    assert layout.constraint.start()[:, 1].max() == pytest.approx(0.1 * model.crystal.a)
+    # Another traction is another model.
+    other = set_up(parse_case(text.replace("10 MPa", "20 MPa").encode())).model
+    assert fingerprints(model)["mesh"] != fingerprints(other)["mesh"]

@@ -50,6 +50,7 @@ TEMPERATURES: Units = {"K": 1.0}
 TIMES: Units = {"fs": 1.0, "ps": 1e3, "ns": 1e6}
 RATES: Units = {"/fs": 1.0, "1/fs": 1.0, "/ps": 1e-3, "1/ps": 1e-3}
 SPEEDS: Units = {"m/s": 1.0, "km/s": 1e3, "Angstrom/ps": 100.0, "Angstrom/fs": 1e5}
+STRESSES: Units = {"eV/Angstrom^3": 1.0, "eV/A^3": 1.0, "GPa": units.GPa, "MPa": 1e-3 * units.GPa}
 STIFFNESSES: Units = {"eV/Angstrom^3": 1.0, "eV/A^3": 1.0, "GPa/Angstrom": units.GPa}
 CONDUCTIVITIES: Units = {"W/(m K)": 1.0}
 CAPACITIES: Units = {"kB": 1.0, "eV/K": 1.0 / units.kB}

@@ -21,7 +21,7 @@ from qc.farfield import DislocationSum, FarField, HomogeneousStrain, VolterraDis
 from qc.farfield.elastic import without_stress
 from qc.io.cases import schema
 from qc.io.cases.base import Case, Setup
-from qc.io.cases.boundaries import build_surface
+from qc.io.cases.boundaries import build_boundary
 from qc.io.cases.crystals import build_crystal, build_potential, lattice_constants
 from qc.io.cases.loads import Motion, build_loads
 from qc.io.cases.schema import Length
@@ -299,7 +299,7 @@ def _model(
     elif m.rectangle is not None:
         options["outer"] = block_around(crystal, *_in(m.rectangle, crystal))
     options["defects"] = defects = _defects(case, crystal)
-    options["surface"] = build_surface(case.boundary, crystal)
+    options["boundary"] = build_boundary(case.boundary, crystal)
     with schema.at("defects.mu"):
         potential.types_of(list(check_mu(case.defects.mu)))
     warm = {name: options.pop(name) for name in WARM}

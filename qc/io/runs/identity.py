@@ -16,7 +16,7 @@ from qc.numerics.fingerprint import Fingerprint, fingerprint
 def fingerprints(model: QuasiContinuum) -> dict[str, str]:
     """Return hashes of everything a state depends on, by name.
 
-    ``potential``, ``material``, ``mesh`` (lattice, elements, defects, held nodes), ``far field``
+    ``potential``, ``material``, ``mesh`` (lattice, elements, defects, boundary), ``far field``
     (without the mean deformation, which is the load) and ``scheme`` (with the blending region and
     the temperature, if there is one).
     """
@@ -25,6 +25,7 @@ def fingerprints(model: QuasiContinuum) -> dict[str, str]:
         model.crystal.cell, model.crystal.basis, mesh.lattice, mesh.elements, layout.free,
         layout.lattice, layout.sublattice, layout.positions[layout.extra], layout.types,
         layout.vacant, layout.extra, model.spec.order.order,
+        layout.constraint.followers, layout.constraint.start(), layout.tractions(),
     )  # fmt: skip
     blend = layout.blend
     scheme = Fingerprint(model.scheme.name).add(blend.core, blend.width, layout.beta_nodes)
