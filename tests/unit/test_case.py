@@ -600,7 +600,7 @@ def keys(cls):
     import typing
 
     for name, hint in typing.get_type_hints(cls, include_extras=True).items():
-        if hasattr(hint, "__metadata__"):
+        if typing.get_origin(hint) is typing.Annotated:
             yield name
             for inner in (hint.__origin__, *typing.get_args(hint.__origin__)):
                 for one in kinds_of(inner):

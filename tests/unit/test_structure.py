@@ -64,7 +64,7 @@ def test_names_of_schemes_are_words_for_people():
 
 
 def test_case_files_take_their_options_from_the_one_list():
-    from qc.io.cases.case import ModelCase
+    from qc.io.cases.tables import ModelCase
 
     shapes = {"rectangle", "block"}
     assert set(ModelCase.__dataclass_fields__) - shapes <= set(OPTIONS)

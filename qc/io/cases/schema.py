@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, ClassVar, TypeVar, get_type_hints
+from typing import Annotated, Any, ClassVar, TypeVar, get_args, get_origin, get_type_hints
 
 import numpy as np
 from ase import units
@@ -139,7 +139,7 @@ def readers(cls: type) -> dict[str, Reader]:
     """Return the readers of a table's keys, by name."""
     hints = get_type_hints(cls, include_extras=True)
     return {
-        name: hint.__metadata__[0] for name, hint in hints.items() if hasattr(hint, "__metadata__")
+        name: get_args(hint)[1] for name, hint in hints.items() if get_origin(hint) is Annotated
     }
 
 

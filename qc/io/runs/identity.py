@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
+from ase.calculators.calculator import BaseCalculator
 
 from qc.coupling import QuasiContinuum
 from qc.coupling.slaved import slaved_fractions
 from qc.dynamics import Dynamics
 from qc.numerics.fingerprint import Fingerprint, fingerprint
+from qc.potentials import Potential
 
 
 def fingerprints(model: QuasiContinuum) -> dict[str, str]:
@@ -87,13 +89,19 @@ def dynamics_fingerprints(dynamics: Dynamics) -> dict[str, str]:
     return out
 
 
+@runtime_checkable
+class OfPotential(Protocol):
+    """A calculator that knows its potential."""
+
+    potential: Any
+
+
 def _describe_calculator(calculator: object) -> list[Any]:
     """Return what kind of calculator it is, and those of its parameters that are plain values."""
     parts: list[Any] = [type(calculator).__qualname__]
-    of_potential = getattr(getattr(calculator, "potential", None), "fingerprint", None)
-    if callable(of_potential):
-        parts.append(str(of_potential()))
-    given = getattr(calculator, "parameters", None)
+    if isinstance(calculator, OfPotential) and isinstance(calculator.potential, Potential):
+        parts.append(calculator.potential.fingerprint())
+    given = calculator.parameters if isinstance(calculator, BaseCalculator) else None
     if isinstance(given, Mapping):
         plain = {k: v for k, v in given.items() if isinstance(v, str | bool | int | float)}
         for k in sorted(plain, key=str):

@@ -99,9 +99,10 @@ def read_saved(path: str | os.PathLike[str], what: str, *, force: bool = False) 
     kind("path", path, (str, os.PathLike))
     try:
         raw = read_regular(path, LONGEST, CheckpointError)
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise CheckpointError(f"checkpoint {path}: {reason}") from error
+    except OSError as error:
+        raise CheckpointError(f"checkpoint {path}: {error.strerror or error}") from error
+    except ValueError as error:
+        raise CheckpointError(f"checkpoint {path}: {error}") from error
     return parse_saved(raw, what, str(path), force=force)
 
 
