@@ -15,50 +15,51 @@ if __name__ != "qc.potentials":
     )
 
 if TYPE_CHECKING:
-    from .ase_potential import ASEPotential
+    from .ase.potential import ASEPotential
     from .base import BondHessians, Bonds, Pairs, Potential
-    from .central import CentralPotential, Jet
-    from .eam import EAM
-    from .manybody_published import (
+    from .eam.eam import EAM
+    from .eam.write import write_setfl
+    from .eam.zhou import zhou2004
+    from .pair.analytic import LennardJones, Morse
+    from .pair.central import CentralPotential, Jet
+    from .pair.function import PairFunction
+    from .pair.table import PairTable
+    from .pair.toy import ToyEAM
+    from .pair.write import write_pair_table
+    from .threebody.published import (
         balamane1992,
         holland1998,
         stillinger1985,
         tersoff1988,
         tersoff1989,
     )
-    from .pair import LennardJones, Morse
-    from .pair_table import PairFunction, PairTable
-    from .pair_table_files import write_pair_table
-    from .setfl import write_setfl
-    from .stillinger_weber import StillingerWeber
-    from .tersoff import Tersoff
-    from .toy import ToyEAM
-    from .zhou import zhou2004
+    from .threebody.stillinger_weber import StillingerWeber
+    from .threebody.tersoff import Tersoff
 
 _HOME = {
-    "ASEPotential": "ase_potential",
+    "ASEPotential": "ase.potential",
     "BondHessians": "base",
     "Bonds": "base",
-    "CentralPotential": "central",
-    "EAM": "eam",
-    "Jet": "central",
-    "LennardJones": "pair",
-    "Morse": "pair",
-    "PairFunction": "pair_table",
-    "PairTable": "pair_table",
+    "CentralPotential": "pair.central",
+    "EAM": "eam.eam",
+    "Jet": "pair.central",
+    "LennardJones": "pair.analytic",
+    "Morse": "pair.analytic",
+    "PairFunction": "pair.function",
+    "PairTable": "pair.table",
     "Pairs": "base",
     "Potential": "base",
-    "StillingerWeber": "stillinger_weber",
-    "Tersoff": "tersoff",
-    "ToyEAM": "toy",
-    "balamane1992": "manybody_published",
-    "holland1998": "manybody_published",
-    "stillinger1985": "manybody_published",
-    "tersoff1988": "manybody_published",
-    "tersoff1989": "manybody_published",
-    "write_pair_table": "pair_table_files",
-    "write_setfl": "setfl",
-    "zhou2004": "zhou",
+    "StillingerWeber": "threebody.stillinger_weber",
+    "Tersoff": "threebody.tersoff",
+    "ToyEAM": "pair.toy",
+    "balamane1992": "threebody.published",
+    "holland1998": "threebody.published",
+    "stillinger1985": "threebody.published",
+    "tersoff1988": "threebody.published",
+    "tersoff1989": "threebody.published",
+    "write_pair_table": "pair.write",
+    "write_setfl": "eam.write",
+    "zhou2004": "eam.zhou",
 }
 
 __all__ = [

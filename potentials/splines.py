@@ -18,6 +18,10 @@ Array = NDArray[np.float64]
 MINIMUM_KNOTS = 4
 
 
+#: A table of fewer values is none.
+MINIMUM_VALUES = 5
+
+
 def cubic_coefficients(
     values: Array, end_slope: float | None = None, slopes: Array | None = None
 ) -> Array:

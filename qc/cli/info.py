@@ -73,7 +73,7 @@ def _version(name: str) -> str:
 
 def _kernel_cache() -> str | None:
     """Return where compiled kernels are kept, or None if nowhere can be written."""
-    from qc.potentials import eam_kernels
+    from qc.potentials.eam import kernels as eam_kernels
 
     compiled: Any = eam_kernels.bond_terms
     return compiled.stats.cache_path

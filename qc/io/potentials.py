@@ -61,8 +61,8 @@ def built_in(name: str, symbols: Sequence[str] = ()) -> Potential:
 
 def elements() -> dict[str, list[str]]:
     """Return the elements that each built-in potential knows."""
-    from qc.potentials.manybody_published import published
-    from qc.potentials.zhou import zhou2004_table
+    from qc.potentials.eam.zhou import zhou2004_table
+    from qc.potentials.threebody.published import published
 
     tables = {"zhou2004": zhou2004_table()}
     for family in ("stillinger_weber", "tersoff"):

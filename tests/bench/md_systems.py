@@ -86,12 +86,12 @@ FAMILIES = {
     ),
     "sw": Family(
         "Si", 28.0855, 5.431, DIAMOND, 1.0, "sw",
-        _triples("qc.potentials.stillinger_weber:1", "0.0"),
+        _triples("qc.potentials.threebody.stillinger_weber:1", "0.0"),
         lambda: _potentials().stillinger1985("Si"), 0.8, 1.0,
     ),
     "tersoff": Family(
         "Si", 28.0855, 5.432, DIAMOND, 1.0, "tersoff",
-        _triples("qc.potentials.tersoff:0", ""),
+        _triples("qc.potentials.threebody.tersoff:0", ""),
         lambda: _potentials().tersoff1988("Si"), 0.8, 1.0,
     ),
     "lj": Family(

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from qc.potentials import LennardJones, ToyEAM, zhou2004
-from qc.potentials.zhou import zhou2004_table
+from qc.potentials.eam.zhou import zhou2004_table
 
 pytestmark = pytest.mark.physics
 
@@ -105,7 +105,7 @@ def test_zhou_lattice_and_elastic_constants(symbol):
 
 def test_misprinted_aluminium_would_miss_its_lattice_constant(monkeypatch):
     """A = 0.134873, as printed in the paper, has no crystal at r_e; 0.314873 has."""
-    from qc.potentials import zhou
+    from qc.potentials.eam import zhou
 
     table = {**zhou2004_table(), "Al": {**zhou2004_table()["Al"], "A": 0.134873}}
     monkeypatch.setattr(zhou, "zhou2004_table", lambda: table)

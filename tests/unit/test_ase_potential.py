@@ -369,7 +369,7 @@ class TestCells:
             part.cell_response(*args, second="shift")
 
     def test_what_is_kept_is_bounded_and_cannot_be_changed(self, monkeypatch):
-        monkeypatch.setattr("qc.potentials.ase_potential.CACHE_SIZE", 3)
+        monkeypatch.setattr("qc.potentials.ase.potential.CACHE_SIZE", 3)
         wrapped = springs()
         F = np.eye(3) * np.linspace(1.0, 1.1, 6)[:, None, None]
         first = wrapped.cell_response(F, np.zeros((6, 1, 3)), *CUBE)

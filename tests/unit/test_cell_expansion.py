@@ -7,7 +7,7 @@ from ase.calculators.calculator import all_changes
 from qc import crystal
 from qc.adapters.ase import PotentialCalculator
 from qc.potentials import ASEPotential, Morse, stillinger1985
-from qc.potentials.cell_expansion import cost
+from qc.potentials.ase.cell_expansion import cost
 
 TOLERANCE = 1e-5
 

@@ -9,8 +9,9 @@ import pytest
 from qc.crystal import Crystal, diamond, fcc, hcp
 from qc.errors import InputError, UnknownSpeciesError
 from qc.materials import CauchyBorn
-from qc.potentials import EAM, eam_cell, zhou2004
-from qc.potentials.eam_cell_kernels import LANES
+from qc.potentials import EAM, zhou2004
+from qc.potentials.eam import cell as eam_cell
+from qc.potentials.eam.cell_kernels import LANES
 
 pytestmark = pytest.mark.kernels
 

@@ -12,7 +12,8 @@ from qc.coupling import QuasiContinuum
 from qc.crystal import fcc
 from qc.numerics import jit
 from qc.numerics.progress import Progress
-from qc.potentials import eam_star_kernels, zhou2004
+from qc.potentials import zhou2004
+from qc.potentials.eam import star_kernels as eam_star_kernels
 
 PROGRAM = '''
 """A kernel whose loop calls its body apart."""

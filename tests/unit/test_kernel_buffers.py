@@ -21,14 +21,14 @@ from qc.potentials import (
     PairFunction,
     Pairs,
     PairTable,
-    eam,
-    manybody,
     pair_checks,
-    pair_fit,
     stillinger1985,
     tersoff1989,
     zhou2004,
 )
+from qc.potentials.eam import eam
+from qc.potentials.pair import fit as pair_fit
+from qc.potentials.threebody import common as manybody
 
 pytestmark = pytest.mark.kernels
 

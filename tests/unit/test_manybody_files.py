@@ -18,8 +18,8 @@ from qc.potentials import (
     tersoff1988,
     tersoff1989,
 )
-from qc.potentials.stillinger_weber import COLUMNS as SW
-from qc.potentials.tersoff import COLUMNS as TERSOFF
+from qc.potentials.threebody.stillinger_weber import COLUMNS as SW
+from qc.potentials.threebody.tersoff import COLUMNS as TERSOFF
 
 
 def text(potential, head="# a comment", per_line=20):

@@ -18,7 +18,10 @@ def project():
 
 def packages_on_disk(root: Path) -> set[str]:
     """Every folder that holds Python files, under the name it is installed by."""
-    found = {"qc.potentials"} if list((root / "potentials").glob("*.py")) else set()
+    found = {
+        ".".join(("qc", *path.relative_to(root).parent.parts))
+        for path in (root / "potentials").rglob("*.py")
+    }
     for path in (root / "qc").rglob("*.py"):
         parts = path.relative_to(root).parent.parts
         if "__pycache__" not in parts and parts[:2] != ("qc", "potentials"):
@@ -40,7 +43,7 @@ def test_a_forgotten_package_would_be_noticed(tmp_path, project):
 
 @pytest.mark.parametrize("package", sorted(packages_on_disk(ROOT)))
 def test_every_package_has_an_init(package):
-    folder = ROOT / ("potentials" if package == "qc.potentials" else package.replace(".", "/"))
+    folder = ROOT / package.replace(".", "/")
     assert (folder / "__init__.py").is_file()
 
 

@@ -14,8 +14,8 @@ from qc.potentials import (
     Pairs,
     PairTable,
     ToyEAM,
-    pair_fit,
 )
+from qc.potentials.pair import fit as pair_fit
 
 pytestmark = pytest.mark.kernels
 

@@ -5,9 +5,9 @@ import pytest
 
 from qc.errors import PotentialError
 from qc.potentials import zhou2004
-from qc.potentials.central import smooth_step
+from qc.potentials.eam.zhou import TAPER, density, embedding, pair, zhou2004_table
+from qc.potentials.pair.central import smooth_step
 from qc.potentials.splines import cubic_coefficients, evaluate
-from qc.potentials.zhou import TAPER, density, embedding, pair, zhou2004_table
 
 ELEMENTS = "Cu Ag Au Ni Pd Pt Al Pb Fe Mo Ta W Mg Co Ti Zr".split()
 

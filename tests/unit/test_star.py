@@ -8,7 +8,7 @@ from qc.crystal import bcc, fcc
 from qc.errors import NonFiniteError
 from qc.materials import CauchyBorn
 from qc.potentials import Bonds, LennardJones, Morse, star, zhou2004
-from qc.potentials.eam_star_kernels import LANES
+from qc.potentials.eam.star_kernels import LANES
 
 pytestmark = pytest.mark.kernels
 

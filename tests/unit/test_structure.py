@@ -16,7 +16,7 @@ FOREIGN = {
     "qc/__init__.py", "qc/io/__init__.py", "potentials/__init__.py",  # names found when asked for
     "qc/numerics/threads.py", "qc/numerics/jit.py",  # os.register_at_fork is not everywhere
     "qc/numerics/writing.py", "qc/numerics/progress.py", "potentials/parse.py",  # errors, streams
-    "potentials/ase_checks.py", "potentials/ase_potential.py",  # any calculator
+    "potentials/ase/checks.py", "potentials/ase/potential.py",  # any calculator
     "qc/solve/system.py",
 }  # fmt: skip
 

@@ -25,7 +25,7 @@ from qc.materials.force_constants import force_constants
 from qc.materials.phonons import dynamical_matrix
 from qc.materials.vibration import HBAR
 from qc.potentials import ASEPotential, Morse, stillinger1985, zhou2004
-from qc.potentials.central import CentralPotential, Jet
+from qc.potentials.pair.central import CentralPotential, Jet
 from qc.solve import thermal_dead_load
 from qc.solve.gaussian import GaussianSampler
 from qc.verify import check_coupling

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from reference import arguments, header, rounded, save
 
 from qc import potentials
-from qc.potentials.stillinger_weber import COLUMNS as SW_COLUMNS
-from qc.potentials.tersoff import COLUMNS as TERSOFF_COLUMNS
+from qc.potentials.threebody.stillinger_weber import COLUMNS as SW_COLUMNS
+from qc.potentials.threebody.tersoff import COLUMNS as TERSOFF_COLUMNS
 
 Array = NDArray[np.float64]
 

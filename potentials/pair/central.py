@@ -17,10 +17,10 @@ import numpy as np
 from qc.errors import InputError, PotentialError
 from qc.numerics.checks import kind, numbers, positive, real
 
-from . import star as stars
-from .base import Array, Bonds, IntArray, Pairs, Potential
-from .checks import check_bonds, check_star
-from .pair_checks import check_apart, check_pairs
+from .. import star as stars
+from ..base import Array, Bonds, IntArray, Pairs, Potential
+from ..checks import check_bonds, check_star
+from ..pair_checks import check_apart, check_pairs
 
 TRUNCATIONS = ("smooth", "shift_force")
 
@@ -230,7 +230,7 @@ class CentralPotential(Potential):
     @cached_property
     def _pieces(self) -> Any:
         """The pair functions as the fused kernel takes them; None if they cannot be."""
-        from .pair_fit import fit_even
+        from .fit import fit_even
 
         joint = (self.switch if self.truncation == "smooth" else 0.8) * self.cutoff
         return fit_even(self.truncated_pair, len(self.species), self.cutoff, joint)
@@ -256,7 +256,7 @@ class CentralPotential(Potential):
             Arrays that do not fit the list, a value that is not finite, two atoms at one place;
             the message names the row.
         """
-        from .pair_fit import energy_forces
+        from .fit import energy_forces
 
         y, t, w = check_pairs(self, positions, types, weights, pairs)
         if not self.many_body and self._pieces is not None:

@@ -10,7 +10,7 @@ import numpy as np
 from qc.errors import PotentialError
 from qc.numerics.checks import numbers
 
-from .base import Array, IntArray
+from ..base import Array, IntArray
 from .central import CentralPotential, Jet
 
 

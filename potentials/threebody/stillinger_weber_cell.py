@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from collections.abc import Callable
 from math import prod
-from typing import TYPE_CHECKING
 
 import numba
 import numpy as np
 
+from ..base import Array, IntArray, Order, Potential
+from ..cell_checks import check_cell, check_cell_apart
 from . import stillinger_weber_cell_kernels as kernels
-from .base import Array, IntArray, Order
-from .cell_checks import check_cell, check_cell_apart
-
-if TYPE_CHECKING:
-    from .stillinger_weber import StillingerWeber
 
 #: Numbers between the scratch of two threads, so that they do not write to one cache line.
 APART = 16
 
 
+#: Types, pair and metric tables, and how many species they are of.
+Present = tuple[IntArray, Array, Array, int]
+
+
 def deformed_cell(
-    potential: StillingerWeber,
+    potential: Potential,
+    present: Callable[[bytes], Present],
     F: Array,
     shifts: Array,
     vectors: Array,
@@ -42,7 +43,7 @@ def deformed_cell(
         r, s, t = r[rows], s[rows], t[rows]
     start = np.zeros(n_s + 1, dtype=np.int64)
     np.cumsum(np.bincount(s, minlength=n_s), out=start[1:])
-    a, pair, metric, ns = _present(potential, a.tobytes())
+    a, pair, metric, ns = present(a.tobytes())
     longest = int(np.diff(start).max())
     kernels.deformed_cell(
         f, p, r, start, t, a, pair, metric, ns, second,
@@ -55,14 +56,11 @@ def deformed_cell(
     return sites, df.reshape(n, 3, 3), dp, hessian if width else None
 
 
-# A solver asks for the same crystal again and again.
-@lru_cache(maxsize=64)
-def _present(potential: StillingerWeber, types: bytes) -> tuple[IntArray, Array, Array, int]:
+def present(pair: Array, angle: Array, ns: int, types: bytes) -> Present:
     """Return types, pair and metric with the species that the cell has, and how many these are.
 
     Sums over the others would be zero.
     """
-    pair, angle, ns = potential._tables
     there, local = np.unique(np.frombuffer(types, dtype=np.int64), return_inverse=True)
     pair = pair.reshape(ns, ns, -1)[there][:, there]
     angle = angle.reshape(ns, ns, ns, 2)[there][:, there][:, :, there]

@@ -11,7 +11,7 @@ import numpy as np
 
 from qc.errors import PotentialError, UnknownSpeciesError, suggest
 
-from .base import Array
+from ..base import Array
 from .stillinger_weber import StillingerWeber
 from .tersoff import Tersoff
 
@@ -19,7 +19,7 @@ from .tersoff import Tersoff
 @lru_cache(maxsize=1)
 def published() -> dict[str, Any]:
     """Return the parameters by family and builder, as published (see the file's provenance)."""
-    text = (Path(__file__).parent / "data" / "manybody.json").read_text(encoding="utf-8")
+    text = (Path(__file__).parents[1] / "data" / "manybody.json").read_text(encoding="utf-8")
     return json.loads(text)
 
 

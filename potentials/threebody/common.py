@@ -11,9 +11,9 @@ from numpy.typing import ArrayLike
 
 from qc.errors import InputError, PotentialError
 
-from .base import Array, IntArray, Pairs, Potential
-from .checks import check_types
-from .virial_kernels import fold, sum_virial
+from ..base import Array, IntArray, Pairs, Potential
+from ..checks import check_types
+from ..virial_kernels import fold, sum_virial
 
 #: A cutoff beyond this many Angstrom is a typing error.
 MAXIMUM_CUTOFF = 1e3

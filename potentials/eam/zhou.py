@@ -11,8 +11,8 @@ import numpy as np
 
 from qc.errors import PotentialError, UnknownSpeciesError, suggest
 
-from .base import Array
-from .central import smooth_step
+from ..base import Array
+from ..pair.central import smooth_step
 from .eam import EAM
 
 #: Start and end of the taper, in units of the largest r_e.
@@ -32,7 +32,7 @@ DENSITY_RANGE = 6.0
 @lru_cache(maxsize=1)
 def zhou2004_table() -> dict[str, dict[str, Any]]:
     """Return the parameters by chemical symbol, as published (see the file's provenance)."""
-    text = (Path(__file__).parent / "data" / "zhou2004.json").read_text(encoding="utf-8")
+    text = (Path(__file__).parents[1] / "data" / "zhou2004.json").read_text(encoding="utf-8")
     return json.loads(text)["elements"]
 
 

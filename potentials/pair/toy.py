@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .base import Array, IntArray
+from ..base import Array, IntArray
 from .central import CentralPotential, Jet
 
 

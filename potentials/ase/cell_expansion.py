@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from .base import Array, IntArray
+from ..base import Array, IntArray
 
 #: Step of the differences, a strain.
 STEP = 2e-3

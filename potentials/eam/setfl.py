@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import re
 from pathlib import Path
-from typing import NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 
 from qc.errors import PotentialError, suggest
-from qc.numerics.checks import kind
-from qc.numerics.writing import write_atomically
 
-from . import foreign
-from .base import Array
-from .eam import EAM, MINIMUM_VALUES
-from .interpolation import Interpolation
-from .parse import Lines
-
-_PER_LINE = 5
+from .. import foreign
+from ..parse import Lines
+from ..splines import MINIMUM_VALUES
 
 #: Hartree in eV times Bohr radius in Angstrom, with the digits that the funcfl format means.
 HARTREE_BOHR = 27.2 * 0.529
@@ -57,10 +50,8 @@ class _Element(NamedTuple):
     structure: str
 
 
-def read_eam(
-    path: str | Path, format: str | None = None, interpolation: Interpolation = "auto"
-) -> EAM:
-    """Read a setfl, Finnis-Sinclair setfl or funcfl file.
+def read_eam(path: str | Path, format: str | None = None) -> dict[str, Any]:
+    """Read a setfl, Finnis-Sinclair setfl or funcfl file into what `EAM` is made from.
 
     Parameters
     ----------
@@ -70,8 +61,6 @@ def read_eam(
         ``"alloy"``, ``"fs"`` or ``"funcfl"``. Unless given it is found from the content: a setfl
         file lists its elements on the fourth line, and its two kinds differ in what follows the
         first density. A setfl file of one element is the same in both.
-    interpolation : {"auto", "spline", "lammps"}
-        See `EAM`.
 
     Notes
     -----
@@ -100,17 +89,17 @@ def read_eam(
             f"format must be one of {', '.join(FORMATS)}, not '{format}'{suggest(format, FORMATS)}"
         )
     if format == "funcfl":
-        return _read_funcfl(Lines(path, header=1), interpolation)
+        return _read_funcfl(Lines(path, header=1))
     lines = Lines(path, header=3)
     if format is None:
         foreign.refuse_by_name(path)
         if not _lists_elements(lines.ahead(4)[3]):
             funcfl = Lines(path, header=1)
             if _looks_like_funcfl(funcfl):
-                return _read_funcfl(funcfl, interpolation)
+                return _read_funcfl(funcfl)
             _fail_as_neither(lines)
         format = "setfl"
-    return _read_setfl(lines, format, interpolation)
+    return _read_setfl(lines, format)
 
 
 def _lists_elements(words: list[bytes]) -> bool:
@@ -146,7 +135,7 @@ def _fail_as_neither(lines: Lines) -> NoReturn:
     lines.fail(_NEITHER, line=0)
 
 
-def _read_setfl(lines: Lines, format: str, interpolation: Interpolation) -> EAM:
+def _read_setfl(lines: Lines, format: str) -> dict[str, Any]:
     comments = [b" ".join(lines.words("the comment lines")) for _ in range(3)]
     words = lines.words("the line of elements")
     ns = lines.integer(words[0], "the number of elements") if words else 0
@@ -182,8 +171,8 @@ def _read_setfl(lines: Lines, format: str, interpolation: Interpolation) -> EAM:
         lines.fail(foreign.words("an angular-dependent potential (adp)"))
     lines.finish(grid.nr)
     table = np.array(density)
-    return EAM(
-        species,
+    return dict(
+        species=species,
         dr=grid.dr,
         rphi=rphi,
         density=np.swapaxes(table, 0, 1) if format == "fs" else table[:, 0],
@@ -195,7 +184,6 @@ def _read_setfl(lines: Lines, format: str, interpolation: Interpolation) -> EAM:
         lattice_constants=[e.lattice_constant for e in elements],
         structures=[e.structure for e in elements],
         source=_printable(comments),
-        interpolation=interpolation,
         notes=lines.notes,
     )
 
@@ -209,7 +197,7 @@ def _begins_element(words: list[bytes]) -> bool:
     )
 
 
-def _read_funcfl(lines: Lines, interpolation: Interpolation) -> EAM:
+def _read_funcfl(lines: Lines) -> dict[str, Any]:
     comment = b" ".join(lines.words("the comment line"))
     element = _element(lines, "the element")
     if not 1 <= element.number <= len(_SYMBOLS):
@@ -223,8 +211,8 @@ def _read_funcfl(lines: Lines, interpolation: Interpolation) -> EAM:
     charge = lines.table(grid.nr, "the effective charge")
     density = lines.table(grid.nr, "the density")
     lines.finish(grid.nr)
-    return EAM(
-        [_SYMBOLS[element.number - 1]],
+    return dict(
+        species=[_SYMBOLS[element.number - 1]],
         dr=grid.dr,
         rphi=(HARTREE_BOHR * charge**2)[None, None],
         density=density[None],
@@ -236,7 +224,6 @@ def _read_funcfl(lines: Lines, interpolation: Interpolation) -> EAM:
         lattice_constants=[element.lattice_constant],
         structures=[element.structure],
         source=_printable([comment]),
-        interpolation=interpolation,
         notes=lines.notes,
     )
 
@@ -283,71 +270,3 @@ def _printable(words: list[bytes]) -> str:
     """Return the printable ASCII of some words on one line."""
     text = b" ".join(words).decode("ascii", errors="replace")
     return " ".join(re.sub(r"[^ -~]", "?", text).split())
-
-
-def write_setfl(potential: EAM, path: str | Path, comment: str = "") -> None:
-    """Write a potential so that LAMMPS ``pair_style eam/alloy`` (or ``eam/fs``) runs on it.
-
-    The tables in the file are the knots of the splines in full double precision, so reading
-    the file gives the same potential back. LAMMPS interpolates the same knots with its own
-    cubics, which differ from ours by the fourth power of the spacing.
-
-    Parameters
-    ----------
-    potential : EAM
-        The Finnis-Sinclair form is written as ``eam/fs``, the other as ``eam/alloy``.
-    path : str or Path
-        Written under a temporary name first, then renamed.
-    comment : str
-        One line for the file's header, after the source.
-
-    Raises
-    ------
-    PotentialError
-        A comment of several lines, a species or structure name that is not one word, or arguments
-        of another kind.
-    OutputError
-        The file cannot be written.
-
-    Source: format of the LAMMPS manual, page pair_style eam.
-    """
-    kind("potential", potential, EAM, PotentialError)
-    kind("path", path, (str, os.PathLike))
-    kind("comment", comment, str, PotentialError)
-    if "\n" in comment or "\r" in comment:
-        raise PotentialError("the comment must be one line")
-    for word in (*potential.species, *potential.structures):
-        if not re.fullmatch(r"[A-Za-z][!-~]{0,31}", word):
-            raise PotentialError(f"'{word}' cannot stand in a file; use one printable word")
-    style = "eam/fs" if potential.finnis_sinclair else "eam/alloy"
-    ns, nrho = potential.embedding.shape
-    nr = potential.rphi.shape[-1]
-    lines = [
-        f"setfl for LAMMPS pair_style {style}; units metal: eV, Angstrom, u",
-        " ".join(potential.source.split()) or "source not stated",
-        comment or "cubic splines through these knots",
-        " ".join([str(ns), *potential.species]),
-        f"{nrho} {potential.drho:.16e} {nr} {potential.dr:.16e} {potential.cutoff:.16e}",
-    ]
-    for s in range(ns):
-        lines.append(
-            f"{potential.numbers[s]} {potential.masses[s]!r} "
-            f"{potential.lattice_constants[s]!r} {potential.structures[s]}"
-        )
-        lines += _rows(potential.embedding[s])
-        if potential.finnis_sinclair:
-            # The file lists, for each giving species, the density at every receiving one.
-            for t in range(ns):
-                lines += _rows(potential.density[t, s])
-        else:
-            lines += _rows(potential.density[s])
-    for s in range(ns):
-        for t in range(s + 1):
-            lines += _rows(potential.rphi[s, t])
-    write_atomically(path, "\n".join(lines) + "\n")
-
-
-def _rows(values: Array) -> list[str]:
-    """Return a table as lines of five numbers, each read back as the same double."""
-    text = [f"{v:.16e}" for v in np.asarray(values)]
-    return [" ".join(text[k : k + _PER_LINE]) for k in range(0, len(text), _PER_LINE)]

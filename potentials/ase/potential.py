@@ -21,7 +21,10 @@ from qc.errors import CapabilityError, InputError, PotentialError
 from qc.numerics.checks import kind
 from qc.numerics.threads import Lock, locked
 
-from .ase_checks import (
+from ..base import Array, Bonds, IntArray, Potential
+from ..checks import check_types
+from .cell_expansion import Expansions
+from .checks import (
     atomic_numbers,
     check_calculator,
     checked_array,
@@ -31,9 +34,6 @@ from .ase_checks import (
     checked_stress,
     plain,
 )
-from .base import Array, Bonds, IntArray, Potential
-from .cell_expansion import Expansions
-from .checks import check_types
 
 #: Responses of cells that are kept, the oldest go first; about 2 kB each with a Hessian.
 CACHE_SIZE = 10_000

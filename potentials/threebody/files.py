@@ -12,8 +12,8 @@ import numpy as np
 
 from qc.errors import PotentialError, UnknownSpeciesError, suggest
 
-from .base import Array
-from .parse import Lines
+from ..base import Array
+from ..parse import Lines
 
 #: More species than this in one potential are a mistake; the number of triples is its cube.
 MAXIMUM_SPECIES = 32

@@ -11,16 +11,17 @@ import numpy as np
 
 from qc.errors import InputError, PotentialError
 
-from . import eam_cell, eam_kernels, eam_pair_kernels, eam_star_kernels, star
-from .base import Array, Bonds, IntArray, Order, Pairs, Potential
-from .checks import check_bonds, check_star
-from .interpolation import Curve, Interpolation, check_interpolation, curve
-from .pair_checks import Scratch, aligned, check_apart, check_pairs, shares
-from .splines import evaluate
-from .virial_kernels import sum_virial
-
-#: LAMMPS differences five neighbouring values of a table, so a shorter one is not portable.
-MINIMUM_VALUES = 5
+from .. import star
+from ..base import Array, Bonds, IntArray, Order, Pairs, Potential
+from ..checks import check_bonds, check_star
+from ..interpolation import Curve, Interpolation, check_interpolation, curve
+from ..pair_checks import Scratch, aligned, check_apart, check_pairs, shares
+from ..splines import MINIMUM_VALUES, evaluate
+from ..virial_kernels import sum_virial
+from . import cell as eam_cell
+from . import kernels as eam_kernels
+from . import pair_kernels as eam_pair_kernels
+from . import star_kernels as eam_star_kernels
 
 
 class EAM(Potential):
@@ -168,7 +169,7 @@ class EAM(Potential):
         """
         from .setfl import read_eam
 
-        return read_eam(path, format, interpolation)
+        return cls(**read_eam(path, format), interpolation=interpolation)
 
     def _build(self) -> tuple[float, float, Array, float, Array]:
         """Return the table arguments that every kernel takes, in their order."""
@@ -354,7 +355,10 @@ class EAM(Potential):
         order: Order = "gradient",
     ) -> tuple[Array, Array, Array, Array | None]:
         """Return energies of cells and their derivatives; see `Potential`."""
-        return eam_cell.deformed_cell(self, F, shifts, vectors, source, target, types, order)
+        return eam_cell.deformed_cell(
+            self, self._kernel_tables, self._star_rows, F, shifts, vectors, source, target, types,
+            order,
+        )  # fmt: skip
 
     def parameters(self) -> tuple[Array | float | str, ...]:
         """Return the definition, or grids and tables, for `fingerprint`.

@@ -16,7 +16,7 @@ from qc.errors import (
     UnknownSpeciesError,
 )
 
-from .base import Array, IntArray
+from ..base import Array, IntArray
 
 
 def check_calculator(calculator: Any) -> None:

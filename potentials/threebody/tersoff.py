@@ -11,11 +11,11 @@ from numpy.typing import ArrayLike
 
 from qc.errors import PotentialError
 
+from ..base import Array, Bonds, IntArray, Pairs, Potential
+from ..checks import check_bonds
 from . import tersoff_kernels as kernels
-from .base import Array, Bonds, IntArray, Pairs, Potential
-from .checks import check_bonds
-from .manybody import check_changes, check_cutoff, check_species, fused, triples
-from .manybody_files import read_triples
+from .common import check_changes, check_cutoff, check_species, fused, triples
+from .files import read_triples
 
 #: Numbers of an entry of a ``.tersoff`` file.
 COLUMNS = (

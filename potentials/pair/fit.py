@@ -16,10 +16,10 @@ from typing import Any, NamedTuple
 import numba
 import numpy as np
 
-from . import pair_kernels
-from .base import Array, IntArray, Pairs, Potential
-from .pair_checks import Scratch, aligned, shares
-from .virial_kernels import sum_virial
+from ..base import Array, IntArray, Pairs, Potential
+from ..pair_checks import Scratch, aligned, shares
+from ..virial_kernels import sum_virial
+from . import kernels as pair_kernels
 
 #: Largest error of value and slope, relative to the function's own size at that distance.
 TOLERANCE = 3e-13

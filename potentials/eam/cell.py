@@ -15,17 +15,14 @@ from __future__ import annotations
 
 from functools import lru_cache
 from itertools import combinations_with_replacement, product
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numba
 import numpy as np
 
-from . import eam_cell_kernels as kernels
-from .base import Array, IntArray, Order
-from .cell_checks import check_cell, check_cell_apart
-
-if TYPE_CHECKING:
-    from .eam import EAM
+from ..base import Array, IntArray, Order, Potential
+from ..cell_checks import check_cell, check_cell_apart
+from . import cell_kernels as kernels
 
 #: Decimals (Angstrom) to which equal bonds agree; others are merely looked up on their own.
 DECIMALS = 9
@@ -157,7 +154,9 @@ def _classes(vectors: bytes, source: bytes, target: bytes, types: bytes, n_speci
 
 
 def deformed_cell(
-    potential: EAM,
+    potential: Potential,
+    tables: tuple[float, float, Array, float, Array],
+    star_rows: Array,
     F: Array,
     shifts: Array,
     vectors: Array,
@@ -173,7 +172,7 @@ def deformed_cell(
     second = {"gradient": 0, "shifts": 1, "full": 2}[order]
     sites, df, dp = np.empty((n, ns)), np.empty((n, 9)), np.empty((n, ns, 3))
     hessian = np.empty((n, width, width))
-    reach, rdr, _, rdrho, embed = potential._kernel_tables
+    reach, rdr, _, rdrho, embed = tables
     if len(r):
         classes = _classes(
             r.tobytes(), s.tobytes(), t.tobytes(), a.tobytes(), len(potential.species)
@@ -181,7 +180,7 @@ def deformed_cell(
         threads, lanes, k = numba.get_num_threads(), kernels.LANES, len(classes.vectors)
         kinds = 6 if (classes.rows[:, 1] >= 0).any() else 4
         kernels.deformed_cell(
-            f, p, *classes, a, reach, rdr, potential._star_rows, rdrho, embed,
+            f, p, *classes, a, reach, rdr, star_rows, rdrho, embed,
             second, PAIR_OF, TRIPLE_OF, QUADRUPLE_OF, PAIR_LIST, TRIPLE_LIST,
             np.empty((threads, kernels.rows(ns), lanes)),
             np.empty((threads, lanes), dtype=np.int32),

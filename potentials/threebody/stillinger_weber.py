@@ -11,12 +11,12 @@ from numpy.typing import ArrayLike
 
 from qc.errors import PotentialError
 
+from ..base import Array, Bonds, IntArray, Order, Pairs, Potential
+from ..checks import check_bonds
 from . import stillinger_weber_cell
 from . import stillinger_weber_kernels as kernels
-from .base import Array, Bonds, IntArray, Order, Pairs, Potential
-from .checks import check_bonds
-from .manybody import check_changes, check_cutoff, check_species, find_asymmetry, fused, triples
-from .manybody_files import read_triples
+from .common import check_changes, check_cutoff, check_species, find_asymmetry, fused, triples
+from .files import read_triples
 
 #: Numbers of an entry of a ``.sw`` file. The last one makes LAMMPS cut the functions off where
 #: they have become smaller than it; here they are never cut, and it is not used.
@@ -102,6 +102,8 @@ class StillingerWeber(Potential):
         }
         self.source = source
         self._tables = self._build()
+        #: What the kernel of cells takes, by the cell's species: a solver asks again and again.
+        self._cells: dict[bytes, stillinger_weber_cell.Present] = {}
         self.cutoff = check_cutoff(float(self._tables[0][:, kernels.CUT].max()))
 
     @classmethod
@@ -227,6 +229,11 @@ class StillingerWeber(Potential):
             positions, types, weights, pairs, virial,
         )  # fmt: skip
 
+    def _present(self, types: bytes) -> stillinger_weber_cell.Present:
+        if types not in self._cells:
+            self._cells[types] = stillinger_weber_cell.present(*self._tables, types)
+        return self._cells[types]
+
     def deformed_cell(
         self,
         F: Array,
@@ -239,7 +246,7 @@ class StillingerWeber(Potential):
     ) -> tuple[Array, Array, Array, Array | None]:
         """Return energies of cells and their derivatives; see `Potential`."""
         return stillinger_weber_cell.deformed_cell(
-            self, F, shifts, vectors, source, target, types, order
+            self, self._present, F, shifts, vectors, source, target, types, order
         )
 
     def parameters(self) -> tuple[Array | float | str, ...]:

@@ -5,30 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from qc.errors import InputError, PotentialError
 
-from .base import Array, IntArray
+from ..base import Array, IntArray
+from ..splines import MINIMUM_VALUES
 from .central import TRUNCATIONS, CentralPotential, Jet
-
-#: A shorter table says nothing about the slope at its ends.
-MINIMUM_VALUES = 5
-
-
-class PairFunction(NamedTuple):
-    """The table of one pair of species.
-
-    ``r`` (n,) Angstrom, rising, and ``energy`` (n,) eV; ``slopes``, eV/Angstrom, is dE/dr at the
-    first and the last distance, estimated from four values each unless given.
-    """
-
-    r: ArrayLike
-    energy: ArrayLike
-    slopes: tuple[float, float] | None = None
+from .function import PairFunction
 
 
 class PairTable(CentralPotential):
@@ -135,7 +121,7 @@ class PairTable(CentralPotential):
         PotentialFileError
             The file cannot be read as tables; the message carries file and line.
         """
-        from .pair_table_files import read_pair_table
+        from .table_files import read_pair_table
 
         species, tables = read_pair_table(path, keywords)
         return cls(species, tables, cutoff, truncation, switch, source=Path(path).name)
@@ -184,7 +170,7 @@ class PairTable(CentralPotential):
 
     @cached_property
     def _pieces(self) -> Any:
-        from .pair_fit import fit_knots
+        from .fit import fit_knots
 
         knots = []
         joints = [self.switch * self.cutoff] if self.truncation == "smooth" else []

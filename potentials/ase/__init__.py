@@ -1,0 +1,1 @@
+"""Any ASE calculator as a potential of whole patches and cells."""

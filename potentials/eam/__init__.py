@@ -1,0 +1,1 @@
+"""Embedded-atom potentials: tables, the formats they come in, published parameters."""

@@ -1,0 +1,1 @@
+"""Pair potentials: analytic forms, tables and their files; what central forces share."""

@@ -1,0 +1,1 @@
+"""Three-body potentials: Stillinger-Weber and Tersoff."""
