@@ -77,7 +77,8 @@ def test_the_wheel_holds_every_source_file_once(wheel):
         for p in (ROOT / "qc").rglob("*.py")
         if p.relative_to(ROOT).parts[1] != "potentials"
     }
-    expected |= {f"qc/potentials/{p.name}" for p in (ROOT / "potentials").glob("*.py")}
+    families = (ROOT / "potentials").rglob("*.py")
+    expected |= {f"qc/{p.relative_to(ROOT).as_posix()}" for p in families}
     assert {n for n in names if n.endswith(".py")} == expected
 
 
