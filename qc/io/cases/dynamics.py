@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import numpy as np
 from ase import units
@@ -25,6 +25,7 @@ from qc.io.runs.dynamics import Outcome, Recorder, run_dynamics
 from qc.io.runs.folder import RunFolder
 from qc.io.runs.signals import Stop
 from qc.io.vtk import write_pvd
+from qc.numerics.checks import kind
 from qc.solve import relax, thermal_dead_load
 
 _fs = schema.quantity(schema.TIMES, "time", above=0.0)
@@ -131,6 +132,13 @@ class DynamicsCase(Case):
         return Ended(status, outcome.reason, _summary(setup, home, dynamics, outcome), stop)
 
 
+def _case(setup: Setup) -> DynamicsCase:
+    """Return the case of a setup, which has to be one of dynamics."""
+    kind("setup", setup, Setup)
+    kind("its case", setup.case, DynamicsCase)
+    return cast(DynamicsCase, setup.case)
+
+
 def build_dynamics(setup: Setup, *, resumed: bool = False) -> Dynamics:
     """Return the dynamics that a case describes, with its baths, heat field and drives.
 
@@ -144,13 +152,14 @@ def build_dynamics(setup: Setup, *, resumed: bool = False) -> Dynamics:
 
     Raises
     ------
+    InputError
+        A setup of another kind of case.
     CaseError
         Values that do not fit the model; the message names the key.
     ConvergenceError
         The relaxation that was asked for did not converge.
     """
-    case, model = setup.case, setup.model
-    assert isinstance(case, DynamicsCase)
+    case, model = _case(setup), setup.model
     table = case.dynamics
     if table.relax and not resumed:
         relax(model, raise_on_failure=True, **case.solver.options(model.crystal))
@@ -188,8 +197,7 @@ def build_dynamics(setup: Setup, *, resumed: bool = False) -> Dynamics:
 
 def _start(setup: Setup, dynamics: Dynamics) -> None:
     """Draw velocities and warm up."""
-    case = setup.case
-    assert isinstance(case, DynamicsCase)
+    case = _case(setup)
     table, warm_up = case.dynamics, case.dynamics.warm_up
     kelvin: Any = table.velocities
     if table.velocities == "field":
@@ -240,12 +248,10 @@ class _Files(Recorder):
     """Fields, atoms and pictures of a run in time."""
 
     def __init__(self, setup: Setup, home: RunFolder, say: Callable[[str], object]) -> None:
-        case = setup.case
-        assert isinstance(case, DynamicsCase)
+        case = _case(setup)
         self.case, self.home, self.say = case, home, say
         self.last = case.dynamics.steps
         self.frames = Frames(home.folder, case.output, digits=len(str(self.last)))
-        self.started = 0
 
     def begun(self, dynamics: Dynamics) -> None:
         """Write the files of a step that a failure has kept from being written."""
