@@ -139,7 +139,7 @@ def test_lomer_case_file_and_script_are_the_same_model():
     case = set_up(load_case(EXAMPLES / "lomer_dipole.toml"))
     module = load("lomer_dipole")
     model = module.lomer_model(module.FULL)
-    assert case.loads == tuple(module.FULL_LATTICE)
+    assert case.values == tuple(module.FULL_LATTICE)
     np.testing.assert_array_equal(case.model.mesh.lattice, model.mesh.lattice)
     np.testing.assert_array_equal(case.model.mesh.elements, model.mesh.elements)
     np.testing.assert_allclose(case.model.layout.beta_nodes, model.layout.beta_nodes, atol=1e-9)
