@@ -24,7 +24,7 @@ from qc.dynamics import Dynamics, Langevin
 from qc.errors import ConvergenceError
 from qc.io import run_dynamics
 from qc.materials import equilibrium_crystal, thermal_lattice
-from qc.solve import thermal_dead_load
+from qc.solve import mean_force
 
 #: Lattice constants in Angstrom at temperatures in K: LAMMPS 20250722, molecular dynamics without
 #: pressure on tables of the same potentials. Source: tests/reference/thermal_expansion.json, which
@@ -111,7 +111,7 @@ def core_strain(radii, steps: int, samples: int, folder: Path, resume: bool) -> 
         crystal, potential, core=core, blend=blend, outer=outer, temperature=temperature,
         thermal_deformation=stretch,
     )  # fmt: skip
-    model = model.with_dead_load(thermal_dead_load(model, samples=samples).load)
+    model = model.without_mean_force(mean_force(model, samples=samples).force)
     beta = model.layout.beta_nodes
     nodes = np.nonzero(model.layout.free.any(axis=1) & (beta < 0.5))[0]
     x = stretch * model.layout.node_positions[nodes]

@@ -53,8 +53,8 @@ class Coupling:
     ghost : (n_nodes, 3) float64, eV/Angstrom
         The dead load ``g`` that takes ghost forces away. It is that of the static energy: the
         forces of a free energy that fades towards the atoms are balanced by their vibrations.
-    load : (n_nodes, 3) float64, eV/Angstrom
-        A further dead load, with the same sign: it adds ``<load, U>`` to the energy.
+    mean_force : (n_nodes, 3) float64, eV/Angstrom
+        A further force that is taken away: it adds ``<mean_force, U>`` to the energy.
     loads : tuple of Load
         External loads, which add their energies E_l of the nodes' positions.
     evaluations : int
@@ -89,7 +89,7 @@ class Coupling:
         self.evaluations = 0
         self.predictor = Predictor.of(rule, far_field, layout.mesh.hull)
         self.beta_nodes = scheme.weighting(layout.beta_nodes)
-        self.load = np.zeros((layout.n_nodes, 3))
+        self.mean_force = np.zeros((layout.n_nodes, 3))
         self._tractions = layout.tractions()
         self._require_sense()
         self.external: External | None = None
@@ -141,8 +141,8 @@ class Coupling:
         return other
 
     def go_on_from(self, other: Coupling) -> None:
-        """Take the shifts and the dead load of a coupling over the same layout."""
-        self.load = other.load
+        """Take the shifts and the mean force of a coupling over the same layout."""
+        self.mean_force = other.mean_force
         for new, old in ((self.blended, other.blended), (self._pure, other._pure)):
             if new is not None and old is not None:
                 new.continuum.continue_from(old.continuum)
@@ -165,8 +165,8 @@ class Coupling:
     def outer_terms(self) -> list[Term]:
         """Those of the terms that are the work of something outside of the crystal."""
         out: list[Term] = []
-        if self.load.any():
-            out.append(Dead(self.load))
+        if self.mean_force.any():
+            out.append(Dead(self.mean_force))
         if self._tractions.any():
             out.append(Dead(-self._tractions))
         if self.external is not None:

@@ -390,7 +390,7 @@ class Model:
         """Return the model at another predictor, mesh and correctors kept (a load step).
 
         The cuts of the new far field must be those of the old one. Sublattice shifts go on from
-        where they are, and a dead load stays.
+        where they are, and a mean force that is taken away stays so.
         """
         kind("far_field", far_field, FarField)
         other = self._with(far_field=far_field)
@@ -411,7 +411,7 @@ class Model:
         """Return the model at another temperature, mesh and correctors kept.
 
         The predictor follows: its mean deformation F becomes ``F F_T0^-1 F_T1`` with the lattices
-        at the old and the new temperature. A dead load, which belongs to a temperature, is gone;
+        at the old and the new temperature. A mean force, which belongs to a temperature, is gone;
         external loads stay.
 
         Parameters
@@ -438,8 +438,8 @@ class Model:
         """Return the model with another core, blend, mesh or scheme, at the same displacements.
 
         Nodes that are new are interpolated, those that are gone are forgotten. Dead loads among the
-        `loads` go to the new nodes with the same work; the one of `with_dead_load` belongs to the
-        old mesh and is gone.
+        `loads` go to the new nodes with the same work; the force of `without_mean_force` belongs to
+        the old mesh and is gone.
 
         Parameters
         ----------
@@ -485,27 +485,28 @@ class Model:
             out[layout.n_nodes - count :] = values[self.layout.n_nodes - count :]
         return layout.constraint.expand(np.where(layout.free, out, 0.0))
 
-    def with_dead_load(self, load: ArrayLike) -> Self:
-        """Return the model under a dead load, which adds ``<load, U>`` to the energy.
+    def without_mean_force(self, force: ArrayLike) -> Self:
+        """Return the model with a constant force taken away: ``<force, U>`` added to the energy.
 
         Parameters
         ----------
-        load : (n_nodes, 3) array_like, eV/Angstrom
-            In place of any other; that of `qc.solve.thermal_dead_load`, say.
+        force : (n_nodes, 3) array_like, eV/Angstrom
+            In place of any other; that of `qc.solve.mean_force`, say. What pushes instead is a
+            `qc.loads.DeadLoad`.
 
         Raises
         ------
         InputError
             Another shape, or a value that is not finite.
         """
-        values = numbers("load", load)
+        values = numbers("force", force)
         if values.shape != (self.layout.n_nodes, 3) or not np.isfinite(values).all():
             raise InputError(
-                f"the load must be finite and of shape {(self.layout.n_nodes, 3)}, got "
+                f"the force must be finite and of shape {(self.layout.n_nodes, 3)}, got "
                 f"{values.shape}"
             )
         other = self._copy()
-        other.coupling.load = np.where(self.layout.free, values, 0.0)
+        other.coupling.mean_force = np.where(self.layout.free, values, 0.0)
         return other
 
     @property

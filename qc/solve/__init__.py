@@ -1,12 +1,12 @@
 """Solvers: systems, relaxation with a preconditioned solver, and load paths."""
 
+from qc.solve.mean_forces import MeanForce, mean_force
 from qc.solve.model_system import ModelSystem, as_system, scaled_masses
 from qc.solve.path import LoadPath, LoadStep, follow
 from qc.solve.precondition import Preconditioner
 from qc.solve.relax import relax
 from qc.solve.result import DefectResult, Iteration, Result
 from qc.solve.system import AtomsSystem, System
-from qc.solve.thermal_load import ThermalLoad, thermal_dead_load
 
 __all__ = [
     "AtomsSystem",
@@ -14,14 +14,14 @@ __all__ = [
     "Iteration",
     "LoadPath",
     "LoadStep",
+    "MeanForce",
     "ModelSystem",
     "Preconditioner",
     "Result",
     "System",
-    "ThermalLoad",
     "as_system",
     "follow",
+    "mean_force",
     "relax",
     "scaled_masses",
-    "thermal_dead_load",
 ]

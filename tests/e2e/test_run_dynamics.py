@@ -275,7 +275,7 @@ def test_a_signal_at_whatever_moment_changes_nothing(number, work):
 VARIANTS = {
     "frames leave no trace": [("frames = 30\n", "")],
     "relaxed first, mean force taken away": [
-        ('velocities = "40 K"', 'velocities = "field"\nrelax = true\nthermal_load = 3'),
+        ('velocities = "40 K"', 'velocities = "field"\nrelax = true\nmean_force = 3'),
     ],
     "static far out, other masses": [
         ("outer = 30", 'outer = 30\nquasi_static = "25 Angstrom"\nvibrations = "local"'),

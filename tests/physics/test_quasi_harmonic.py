@@ -14,7 +14,7 @@ from qc.crystal import bcc, diamond, fcc, hcp, triangular
 from qc.errors import InvertedElementError
 from qc.materials import CauchyBorn, LatticeVibrations, equilibrium_crystal, thermal_lattice
 from qc.potentials import LennardJones, Morse, stillinger1985, zhou2004
-from qc.solve import thermal_dead_load
+from qc.solve import mean_force
 
 pytestmark = pytest.mark.physics
 
@@ -251,13 +251,13 @@ def test_the_dead_load_holds_the_mean_where_it_belongs():
     """
     t = 250.0
     warm, bare = plane()
-    with_load, without = (thermal_dead_load(m, t, method="exact") for m in (warm, bare))
+    with_load, without = (mean_force(m, t, method="exact") for m in (warm, bare))
     expected = dilation(bare, without.drift)
     assert abs(dilation(warm, with_load.drift)) < 0.35 * expected
     drift, error = sampled_dilation(bare, t, 150, 1)
     assert drift > 6.0 * error
     assert drift == pytest.approx(expected, abs=3.5 * error)
-    held = warm.with_dead_load(with_load.load)
+    held = warm.without_mean_force(with_load.force)
     left, error = sampled_dilation(held, t, 150, 2)
     assert abs(left) < 3.0 * error
     assert 6.0 * error < drift

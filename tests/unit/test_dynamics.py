@@ -41,7 +41,7 @@ from qc.io import read_dynamics, read_history
 from qc.loads import CylindricalIndenter
 from qc.materials import thermal_lattice
 from qc.potentials import ToyEAM
-from qc.solve import System, relax, thermal_dead_load
+from qc.solve import System, mean_force, relax
 
 
 class Springs(System):
@@ -624,7 +624,7 @@ def test_models_and_runs_of_another_kind_are_refused(model):
         (lambda: scaled_masses(potential), "model must be a QuasiContinuum"),
         (lambda: HeatField.of_model(None), "model must be a QuasiContinuum"),
         (lambda: remeshed(model, model), "dynamics must be a Dynamics, got QuasiContinuum"),
-        (lambda: thermal_dead_load(None, 10.0), "model must be a QuasiContinuum"),
+        (lambda: mean_force(None, 10.0), "model must be a QuasiContinuum"),
         (lambda: thermal_lattice(None, potential, 10.0), "crystal must be a Crystal"),
         (lambda: thermal_lattice(model.crystal, "EAM", 10.0), "potential must be a Potential"),
         (lambda: sampled_lattice(None, potential, 10.0), "crystal must be a Crystal"),

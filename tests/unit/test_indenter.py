@@ -250,7 +250,7 @@ def test_loads_go_along_to_other_states():
     expected = loaded.loads[0].energy_forces(y, strained.coupling.node_sites[1])[0]
     assert strained.load_energy() == pytest.approx(expected) != loaded.load_energy()
     assert loaded.rebuilt(core=5.0).loads == loaded.loads
-    assert loaded.with_dead_load(np.zeros_like(loaded.U)).loads == loaded.loads
+    assert loaded.without_mean_force(np.zeros_like(loaded.U)).loads == loaded.loads
     assert loaded.with_loads().load_energy() == 0.0
 
 

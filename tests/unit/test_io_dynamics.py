@@ -393,7 +393,7 @@ def test_a_checkpoint_of_another_boundary_strain_or_load_is_refused(tmp_path):
     with pytest.raises(CheckpointError, match="another deformation"):
         restore_dynamics(path, strained)
     loaded = Dynamics(
-        model.with_dead_load(np.ones_like(model.U)), 2 * fs, check_timestep=False
+        model.without_mean_force(np.ones_like(model.U)), 2 * fs, check_timestep=False
     )
     with pytest.raises(CheckpointError, match="another load"):
         restore_dynamics(path, loaded)

@@ -128,7 +128,7 @@ def test_shifts_that_are_relaxed_in_four_threads():
 
 COPIES = {
     "loads": lambda m: m.with_loads(SphericalIndenter(20.0, (0, 0, 28.0), 0.1)),
-    "dead load": lambda m: m.with_dead_load(np.zeros_like(m.U)),
+    "dead load": lambda m: m.without_mean_force(np.zeros_like(m.U)),
     "strain": lambda m: m.with_strain(1.001 * np.eye(3)),
     "temperature": lambda m: m.with_temperature(100.0, None),
 }

@@ -26,7 +26,7 @@ from qc.materials.phonons import dynamical_matrix
 from qc.materials.vibration import HBAR
 from qc.potentials import ASEPotential, Morse, stillinger1985, zhou2004
 from qc.potentials.pair.central import CentralPotential, Jet
-from qc.solve import thermal_dead_load
+from qc.solve import mean_force
 from qc.solve.gaussian import GaussianSampler
 from qc.verify import check_coupling
 
@@ -451,7 +451,7 @@ class TestModel:
     def test_conformance_in_space(self):
         warm = model("Cu")
         load = np.random.default_rng(0).normal(size=warm.U.shape)
-        report = check_coupling(warm.with_dead_load(load))
+        report = check_coupling(warm.without_mean_force(load))
         assert all(check.passed for check in report.checks), str(report)
 
     def test_the_ghost_correction_is_that_of_the_static_energy(self):
@@ -539,8 +539,8 @@ class TestModel:
             QuasiContinuum(crystal, potential, outer=30.0, temperature=10.0, vibrations="loca")
         with pytest.raises(InputError, match="temperature must be finite"):
             model().with_temperature(-3.0)
-        with pytest.raises(InputError, match="the load must be"):
-            model().with_dead_load(np.zeros((3, 3)))
+        with pytest.raises(InputError, match="the force must be"):
+            model().without_mean_force(np.zeros((3, 3)))
 
 
 class TestSampler:
@@ -572,31 +572,31 @@ class TestSampler:
 
 @cache
 def exact_load(temperature):
-    return thermal_dead_load(model("plane small").with_temperature(temperature))
+    return mean_force(model("plane small").with_temperature(temperature))
 
 
-class TestThermalLoad:
+class TestMeanForce:
     def test_nothing_at_zero_temperature(self):
         cold = model("plane small").with_temperature(0.0)
-        found = thermal_dead_load(cold)
-        assert np.abs(found.load).max() < 1e-12
+        found = mean_force(cold)
+        assert np.abs(found.force).max() < 1e-12
         assert found.evaluations == 1
 
     def test_linear_in_the_temperature(self):
         warm = model("plane small")
         one, two = exact_load(2.0), exact_load(4.0)
         assert one.method == "exact"
-        error = np.linalg.norm(two.load - 2.0 * one.load) / np.linalg.norm(two.load)
+        error = np.linalg.norm(two.force - 2.0 * one.force) / np.linalg.norm(two.force)
         assert error < 2e-3
-        assert not np.any(one.load[~warm.layout.free])
+        assert not np.any(one.force[~warm.layout.free])
 
     def test_samples_have_the_exact_mean(self):
         """Within their own error, where it is cold and the leading order is all there is."""
         cold = model("plane small").with_temperature(2.0)
         exact = exact_load(2.0)
-        found = thermal_dead_load(cold, samples=40, seed=5, method="sampling")
+        found = mean_force(cold, samples=40, seed=5, method="sampling")
         free = cold.layout.free
-        score = (found.load - exact.load)[free] / found.error[free]
+        score = (found.force - exact.force)[free] / found.error[free]
         # The mean square of few independent numbers is near 1.
         assert 0.5 < (score**2).mean() < 1.8
         off = np.sqrt(((found.drift - exact.drift)[free] ** 2).mean())
@@ -610,37 +610,37 @@ class TestThermalLoad:
             crystal, potential, scheme="cauchy-born",
             quasi_static=lambda x: np.ones(len(x), bool), **options,
         )  # fmt: skip
-        assert np.abs(thermal_dead_load(still).load).max() < 1e-12
+        assert np.abs(mean_force(still).force).max() < 1e-12
         part = QuasiContinuum(
             crystal, potential, quasi_static=lambda x: np.hypot(*x.T[:2]) > 3.5, **options
         )
-        exact = thermal_dead_load(part, method="exact")
-        found = thermal_dead_load(part, samples=40, seed=5, method="sampling")
+        exact = mean_force(part, method="exact")
+        found = mean_force(part, samples=40, seed=5, method="sampling")
         free = part.layout.free
         # Beyond the reach of what vibrates no sample pulls.
         pulled = free & (found.error > 0.0)
-        score = (found.load - exact.load)[pulled] / found.error[pulled]
+        score = (found.force - exact.force)[pulled] / found.error[pulled]
         assert 0.4 < (score**2).mean() < 2.0
-        assert np.abs((found.load - exact.load)[~pulled]).max() < 1e-12
-        every = thermal_dead_load(QuasiContinuum(crystal, potential, **options), method="exact")
+        assert np.abs((found.force - exact.force)[~pulled]).max() < 1e-12
+        every = mean_force(QuasiContinuum(crystal, potential, **options), method="exact")
         assert exact.evaluations < 0.8 * every.evaluations
         # Far outside nothing pulls, where all nodes vibrating would have a mean force.
         far = np.hypot(*part.layout.node_positions.T[:2]) > 5.4
-        assert np.abs(exact.load[far]).max() < 0.2 * np.abs(exact.load).max()
+        assert np.abs(exact.force[far]).max() < 0.2 * np.abs(exact.force).max()
 
     def test_bad_input(self):
         warm = model("plane small")
         with pytest.raises(InputError, match="no temperature; give one"):
-            thermal_dead_load(warm.with_temperature(None))
+            mean_force(warm.with_temperature(None))
         with pytest.raises(InputError, match="see with_temperature"):
-            thermal_dead_load(warm, 10.0)
+            mean_force(warm, 10.0)
         with pytest.raises(InputError, match="at least 2"):
-            thermal_dead_load(warm, samples=1)
+            mean_force(warm, samples=1)
         with pytest.raises(InputError, match="method must be"):
-            thermal_dead_load(warm, method="guess")
+            mean_force(warm, method="guess")
         crystal, potential = setting("plane")
         forces_only = QuasiContinuum(
             crystal, potential, scheme="bqcf", core=2.3, blend=2.2, outer=12.0
         )
         with pytest.raises(CapabilityError, match="no energy"):
-            thermal_dead_load(forces_only, 100.0)
+            mean_force(forces_only, 100.0)

@@ -26,7 +26,7 @@ from qc.io.runs.folder import RunFolder
 from qc.io.runs.signals import Stop
 from qc.io.vtk import write_pvd
 from qc.numerics.checks import kind
-from qc.solve import relax, thermal_dead_load
+from qc.solve import mean_force, relax
 
 _fs = schema.quantity(schema.TIMES, "time", above=0.0)
 _steps = schema.integer(1, 10**12)
@@ -58,7 +58,7 @@ class DynamicsTable:
     relax: Annotated[bool, schema.boolean] = False
     velocities: Annotated[float | str, _velocities] = 0.0
     scaled_masses: Annotated[bool, schema.boolean] = False
-    thermal_load: Annotated[int | None, schema.integer(2, 10**6)] = None
+    mean_force: Annotated[int | None, schema.integer(2, 10**6)] = None
     warm_up: Annotated[WarmUpCase | None, schema.table(WarmUpCase)] = None
     baths: Annotated[
         tuple[BathCase, ...], schema.sequence(schema.of_kind(BATHS, "langevin"), most=100)
@@ -163,10 +163,10 @@ def build_dynamics(setup: Setup, *, resumed: bool = False) -> Dynamics:
     table = case.dynamics
     if table.relax and not resumed:
         relax(model, raise_on_failure=True, **case.solver.options(model.crystal))
-    if table.thermal_load is not None:
-        with schema.at("dynamics.thermal_load"):
-            found = thermal_dead_load(model, samples=table.thermal_load, seed=case.seed)
-            model = model.with_dead_load(found.load)
+    if table.mean_force is not None:
+        with schema.at("dynamics.mean_force"):
+            found = mean_force(model, samples=table.mean_force, seed=case.seed)
+            model = model.without_mean_force(found.force)
     heat = None
     if table.heat is not None:
         with schema.at("dynamics.heat"):

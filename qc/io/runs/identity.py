@@ -83,7 +83,7 @@ def dynamics_fingerprints(dynamics: Dynamics) -> dict[str, str]:
         still = [load for k, load in enumerate(model.loads) if k not in driven]
         loads = Fingerprint("loads").add(*(part for load in still for part in load.described()))
         # That of a mean force is made anew for every run, and may then differ by its samples.
-        loads.add("thermal" if np.any(model.coupling.load) else "")
+        loads.add("thermal" if np.any(model.coupling.mean_force) else "")
         out["load"] = loads.hex()
         out["deformation"] = fingerprint("deformation", [model.far_field.mean_deformation])
     return out

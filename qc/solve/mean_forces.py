@@ -1,4 +1,4 @@
-"""The dead load that holds the mean of a vibrating model at its expanded lattice.
+"""The mean force of a model's vibrations, without which it stays at its expanded lattice.
 
 A mesh that vibrates pushes on its nodes: its spectrum is not the lattice's, and where the mesh
 changes so does the mean force of its vibrations ("mesh entropy"). With the free energy of the
@@ -7,8 +7,8 @@ without defects, at the lattice of zero stress, the mean force
 
     g_T = < F(U0 + xi) >,     xi with covariance k_B T K^-1,
 
-of the vibrations of the model itself is a dead load, minus which the mean displacement vanishes to
-leading order in T, where ``<F(U0 + xi)> = F(U0) - k_B T d/dU (ln det K) / 2``.
+of the vibrations of the model itself is a constant force; with it taken away the mean displacement
+vanishes to leading order in T, where ``<F(U0 + xi)> = F(U0) - k_B T d/dU (ln det K) / 2``.
 
 Source: E. B. Tadmor, F. Legoll, W. K. Kim, L. M. Dupuy & R. E. Miller, Appl. Mech. Rev. 65 (2013)
 010803, section 5, for the entropy of the mesh and its correction.
@@ -52,17 +52,17 @@ GROUPS = 8
 
 
 @dataclass(frozen=True, eq=False)
-class ThermalLoad:
+class MeanForce:
     """The mean force of a model's vibrations, and how well it is known.
 
     Attributes
     ----------
-    load : (n_nodes, 3) float64, eV/Angstrom
-        For `QuasiContinuum.with_dead_load`; zero on held nodes.
+    force : (n_nodes, 3) float64, eV/Angstrom
+        For `QuasiContinuum.without_mean_force`; zero on held nodes.
     error : (n_nodes, 3) float64, eV/Angstrom
-        Standard error of the load; zero for the exact method.
+        Standard error of the force; zero for the exact method.
     drift : (n_nodes, 3) float64, Angstrom
-        Mean displacement that the load takes away, ``K^-1 g_T``.
+        Mean displacement that it makes, ``K^-1 g_T``.
     drift_error : float, Angstrom
         Standard error of the drift, root mean square over the free components.
     temperature : float, K
@@ -73,7 +73,7 @@ class ThermalLoad:
         Evaluations of the forces.
     """
 
-    load: Array
+    force: Array
     error: Array
     drift: Array
     drift_error: float
@@ -83,21 +83,21 @@ class ThermalLoad:
     evaluations: int
 
 
-def thermal_dead_load(
+def mean_force(
     model: QuasiContinuum,
     temperature: float | None = None,
     *,
     samples: int = 100,
     seed: int = 0,
     method: Literal["auto", "sampling", "exact"] = "auto",
-) -> ThermalLoad:
-    """Return the dead load that takes the mean force of a model's vibrations away.
+) -> MeanForce:
+    """Return the mean force of a model's vibrations, for `QuasiContinuum.without_mean_force`.
 
     Found on the model without its point defects and dislocations, at the mean deformation of its
     predictor. Quasi-static nodes do not vibrate: elements hold their free energy. Every sample is a
     pair of opposite displacements, so that odd orders cancel; or the leading order is summed
     exactly, one pair of small displacements for each unknown. Within two cutoffs of a free surface
-    there is no load, for there the mean force is physical.
+    it counts as zero, for there it is physical.
 
     Parameters
     ----------
@@ -137,8 +137,8 @@ def thermal_dead_load(
     if t == 0.0 or not forces.explicit.any():
         zero = np.zeros(model.layout.free.shape)
         still = forces(np.zeros(n)) if n else np.zeros(0)
-        load = np.where(model.layout.free, forces.spread(still), 0.0)
-        return ThermalLoad(load, zero, zero, 0.0, t, method, 0, forces.evaluations)
+        force = np.where(model.layout.free, forces.spread(still), 0.0)
+        return MeanForce(force, zero, zero, 0.0, t, method, 0, forces.evaluations)
     precondition = Preconditioner(forces.model)
     if method == "exact":
         values = _exact(forces, t)[None]
@@ -154,8 +154,8 @@ def thermal_dead_load(
     # At a surface the mean force of the vibrations is no error: it relaxes the surface.
     depth = model.mesh.hull.depth(model.layout.node_positions)
     free = model.layout.free & (depth > 2.0 * model.potential.cutoff)[:, None]
-    return ThermalLoad(
-        load=np.where(free, forces.spread(mean), 0.0),
+    return MeanForce(
+        force=np.where(free, forces.spread(mean), 0.0),
         error=np.where(free, forces.spread(error), 0.0),
         drift=np.where(free, forces.spread(forces.solve(mean, precondition)), 0.0),
         drift_error=drift_error,
@@ -271,7 +271,7 @@ def _exact(forces: _Forces, t: float) -> Array:
     n = int(forces.explicit.sum())
     if n > LARGEST_EXACT:
         raise CapabilityError(
-            f"the exact thermal load is for {LARGEST_EXACT} unknowns at most, not {n}; take "
+            f"the exact mean force is for {LARGEST_EXACT} unknowns at most, not {n}; take "
             "method='sampling'"
         )
     k = np.array([forces.vibrating_product(unit) for unit in np.eye(n)])
