@@ -2,8 +2,9 @@
 
 from qc.coupling.blend import Blend
 from qc.coupling.coupling import Coupling
-from qc.coupling.layout import Layout, PointDefects
+from qc.coupling.layout import Layout
 from qc.coupling.model import Model
+from qc.coupling.point_defects import PointDefects
 from qc.coupling.quasicontinuum import QuasiContinuum, build
 from qc.coupling.scheme import Scheme
 from qc.coupling.schemes import SCHEMES, get_scheme

@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qc.coupling.blend import Blend
-from qc.coupling.layout import Layout, PointDefects, build_layout, nearest_pair
+from qc.coupling.layout import Layout, build_layout, nearest_pair
+from qc.coupling.point_defects import PointDefects
 from qc.coupling.regions import (
     core_centres,
     cuts,

@@ -11,8 +11,8 @@ import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
 
-from qc.coupling.layout import PointDefects
 from qc.coupling.model import Model
+from qc.coupling.point_defects import PointDefects
 from qc.coupling.spec import ModelSpec, refuse_unknown
 from qc.crystal import Crystal, bcc, diamond, fcc, hcp
 from qc.crystal.recognition.defects import AT_SURFACE, Defects, find_defects

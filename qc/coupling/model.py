@@ -14,7 +14,7 @@ from qc.continuum import ContinuumTerm
 from qc.coupling.assembly import completed, lay_out, thermal_of
 from qc.coupling.coupling import Coupling
 from qc.coupling.external import lumped
-from qc.coupling.layout import PointDefects
+from qc.coupling.point_defects import PointDefects
 from qc.coupling.reference import References
 from qc.coupling.scheme import Scheme
 from qc.coupling.spec import OPTIONS, WARM, CompleteSpec, ModelSpec, refuse_unknown

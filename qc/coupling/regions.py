@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from qc.continuum import slipped_edges
-from qc.coupling.layout import PointDefects, site_key
+from qc.coupling.point_defects import PointDefects, site_key
 from qc.crystal import Crystal
 from qc.errors import InputError, RegionError
 from qc.farfield import FarField

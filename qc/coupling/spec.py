@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from qc.coupling.layout import PointDefects
+from qc.coupling.point_defects import PointDefects
 from qc.coupling.scheme import Scheme
 from qc.coupling.schemes import get_scheme
 from qc.crystal import Crystal

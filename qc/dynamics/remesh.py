@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from qc.coupling import QuasiContinuum
-from qc.coupling.layout import site_key
+from qc.coupling.point_defects import site_key
 from qc.coupling.transfer import interpolation, matching_nodes
 from qc.dynamics.dynamics import Dynamics
 from qc.dynamics.heat.field import HeatField

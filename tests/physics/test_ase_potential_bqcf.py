@@ -6,7 +6,7 @@ import pytest
 import qc
 from qc import crystal
 from qc.adapters.ase import PotentialCalculator
-from qc.coupling.layout import PointDefects
+from qc.coupling.point_defects import PointDefects
 from qc.potentials import ASEPotential, Morse, stillinger1985
 
 pytestmark = pytest.mark.physics

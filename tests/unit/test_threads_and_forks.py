@@ -16,7 +16,7 @@ from ase.calculators.lj import LennardJones as Pairwise
 import qc
 from qc.atomistic.field import ForceField
 from qc.atomistic.pairs import PairList
-from qc.coupling.layout import PointDefects
+from qc.coupling.point_defects import PointDefects
 from qc.crystal import diamond, fcc
 from qc.loads import SphericalIndenter
 from qc.numerics import jit
