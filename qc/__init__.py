@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from qc.coupling import QuasiContinuum
     from qc.crystal.nonaffinity import nonaffinity
     from qc.io.axes import plot
+    from qc.numerics.progress import Progress
     from qc.solve import relax
 
     __version__: str
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 #: Where each public name lives: (module, attribute), or (module, None) for the module itself.
 _PUBLIC: dict[str, tuple[str, str | None]] = {
     "PotentialCalculator": ("qc.adapters.ase", "PotentialCalculator"),
+    "Progress": ("qc.numerics.progress", "Progress"),
     "QCCalculator": ("qc.adapters.ase_qc", "QCCalculator"),
     "QuasiContinuum": ("qc.coupling", "QuasiContinuum"),
     "adapters": ("qc.adapters", None),
@@ -65,6 +67,7 @@ _PUBLIC: dict[str, tuple[str, str | None]] = {
 
 __all__ = [
     "PotentialCalculator",
+    "Progress",
     "QCCalculator",
     "QuasiContinuum",
     "__version__",

@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 
 from qc.atomistic.cell import Cell, CellEnergy
 from qc.errors import ConvergenceError
-from qc.numerics.solvers import RoundOff, lbfgs
 from qc.numerics.threads import one_thread
 from qc.potentials import Potential
+from qc.solve import Iteration, System
+from qc.solve import relax as relax_system
 
 Array = NDArray[np.float64]
 Report = Callable[[str], None]
@@ -63,6 +64,70 @@ class Relaxed:
         return self.positions, self.stretch
 
 
+class CellSystem(System):
+    """The atoms of a cell of fixed shape, all directions free.
+
+    Parameters
+    ----------
+    potential : Potential
+    cell : Cell
+    per_atom : float, eV
+        Energy of an atom of the perfect crystal.
+    """
+
+    def __init__(self, potential: Potential, cell: Cell, per_atom: float) -> None:
+        self.cell = cell
+        self._energy = CellEnergy(potential, cell, per_atom)
+        #: Derivative of the last energy with a displacement of the third cell vector, (3,).
+        self.joint = np.zeros(3)
+        self.place(cell.positions, 1.0)
+
+    def energy_forces(self, x: Array) -> tuple[float, Array]:
+        """Energy above the perfect crystal, eV, and forces, eV/Angstrom."""
+        return self._energy.energy_forces(x)
+
+    def place(self, positions: Array, stretch: float) -> None:
+        """Put atoms (n, 3) in their places, at a stretch of the cell."""
+        self.coordinates = positions.copy()
+
+    @property
+    def state(self) -> tuple[Array, float]:
+        """Positions before the stretch, and the stretch."""
+        return self.coordinates, 1.0
+
+
+class LayerSystem(CellSystem):
+    """The layers of a cell: their heights, and the change of the cell's, (n + 1, 1) Angstrom.
+
+    That change is spread over all layers, so that its gradient is a force as well.
+    """
+
+    def energy_forces(self, x: Array) -> tuple[float, Array]:
+        """Energy above the perfect crystal, eV, and forces (n + 1, 1) eV/Angstrom."""
+        y, stretch = self._places(x)
+        value, forces, by_stretch, self.joint = self._energy.stretched(y, stretch)
+        return value, np.append(forces[:, 2], -by_stretch / self._height)[:, None]
+
+    def place(self, positions: Array, stretch: float) -> None:
+        """Put the layers where these atoms (n, 3) are, at a stretch of the cell."""
+        change = self._height * (stretch - 1.0)
+        self.coordinates = np.append(positions[:, 2], change)[:, None]
+
+    @property
+    def state(self) -> tuple[Array, float]:
+        """Positions before the stretch, and the stretch."""
+        return self._places(self.coordinates)
+
+    @property
+    def _height(self) -> float:
+        return float(self.cell.cell[2, 2])
+
+    def _places(self, x: Array) -> tuple[Array, float]:
+        y = self.cell.positions.copy()
+        y[:, 2] = x[:-1, 0]
+        return y, 1.0 + float(x[-1, 0]) / self._height
+
+
 def relax(
     potential: Potential,
     cell: Cell,
@@ -87,7 +152,7 @@ def relax(
     name : str
         What is relaxed, for messages.
     report : callable
-        Called with a line of text at each evaluation.
+        Called with a line of text at each step.
     stretch : bool
     start : (n, 3) float64 and float, optional
         Positions and stretch to start from; the cell as it is by default.
@@ -101,60 +166,31 @@ def relax(
     NonFiniteError
         An energy or force is not finite.
     """
-    energy = CellEnergy(potential, cell, per_atom)
-    height = float(cell.cell[2, 2])
-    joint, evaluations = np.zeros(3), 0
-
-    def evaluate(unknowns: Array) -> tuple[float, Array]:
-        """Energy and forces on the unknowns, (n, 3) positions or (n + 1, 1) heights."""
-        nonlocal joint, evaluations
-        evaluations += 1
-        if stretch:
-            y = cell.positions.copy()
-            y[:, 2] = unknowns[:-1, 0]
-            # The last unknown is the change of the height, spread over all layers, so that its
-            # gradient is a force as well.
-            value, all_forces, by_stretch, joint = energy.stretched(
-                y, 1.0 + unknowns[-1, 0] / height
-            )
-            forces = np.append(all_forces[:, 2], -by_stretch / height)[:, None]
-        else:
-            value, forces = energy.energy_forces(unknowns)
-        report(
-            f"{name}: evaluation {evaluations}, largest force "
-            f"{np.abs(forces).max():.1e} eV/Angstrom"
-        )
-        return value, forces
-
-    def placed(positions: Array, factor: float) -> Array:
-        if not stretch:
-            return positions
-        return np.append(positions[:, 2], height * (factor - 1.0))[:, None]
-
-    unrelaxed = evaluate(placed(cell.positions, 1.0))[0]
-    unknowns = placed(*((cell.positions, 1.0) if start is None else start))
+    system = (LayerSystem if stretch else CellSystem)(potential, cell, per_atom)
+    unrelaxed = system.energy_forces(system.coordinates)[0]
+    if start is not None:
+        system.place(*start)
     if disturb:
-        wave = np.sin(1.0 + np.arange(unknowns.size) ** 2)
-        unknowns = unknowns + disturb * wave.reshape(unknowns.shape)
+        shape = system.coordinates.shape
+        wave = np.sin(1.0 + np.arange(np.prod(shape)) ** 2)
+        system.coordinates = system.coordinates + disturb * wave.reshape(shape)
+
+    def show(now: Iteration) -> None:
+        report(f"{name}: {now}")
+
     with one_thread():
-        found, _, reason = lbfgs(
-            lambda x: evaluate(x)[1],
-            unknowns,
+        found = relax_system(
+            system,
             fmax=0.1 * FORCE_TOLERANCE,
+            method="lbfgs",
             max_steps=MOST_STEPS,
             longest=LONGEST,
-            floor=RoundOff(cell.positions if not stretch else unknowns, 1.0),
+            callback=show,
         )
-    relaxed, forces = evaluate(found)
-    left = float(np.abs(forces).max())
-    if left > FORCE_TOLERANCE:
+    if found.max_force > FORCE_TOLERANCE:
         raise ConvergenceError(
-            f"the {name} did not relax: a force of {left:.2g} eV/Angstrom is left after "
-            f"{evaluations} evaluations ({reason})"
+            f"the {name} did not relax: a force of {found.max_force:.2g} eV/Angstrom is left after "
+            f"{found.evaluations} evaluations ({found.reason})"
         )
-    positions, factor = found, 1.0
-    if stretch:
-        positions = cell.positions.copy()
-        positions[:, 2] = found[:-1, 0]
-        factor = 1.0 + float(found[-1, 0]) / height
-    return Relaxed(DefectEnergy(unrelaxed, float(relaxed)), positions, factor, joint)
+    assert found.energy is not None
+    return Relaxed(DefectEnergy(unrelaxed, found.energy), *system.state, system.joint)

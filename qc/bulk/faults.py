@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable
 from dataclasses import dataclass
-from fractions import Fraction
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +14,7 @@ from qc.atomistic.cell import Cell, CellEnergy
 from qc.atomistic.neighbours import neighbour_list
 from qc.bulk.cell import DefectEnergy, Relaxed, Report, relax, silent
 from qc.bulk.layers import layers_of, reduced
+from qc.bulk.structures import SlipSystem, structure_of
 from qc.crystal import Crystal
 from qc.crystal.bonded import require_bonds
 from qc.errors import CrystalError
@@ -28,56 +28,6 @@ THICKNESS = 4.0
 
 #: Points of a gamma line, both ends included.
 POINTS = 21
-
-
-@dataclass(frozen=True)
-class SlipSystem:
-    """A plane to cut a crystal on and a displacement of the upper half.
-
-    Parameters
-    ----------
-    name : str
-    plane : tuple of int
-        Miller indices of the conventional cell.
-    direction : tuple of int
-        Miller indices; the full displacement is ``fraction`` times this vector.
-    fraction : Fraction
-    stable : str or None
-        Name of the stable fault at the full displacement; None if that is a lattice vector.
-    gap : {"widest", "narrowest"}
-        Between which planes of atoms to cut, where they are not evenly spaced.
-    """
-
-    name: str
-    plane: tuple[int, ...]
-    direction: tuple[int, ...]
-    fraction: Fraction
-    stable: str | None = None
-    gap: str = "widest"
-
-
-#: Gamma lines of each structure.
-SYSTEMS: dict[str, tuple[SlipSystem, ...]] = {
-    "fcc": (
-        SlipSystem("{111}<112>", (1, 1, 1), (1, 1, -2), Fraction(1, 6), "intrinsic"),
-        SlipSystem("{111}<110>", (1, 1, 1), (1, -1, 0), Fraction(1, 2)),
-    ),
-    "bcc": (
-        SlipSystem("{110}<111>", (1, 1, 0), (1, -1, 1), Fraction(1, 2)),
-        SlipSystem("{112}<111>", (1, 1, 2), (1, 1, -1), Fraction(1, 2)),
-    ),
-    "hcp": (
-        SlipSystem("basal <10-10>", (0, 0, 0, 1), (1, 0, -1, 0), Fraction(1, 3), "intrinsic I2"),
-        SlipSystem("basal <11-20>", (0, 0, 0, 1), (1, 1, -2, 0), Fraction(1, 3)),
-        SlipSystem("prismatic <11-20>", (1, 0, -1, 0), (1, -2, 1, 0), Fraction(1, 3)),
-    ),
-    "diamond": (
-        SlipSystem(
-            "glide {111}<112>", (1, 1, 1), (1, 1, -2), Fraction(1, 6), "intrinsic", "narrowest"
-        ),
-        SlipSystem("shuffle {111}<110>", (1, 1, 1), (1, -1, 0), Fraction(1, 2)),
-    ),
-}
 
 
 @dataclass(frozen=True)
@@ -389,7 +339,7 @@ def growth_fault_energy(
 
     Source: J. P. Hirth and J. Lothe, Theory of Dislocations (1982), section 11-2.
     """
-    if crystal.name != "hcp":
+    if not structure_of(crystal).has_growth_fault:
         raise CrystalError(f"the fault I1 belongs to hcp, not to {crystal.name}")
     layers = layers_of(crystal, (0, 0, 0, 1), potential)
     cell = layers.stack(thickness * potential.cutoff, odd=True)

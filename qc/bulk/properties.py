@@ -10,55 +10,29 @@ from typing import TypeVar
 
 import numpy as np
 from ase import Atoms
-from ase.build import bulk as ase_bulk
 from numpy.typing import NDArray
 
 from qc.atomistic.cell import Cell
 from qc.bulk.cell import DefectEnergy, Report, relax, silent
-from qc.bulk.elastic import Elasticity, elasticity
-from qc.bulk.faults import SYSTEMS, GammaLine, gamma_line, growth_fault_energy
-from qc.bulk.surfaces import SURFACES, Surface, surface_energy
-from qc.crystal import Crystal
-from qc.errors import CrystalError, InputError, QCError, suggest
-from qc.materials.lattice import (
-    STRUCTURES,
-    cohesive_energy,
-    crystal_bonds,
-    equilibrium,
-    lattice_constants,
-    site_energies,
-    standard_crystal,
-)
+from qc.bulk.faults import GammaLine, gamma_line, growth_fault_energy
+from qc.bulk.structures import KNOWN, structure_of
+from qc.bulk.surfaces import Surface, surface_energy
+from qc.crystal import STRUCTURES, Crystal, standard_crystal
+from qc.errors import CapabilityError, CrystalError, InputError, QCError, suggest
+from qc.materials.elastic import Elasticity, elasticity
+from qc.materials.equilibrium import equilibrium_crystal
+from qc.materials.lattice import cohesive_energy, crystal_bonds, site_energies
 from qc.materials.phonons import ZonePoint, zone_phonons
 from qc.numerics.threads import one_thread
 from qc.potentials import Potential
-
-__all__ = [
-    "GROUPS",
-    "STRUCTURES",
-    "BulkProperties",
-    "DefectEnergy",
-    "Elasticity",
-    "GammaLine",
-    "Surface",
-    "Vacancy",
-    "ZonePoint",
-    "bulk_properties",
-    "cohesive_energy",
-    "elasticity",
-    "equilibrium",
-    "gamma_line",
-    "lattice_constants",
-    "standard_crystal",
-    "surface_energy",
-    "vacancy_energy",
-    "zone_phonons",
-]
 
 Array = NDArray[np.float64]
 
 #: What can be computed on top of lattice constants and cohesive energy.
 GROUPS = ("elastic", "phonons", "vacancy", "surfaces", "faults")
+
+#: Atoms in a primitive cell; matrices over all of them are full.
+MOST_SITES = 100
 
 #: Angstrom; a vacancy is disturbed by this before it relaxes, lest it stay on a saddle.
 _DISTURBANCE = 1e-2
@@ -67,6 +41,49 @@ _DISTURBANCE = 1e-2
 _SOFT = -1e-6, -1e-3
 
 _T = TypeVar("_T")
+
+
+def check_supported(crystal: Crystal, potential: Potential) -> None:
+    """Refuse what has no bulk properties here.
+
+    Raises
+    ------
+    CapabilityError
+        The potential cannot give site energies.
+    CrystalError
+        The crystal is a monolayer, or has more than `MOST_SITES` atoms in its cell.
+    UnknownSpeciesError
+        An element that the potential does not know.
+    """
+    if not potential.has_site_energies:
+        raise CapabilityError(
+            f"{type(potential).__name__} gives total energies only; bulk properties are computed "
+            "from site energies and their derivatives"
+        )
+    if crystal.dim_lattice == 2:
+        raise CrystalError(f"crystal {crystal.name!r}: bulk properties need three dimensions")
+    if crystal.n_sublattices > MOST_SITES:
+        raise CrystalError(
+            f"crystal {crystal.name!r}: {crystal.n_sublattices} atoms in the primitive cell; bulk "
+            f"properties are for {MOST_SITES} at most"
+        )
+    potential.types_of(crystal.symbols)
+
+
+def relaxed_crystal(crystal: Crystal, potential: Potential) -> Crystal:
+    """Return the crystal with the cell and basis of least energy, whatever its size.
+
+    fcc, bcc, hcp and diamond come back on their conventional axes.
+
+    Raises
+    ------
+    CapabilityError, CrystalError, UnknownSpeciesError
+        As `check_supported`, or as `qc.materials.equilibrium_crystal`.
+    """
+    if crystal.name in STRUCTURES:
+        crystal = standard_crystal(crystal.symbols[0], crystal.name, 1.0)
+    check_supported(crystal, potential)
+    return equilibrium_crystal(crystal, potential, anywhere=True)
 
 
 @dataclass(frozen=True)
@@ -137,9 +154,7 @@ class BulkProperties:
     @property
     def c(self) -> float | None:
         """Second lattice constant of hcp, Angstrom."""
-        if self.crystal.name != "hcp":
-            return None
-        return float(np.linalg.norm(self.crystal.conventional[2]))
+        return self.crystal.c
 
     @property
     def c_over_a(self) -> float | None:
@@ -207,8 +222,8 @@ def bulk_properties(
     ------
     InputError
         An unknown group.
-    CrystalError, CapabilityError, UnknownSpeciesError, ConvergenceError
-        As `equilibrium`: without a crystal there are no properties of it.
+    CrystalError, CapabilityError, UnknownSpeciesError
+        As `relaxed_crystal`: without a crystal there are no properties of it.
     """
     groups = chosen_groups(only, skip)
     with one_thread():
@@ -219,7 +234,7 @@ def _bulk_properties(
     crystal: Crystal, potential: Potential, groups: tuple[str, ...], report: Report
 ) -> BulkProperties:
     report("lattice constants")
-    found = equilibrium(crystal, potential)
+    found = relaxed_crystal(crystal, potential)
     reasons = {g: why for g in groups if (why := _inapplicable(g, found))}
     wanted = [g for g in groups if g not in reasons]
     failures: dict[str, str] = {}
@@ -235,8 +250,7 @@ def _bulk_properties(
             failures[name] = str(error)
             return None
 
-    planes = SURFACES.get(found.name, ())
-    systems = SYSTEMS.get(found.name, ())
+    structure = structure_of(found)
     elastic = attempt("elastic", "elastic constants", partial(elasticity, found, potential))
     phonons = attempt("phonons", "phonons", partial(zone_phonons, found, potential))
     vacancy = attempt("vacancy", "vacancy", partial(vacancy_energy, found, potential, report))
@@ -246,7 +260,7 @@ def _bulk_properties(
             f"surface {name}",
             partial(surface_energy, found, potential, hkl, name, report),
         )
-        for name, hkl in planes
+        for name, hkl in structure.surfaces
     ]
     lines = [
         attempt(
@@ -254,10 +268,10 @@ def _bulk_properties(
             f"gamma line {system.name}",
             partial(gamma_line, found, potential, system, report),
         )
-        for system in systems
+        for system in structure.slip
     ]
     growth = None
-    if found.name == "hcp":
+    if structure.has_growth_fault:
         growth = attempt(
             "faults", "fault I1", partial(growth_fault_energy, found, potential, report)
         )
@@ -272,7 +286,7 @@ def _bulk_properties(
         growth_fault=growth,
         not_applicable=reasons,
         failures=failures,
-        remarks=potential.remarks(crystal_bonds(found, potential)[0]),
+        remarks=potential.remarks(crystal_bonds(found, potential)),
     )
 
 
@@ -280,8 +294,8 @@ def _inapplicable(group: str, crystal: Crystal) -> str:
     """Return why a group means nothing for a crystal, or an empty string."""
     if group == "vacancy" and len(set(crystal.symbols)) > 1:
         return "a vacancy in a compound has an energy for given chemical potentials only"
-    if group in ("surfaces", "faults") and crystal.name not in STRUCTURES:
-        return f"planes are known for {', '.join(STRUCTURES)} only"
+    if group in ("surfaces", "faults") and not structure_of(crystal).surfaces:
+        return f"planes are known for {', '.join(KNOWN)} only"
     return ""
 
 
@@ -291,16 +305,9 @@ def vacancy_supercell(crystal: Crystal, potential: Potential) -> Atoms:
     Of the conventional cell, orthogonal, for fcc, bcc, hcp and diamond; of the primitive cell, and
     three cutoffs wide, for other crystals.
     """
-    symbol = crystal.symbols[0]
-    if crystal.name == "hcp":
-        c = float(np.linalg.norm(crystal.conventional[2]))
-        cell = ase_bulk(symbol, "hcp", a=crystal.a, c=c, orthorhombic=True)
-    elif crystal.name in STRUCTURES:
-        cell = ase_bulk(symbol, crystal.name, a=crystal.a, cubic=True)
-    else:
-        cell = crystal.to_ase()
+    cell = structure_of(crystal).brick(crystal)
     heights = 1.0 / np.linalg.norm(np.linalg.inv(cell.cell[:]), axis=0)
-    wanted = max(5 * heights.min() if crystal.name in STRUCTURES else 0.0, 3 * potential.cutoff)
+    wanted = max(5 * heights.min() if crystal.name in KNOWN else 0.0, 3 * potential.cutoff)
     return cell * tuple(int(n) for n in np.ceil(wanted / heights - 1e-9))
 
 
@@ -344,7 +351,7 @@ def vacancy_energy(
         np.array(atoms.cell[:]),
     )
     energy = relax(potential, vacant, per_atom, "vacancy", report, disturb=_DISTURBANCE).energy
-    if crystal.name == "diamond":
+    if structure_of(crystal).is_open:
         start = _drawn_inwards(vacant, atoms.positions[0], 1.1 * crystal.nearest_neighbour)
         other = relax(
             potential, vacant, per_atom, "vacancy", report, start=start, disturb=_DISTURBANCE

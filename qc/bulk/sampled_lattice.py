@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from qc.atomistic.energy import energy_forces, virial
 from qc.atomistic.field import ForceField
 from qc.atomistic.neighbours import NeighbourList, VerletList
+from qc.bulk.cell import Report, silent
 from qc.crystal import Crystal
 from qc.dynamics.dynamics import Dynamics
 from qc.dynamics.langevin import Langevin
@@ -32,7 +33,6 @@ from qc.errors import CapabilityError, ConvergenceError, InputError
 from qc.materials import CauchyBorn
 from qc.materials.thermal_lattice import right_stretch, symmetric_strains
 from qc.numerics.checks import kind, positive, whole
-from qc.numerics.progress import Progress
 from qc.potentials import Potential
 from qc.solve.system import System
 
@@ -144,6 +144,7 @@ def sampled_lattice(
     friction: float | None = None,
     start: Array | None = None,
     seed: int = 0,
+    report: Report = silent,
 ) -> SampledLattice:
     """Measure the lattice without stress at a temperature by molecular dynamics.
 
@@ -166,6 +167,8 @@ def sampled_lattice(
     start : (3, 3) float, optional
         First deformation, say that of `qc.materials.thermal_lattice`; none by default.
     seed : int
+    report : callable
+        Called with a line of text as the work goes on.
 
     Raises
     ------
@@ -207,38 +210,37 @@ def sampled_lattice(
     dynamics = Dynamics(block, h, baths=[Langevin(temperature, gamma)], seed=seed)
     dynamics.set_temperature(2.0 * temperature)
     before = change = spread = np.zeros(len(strains))
-    with Progress("lattice") as progress:
-        for number, share in enumerate(ROUNDS, start=1):
-            progress.update(f"round {number} of {len(ROUNDS)}")
-            rows: list[Array] = []
-            squares: list[float] = []
-            count = round(share * steps)
-            skip = round(SETTLING * count)
-            dynamics.run(skip)
+    for number, share in enumerate(ROUNDS, start=1):
+        report(f"round {number} of {len(ROUNDS)}")
+        rows: list[Array] = []
+        squares: list[float] = []
+        count = round(share * steps)
+        skip = round(SETTLING * count)
+        dynamics.run(skip)
 
-            def note(d: Dynamics, rows: list[Array] = rows, squares: list[float] = squares) -> None:
-                pressure = kinetic / block.volume * np.eye(3)
-                rows.append(np.einsum("aij,ij->a", strains, block.stress(d.x) - pressure))
-                u = d.x - block.reference @ block.deformation.T
-                squares.append(float(((u - u.mean(axis=0)) ** 2).sum(axis=1).mean()))
+        def note(d: Dynamics, rows: list[Array] = rows, squares: list[float] = squares) -> None:
+            pressure = kinetic / block.volume * np.eye(3)
+            rows.append(np.einsum("aij,ij->a", strains, block.stress(d.x) - pressure))
+            u = d.x - block.reference @ block.deformation.T
+            squares.append(float(((u - u.mean(axis=0)) ** 2).sum(axis=1).mean()))
 
-            dynamics.run(count - skip, note, every=EVERY)
-            displacement = float(np.sqrt(np.mean(squares)))
-            if displacement > LINDEMANN * crystal.nearest_neighbour:
-                raise ConvergenceError(
-                    f"{crystal.name} melts at {temperature:g} K: atoms are {displacement:.2f} "
-                    "Angstrom from their sites"
-                )
-            stress, spread = _mean(np.array(rows))
-            if change @ change > CLEAR**2 * (spread @ spread) / np.trace(stiffness) ** 2:
-                miss = stress - before - stiffness @ change
-                stiffness = stiffness + np.outer(miss, change) / (change @ change)
-            before, change = stress, -np.linalg.solve(stiffness, stress)
-            f = (np.eye(3) + np.einsum("a,aij->ij", change, strains)) @ f
-            if share != ROUNDS[-1]:
-                block.coordinates = dynamics.x
-                block.deform(f)
-                dynamics.set_state(x=block.coordinates)
+        dynamics.run(count - skip, note, every=EVERY)
+        displacement = float(np.sqrt(np.mean(squares)))
+        if displacement > LINDEMANN * crystal.nearest_neighbour:
+            raise ConvergenceError(
+                f"{crystal.name} melts at {temperature:g} K: atoms are {displacement:.2f} "
+                "Angstrom from their sites"
+            )
+        stress, spread = _mean(np.array(rows))
+        if change @ change > CLEAR**2 * (spread @ spread) / np.trace(stiffness) ** 2:
+            miss = stress - before - stiffness @ change
+            stiffness = stiffness + np.outer(miss, change) / (change @ change)
+        before, change = stress, -np.linalg.solve(stiffness, stress)
+        f = (np.eye(3) + np.einsum("a,aij->ij", change, strains)) @ f
+        if share != ROUNDS[-1]:
+            block.coordinates = dynamics.x
+            block.deform(f)
+            dynamics.set_state(x=block.coordinates)
     spread = np.abs(np.linalg.inv(stiffness)) @ spread
     error = np.sqrt(np.einsum("a,aij->ij", spread**2, strains**2))
     return SampledLattice(float(temperature), right_stretch(f), error, displacement)

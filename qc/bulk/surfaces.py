@@ -15,18 +15,6 @@ from qc.crystal import Crystal
 from qc.materials.lattice import site_energies
 from qc.potentials import Potential
 
-#: Surfaces of each structure: name and Miller indices of the conventional cell.
-SURFACES: dict[str, tuple[tuple[str, tuple[int, ...]], ...]] = {
-    "fcc": (("(100)", (1, 0, 0)), ("(110)", (1, 1, 0)), ("(111)", (1, 1, 1))),
-    "bcc": (("(100)", (1, 0, 0)), ("(110)", (1, 1, 0)), ("(111)", (1, 1, 1))),
-    "diamond": (("(100)", (1, 0, 0)), ("(110)", (1, 1, 0)), ("(111)", (1, 1, 1))),
-    "hcp": (
-        ("basal (0001)", (0, 0, 0, 1)),
-        ("prismatic (10-10)", (1, 0, -1, 0)),
-        ("prismatic (11-20)", (1, 1, -2, 0)),
-    ),
-}
-
 #: Thickness of a slab in cutoffs: its two surfaces do not feel each other.
 THICKNESS = 4.0
 

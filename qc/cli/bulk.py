@@ -122,7 +122,7 @@ def choose_crystal(
         return crystal
     if elements is not None:
         raise InputError("--elements names the types of a file: it needs --cell")
-    from qc.materials.lattice import standard_crystal
+    from qc.crystal import standard_crystal
 
     chosen = choose_element(potential, element)
     return standard_crystal(chosen, structure or choose_structure(potential, chosen), 1.0)

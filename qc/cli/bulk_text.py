@@ -176,7 +176,7 @@ def _lattice_rows(p: BulkProperties) -> list[tuple[str, str]]:
 
 
 def _elastic_rows(p: BulkProperties) -> list[tuple[str, str]]:
-    from qc.bulk.elastic import independent_constants
+    from qc.materials.elastic import independent_constants
 
     e = p.elasticity
     if e is None:

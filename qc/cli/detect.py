@@ -248,7 +248,7 @@ def _majority(atoms: Atoms) -> str:
 
 def _constants(atoms: Atoms, potential: Potential, structures: tuple[str, ...]) -> dict[str, Any]:
     """Lattice constants of the host element under a potential, by structure."""
-    from qc.bulk.properties import lattice_constants
+    from qc.materials import lattice_constants
 
     host = _majority(atoms)
     out: dict[str, Any] = {}

@@ -27,8 +27,7 @@ from qc.errors import (
     NonFiniteError,
 )
 from qc.farfield import HomogeneousStrain
-from qc.materials import equilibrium_crystal
-from qc.materials.lattice import lattice_constants
+from qc.materials import equilibrium_crystal, lattice_constants
 from qc.numerics.checks import check_atomic_numbers, kind
 from qc.potentials import Potential
 

@@ -4,9 +4,19 @@ from qc.crystal.crystal import Crystal
 from qc.crystal.nonaffinity import nonaffinity
 from qc.crystal.recognition.defects import Defects, find_defects
 from qc.crystal.recognition.recognise import Recognition, recognise
-from qc.crystal.structures import bcc, diamond, fcc, from_ase, hcp, triangular
+from qc.crystal.structures import (
+    STRUCTURES,
+    bcc,
+    diamond,
+    fcc,
+    from_ase,
+    hcp,
+    standard_crystal,
+    triangular,
+)
 
 __all__ = [
+    "STRUCTURES",
     "Crystal",
     "Defects",
     "Recognition",
@@ -18,5 +28,6 @@ __all__ = [
     "hcp",
     "nonaffinity",
     "recognise",
+    "standard_crystal",
     "triangular",
 ]

@@ -180,6 +180,11 @@ class Crystal:
         inverse.flags.writeable = False
         return inverse
 
+    @property
+    def c(self) -> float | None:
+        """Second lattice constant of hcp, Angstrom; None where there is one only."""
+        return self.volume / float(np.sqrt(3) / 2 * self.a**2) if self.name == "hcp" else None
+
     @cached_property
     def conventional(self) -> Array:
         """(3, 3) float, Angstrom: rows are the vectors that Miller indices refer to, Cartesian.
@@ -189,7 +194,8 @@ class Crystal:
         if self.name in ("fcc", "bcc", "diamond"):
             return self.a * self.rotation.T
         if self.name == "hcp":
-            c = self.volume / (np.sqrt(3) / 2 * self.a**2)
+            c = self.c
+            assert c is not None
             return hexagonal_cell(self.a, c) @ self.rotation.T
         return self.cell
 

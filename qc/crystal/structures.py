@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
@@ -18,6 +20,12 @@ IntArray = NDArray[np.int64]
 
 FCC_CELL = np.array([[0.0, 1, 1], [1, 0, 1], [1, 1, 0]]) / 2
 BCC_CELL = np.array([[-1.0, 1, 1], [1, -1, 1], [1, 1, -1]]) / 2
+
+#: What `standard_crystal` makes.
+STRUCTURES = ("fcc", "bcc", "hcp", "diamond")
+
+#: c/a of a close-packed stack of spheres.
+IDEAL_RATIO = math.sqrt(8 / 3)
 
 
 def _cubic(
@@ -120,6 +128,30 @@ def hcp(
     rotation = orientation(cell, x, y, z)
     basis = np.array([[0, 0, 0], [1 / 3, 2 / 3, 1 / 2]]) @ cell
     return Crystal(cell @ rotation.T, basis @ rotation.T, (symbol, symbol), "hcp", a, rotation)
+
+
+def standard_crystal(symbol: str, structure: str, a: float, ratio: float | None = None) -> Crystal:
+    """Return a crystal on its conventional axes: cube axes, or x along a and z along c for hcp.
+
+    Parameters
+    ----------
+    symbol : str
+    structure : str
+        One of `STRUCTURES`.
+    a : float, Angstrom
+    ratio : float, optional
+        c/a of hcp; that of close-packed spheres by default.
+
+    Raises
+    ------
+    CrystalError
+        Another structure, or a bad symbol or lattice constant.
+    """
+    if structure not in STRUCTURES:
+        raise CrystalError(f"structure must be one of {', '.join(STRUCTURES)}, not '{structure}'")
+    if structure == "hcp":
+        return hcp(symbol, a, a * (IDEAL_RATIO if ratio is None else ratio))
+    return {"fcc": fcc, "bcc": bcc, "diamond": diamond}[structure](symbol, a)
 
 
 def triangular(symbol: str, a: float) -> Crystal:

@@ -1,7 +1,12 @@
 """What elements are made of: the Cauchy-Born rule of a potential, at rest and at temperature."""
 
 from qc.materials.cauchy_born import CauchyBorn, acoustic_stability
-from qc.materials.equilibrium import equilibrium_crystal, equilibrium_lattice_constant
+from qc.materials.elastic import Elasticity, elasticity
+from qc.materials.equilibrium import (
+    equilibrium_crystal,
+    equilibrium_lattice_constant,
+    lattice_constants,
+)
 from qc.materials.free_energy import FreeEnergyExpansion, expand_free_energy
 from qc.materials.linear import LinearElastic
 from qc.materials.material import Material, Response
@@ -10,6 +15,7 @@ from qc.materials.vibration import LatticeVibrations
 
 __all__ = [
     "CauchyBorn",
+    "Elasticity",
     "FreeEnergyExpansion",
     "LatticeVibrations",
     "LinearElastic",
@@ -17,8 +23,10 @@ __all__ = [
     "Response",
     "ThermalLattice",
     "acoustic_stability",
+    "elasticity",
     "equilibrium_crystal",
     "equilibrium_lattice_constant",
     "expand_free_energy",
+    "lattice_constants",
     "thermal_lattice",
 ]

@@ -11,7 +11,8 @@ class Progress:
     """One line that is rewritten in place while something runs.
 
     Shown only where the stream is a terminal, so logs and pipes stay clean. Use it as a context
-    manager: the line is wiped at the end, also when an exception passes through.
+    manager: the line is wiped at the end, also when an exception passes through. It is a callback
+    of solvers, ``with Progress("relax") as show: qc.relax(model, callback=show)``.
 
     Parameters
     ----------
@@ -33,6 +34,11 @@ class Progress:
         self._shown = 0
         self._drawn = -float("inf")
         self.active = _is_terminal(self._stream)
+
+    def __call__(self, state: object) -> None:
+        """Show what has been reached, such as an `Iteration` of `qc.relax`: a callback of it."""
+        if self.active:
+            self.update(str(state))
 
     def update(self, text: str) -> None:
         """Show a text after the title, unless the last one is too fresh."""

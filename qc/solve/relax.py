@@ -13,7 +13,6 @@ from qc.coupling import QuasiContinuum
 from qc.crystal import Crystal
 from qc.errors import CapabilityError, ConvergenceError, InputError, suggest
 from qc.numerics.checks import function, positive, whole
-from qc.numerics.progress import Progress
 from qc.numerics.solvers import RoundOff, lbfgs, newton
 from qc.solve.model_system import ModelSystem, as_system
 from qc.solve.result import DefectResult, Iteration, Result
@@ -87,7 +86,8 @@ def relax(
     preconditioner : callable, optional
         One made before for the same mesh (load steps); the system's own by default.
     callback : callable, optional
-        Called with each `Iteration`; returning True stops.
+        Called with each `Iteration`; returning True stops. A `qc.Progress` shows them on a
+        terminal.
     raise_on_failure : bool
         Raise ConvergenceError instead of returning an unconverged result.
     mu : mapping of str to float or Crystal, optional
@@ -130,8 +130,7 @@ def relax(
         raise CapabilityError(f"{system.label} has no energy: use method='newton' or 'auto'")
     solve = system.preconditioner() if preconditioner is None else preconditioner
     run = _Run(system, solve, method != "newton", fmax, max_steps, longest, callback)
-    with Progress("relax") as progress:
-        u, f, reason = run(system.coordinates.copy(), progress)
+    u, f, reason = run(system.coordinates.copy())
     system.coordinates = u
     top = float(np.abs(f).max(initial=0.0))
     converged = top <= fmax and not run.stopped
@@ -182,9 +181,8 @@ class _Run:
         self.warnings: list[str] = []
         self._floor = RoundOff(system.positions(system.coordinates), system.spacing)
 
-    def __call__(self, u: Array, progress: Progress) -> tuple[Array, Array, str]:
+    def __call__(self, u: Array) -> tuple[Array, Array, str]:
         """Relax, over and over while something is kept meanwhile."""
-        self._progress = progress
         change = self._settled(u)
         if change is None:
             return self._relaxed(u, self.fmax)
@@ -215,7 +213,6 @@ class _Run:
     def _report(self, top: float, step: float) -> bool:
         entry = Iteration(self.evaluations, top, step)
         self.history.append(entry)
-        self._progress.update(f"{entry.evaluations} evaluations, max force {top:.2e} eV/Angstrom")
         self.stopped = bool(self.callback(entry)) if self.callback is not None else False
         return self.stopped
 

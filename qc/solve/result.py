@@ -19,6 +19,9 @@ class Iteration(NamedTuple):
     max_force: float
     step: float
 
+    def __str__(self) -> str:
+        return f"{self.evaluations} evaluations, max force {self.max_force:.2e} eV/Angstrom"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Result:

@@ -24,18 +24,12 @@ from ase import units
 from ase.build import make_supercell
 
 from qc.adapters.ase import PotentialCalculator
-from qc.bulk.elastic import elasticity
 from qc.cli.bulk import choose_structure
-from qc.crystal import Crystal
+from qc.crystal import STRUCTURES, Crystal, standard_crystal
 from qc.errors import QCError
-from qc.materials import phonons
-from qc.materials.lattice import (
-    STRUCTURES,
-    VOIGT,
-    crystal_bonds,
-    equilibrium,
-    standard_crystal,
-)
+from qc.farfield.elastic import VOIGT
+from qc.materials import elasticity, equilibrium_crystal, phonons
+from qc.materials.lattice import crystal_bonds
 from qc.potentials import EAM
 
 STRAIN, DISPLACEMENT = 1e-3, 0.01
@@ -45,7 +39,7 @@ REPEATS = 2
 def stresses(crystal: Crystal, potential: EAM, f: Any) -> Any:
     """Return dE/de at a deformation gradient, per volume of the crystal, GPa, Voigt order."""
     moved = replace(crystal, cell=crystal.cell @ f.T, basis=crystal.basis @ f.T, rotation=np.eye(3))
-    bonds, _ = crystal_bonds(moved, potential)
+    bonds = crystal_bonds(moved, potential)
     pulls = potential.bond_gradients(bonds)[1]
     first = np.einsum("bc,bd->cd", pulls, bonds.vectors) @ np.linalg.inv(f).T
     return np.array([first[k, m] + first[m, k] for k, m in VOIGT]) / 2 / crystal.volume / units.GPa
@@ -191,8 +185,8 @@ def row(path: Path, symbol: str, kinds: dict[str, EAM]) -> str:
     """Return one line of the table."""
     auto, spline, lammps = (kinds[k] for k in ("auto", "spline", "lammps"))
     structure = choose_structure(auto, symbol)
-    crystal = equilibrium(standard_crystal(symbol, structure, 1.0), auto)
-    old = equilibrium(standard_crystal(symbol, structure, 1.0), spline)
+    crystal = equilibrium_crystal(standard_crystal(symbol, structure, 1.0), auto, anywhere=True)
+    old = equilibrium_crystal(standard_crystal(symbol, structure, 1.0), spline, anywhere=True)
     c = constants(crystal, auto)
     mean, scatter = averaged(crystal, lammps)
     waves = exact_frequencies(crystal, auto)

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from qc.bulk import properties as bulk
-from qc.bulk.faults import SYSTEMS, Stack, gamma_line
-from qc.bulk.surfaces import SURFACES, surface_energy
+from qc.bulk.faults import Stack, gamma_line
+from qc.bulk.structures import KNOWN
+from qc.bulk.surfaces import surface_energy
 from qc.potentials import stillinger1985, zhou2004
 
 pytestmark = pytest.mark.physics
@@ -25,7 +26,7 @@ def case(request):
     potential = stillinger1985() if request.param == "Si" else zhou2004(request.param)
     assert potential.fingerprint() == record["potential"]["fingerprint"]
     start = bulk.standard_crystal(request.param, record["structure"], 1.0)
-    return potential, bulk.equilibrium(start, potential), record
+    return potential, bulk.relaxed_crystal(start, potential), record
 
 
 def test_lattice_and_cohesion(case):
@@ -41,7 +42,7 @@ def test_lattice_and_cohesion(case):
 
 def test_surfaces(case):
     potential, crystal, record = case
-    planes = dict(SURFACES[crystal.name])
+    planes = dict(KNOWN[crystal.name].surfaces)
     assert set(record["surfaces"]) <= set(planes)
     for name, expected in record["surfaces"].items():
         energy = surface_energy(crystal, potential, planes[name]).energy
@@ -52,7 +53,7 @@ def test_surfaces(case):
 def test_gamma_lines(case):
     """LAMMPS holds the fault in a free slab and searches the maximum of the energy."""
     potential, crystal, record = case
-    systems = {system.name: system for system in SYSTEMS[crystal.name]}
+    systems = {system.name: system for system in KNOWN[crystal.name].slip}
     assert set(record["gamma_lines"]) <= set(systems)
     for name, expected in record["gamma_lines"].items():
         line = gamma_line(crystal, potential, systems[name], points=11)
@@ -99,8 +100,8 @@ def test_another_line_is_not_mistaken_for_it():
     """The reference can tell the two senses of a line, and cuts in the other gap."""
     potential = zhou2004("Cu")
     start = bulk.standard_crystal("Cu", "fcc", 1.0)
-    crystal = bulk.equilibrium(start, potential)
-    stack = Stack(crystal, potential, SYSTEMS["fcc"][0])
+    crystal = bulk.relaxed_crystal(start, potential)
+    stack = Stack(crystal, potential, KNOWN["fcc"].slip[0])
     expected = REFERENCE["Cu"]["gamma_lines"]["{111}<112>"]["unrelaxed"]
     assert stack.unrelaxed(0.6) == pytest.approx(expected[2], rel=1e-5)
     assert abs(stack.unrelaxed(-0.6) - expected[2]) > 0.1 * expected[2]

@@ -40,7 +40,7 @@ def case(request):
         pytest.skip(f"{path} is another edition of the file")
     potential = EAM.from_file(path)
     start = bulk.standard_crystal(record["element"], record["structure"], 1.0)
-    return potential, bulk.equilibrium(start, potential), record
+    return potential, bulk.relaxed_crystal(start, potential), record
 
 
 def test_crystal(case):

@@ -6,7 +6,7 @@ from ase import Atoms
 
 import qc
 from qc.bulk import properties as bulk
-from qc.bulk.faults import SYSTEMS
+from qc.bulk.structures import KNOWN
 from qc.cli.main import main
 from qc.crystal.bonded import nearest_distance
 from qc.errors import CrystalError
@@ -49,7 +49,7 @@ def test_models_and_lattices_are_refused(make, hint):
         bulk.zone_phonons,
         bulk.vacancy_energy,
         lambda crystal, potential: bulk.surface_energy(crystal, potential, (1, 1, 1)),
-        lambda crystal, potential: bulk.gamma_line(crystal, potential, SYSTEMS["fcc"][0]),
+        lambda crystal, potential: bulk.gamma_line(crystal, potential, KNOWN["fcc"].slip[0]),
     ],
 )
 def test_bulk_tools_are_refused(tool):

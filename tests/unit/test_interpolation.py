@@ -3,9 +3,11 @@
 import numpy as np
 import pytest
 
-from qc.bulk.properties import elasticity, equilibrium, standard_crystal, zone_phonons
+from qc.crystal import fcc
 from qc.errors import PotentialError
+from qc.materials import elasticity, equilibrium_crystal
 from qc.materials.lattice import crystal_bonds
+from qc.materials.phonons import zone_phonons
 from qc.potentials import EAM, Bonds, zhou2004
 from qc.potentials.interpolation import curve, five_point_slopes, noise_level
 from qc.potentials.splines import cubic_coefficients, evaluate
@@ -36,7 +38,7 @@ def fine():
 
 @pytest.fixture(scope="module")
 def crystal(fine):
-    return equilibrium(standard_crystal("Al", "fcc", 4.0), fine)
+    return equilibrium_crystal(fcc("Al", 4.0), fine)
 
 
 def constants(crystal, potential):
@@ -58,7 +60,7 @@ def test_elastic_constants_and_phonons_of_rounded_tables(fine, crystal):
 
 def test_rounded_tables_keep_energies_and_lattice_constant(fine, crystal):
     rounded = tables(fine, 8)
-    assert equilibrium(crystal, rounded).a == pytest.approx(crystal.a, abs=1e-6)
+    assert equilibrium_crystal(crystal, rounded).a == pytest.approx(crystal.a, abs=1e-6)
     for name in ("rphi", "density", "embedding"):
         np.testing.assert_array_equal(getattr(rounded, name), np.round(getattr(fine, name), 8))
     rows = rounded._kernel_tables[2][0]
@@ -72,7 +74,7 @@ def test_rounded_tables_keep_energies_and_lattice_constant(fine, crystal):
 def test_rounded_tables_give_lammps_energies_and_forces(fine, crystal, shape):
     """At the distances and densities of interstitials, cascades and lone atoms as well."""
     rounded, lammps = tables(fine, 8), tables(fine, 8, interpolation="lammps")
-    bonds, _ = crystal_bonds(crystal, fine)
+    bonds = crystal_bonds(crystal, fine)
     vectors, r = bonds.vectors.copy(), np.linalg.norm(bonds.vectors, axis=1)
     if shape == "dense":
         vectors *= 0.8

@@ -37,7 +37,6 @@ LEAST_QUALITY = 0.7
 _FLAT = 0.5
 #: An atom further than this from every site, in nearest-neighbour distances, holds none.
 OFF_LATTICE = 0.5
-_STRUCTURES = ("fcc", "bcc", "hcp", "diamond")
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,7 +127,7 @@ class Recognition:
 
 def recognise(
     atoms: Atoms,
-    structures: Sequence[str] = _STRUCTURES,
+    structures: Sequence[str] = build.STRUCTURES,
     a: LatticeConstant | Mapping[str, LatticeConstant] | None = None,
 ) -> Recognition:
     """Recognise the crystal in a set of atoms and the lattice site of every atom.
@@ -225,11 +224,11 @@ def _check_names(
         structures = (structures,)
     kind("structures", structures, Sequence, CrystalError)
     named = (*structures, *(a if isinstance(a, Mapping) else ()))
-    unknown = [n for n in named if str(n) not in _STRUCTURES]
+    unknown = [n for n in named if str(n) not in build.STRUCTURES]
     if unknown:
         raise CrystalError(
-            f"unknown structure {unknown[0]!r}{suggest(unknown[0], _STRUCTURES)}; "
-            f"known: {', '.join(_STRUCTURES)}"
+            f"unknown structure {unknown[0]!r}{suggest(unknown[0], build.STRUCTURES)}; "
+            f"known: {', '.join(build.STRUCTURES)}"
         )
     if not structures:
         raise CrystalError("recognise: no structures to consider")
@@ -264,14 +263,13 @@ def _candidate(symbol: str, name: str, value: LatticeConstant | None) -> Crystal
         return build.hcp(symbol, first, pair[1] if len(pair) > 1 else ratio * first)
     if isinstance(value, tuple | list):
         raise CrystalError(f"{name} has one lattice constant, got {value}")
-    make = {"fcc": build.fcc, "bcc": build.bcc, "diamond": build.diamond}[name]
-    return make(symbol, 1.0 if value is None else value)
+    return build.standard_crystal(symbol, name, 1.0 if value is None else value)
 
 
 def _c_over_a(symbol: str) -> float:
     """Axial ratio of an element that is hcp in nature, else the ideal one."""
     state: dict[str, Any] = dict(reference_states[atomic_numbers[symbol]] or {})
-    return float(state["c/a"]) if state.get("symmetry") == "hcp" else float(np.sqrt(8 / 3))
+    return float(state["c/a"]) if state.get("symmetry") == "hcp" else build.IDEAL_RATIO
 
 
 def _try(

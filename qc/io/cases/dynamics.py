@@ -26,6 +26,7 @@ from qc.io.runs.folder import RunFolder
 from qc.io.runs.signals import Stop
 from qc.io.vtk import write_pvd
 from qc.numerics.checks import kind
+from qc.numerics.progress import Progress
 from qc.solve import mean_force, relax
 
 _fs = schema.quantity(schema.TIMES, "time", above=0.0)
@@ -162,7 +163,10 @@ def build_dynamics(setup: Setup, *, resumed: bool = False) -> Dynamics:
     case, model = _case(setup), setup.model
     table = case.dynamics
     if table.relax and not resumed:
-        relax(model, raise_on_failure=True, **case.solver.options(model.crystal))
+        with Progress("relax") as show:
+            relax(
+                model, raise_on_failure=True, callback=show, **case.solver.options(model.crystal)
+            )
     if table.mean_force is not None:
         with schema.at("dynamics.mean_force"):
             found = mean_force(model, samples=table.mean_force, seed=case.seed)

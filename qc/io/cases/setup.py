@@ -30,6 +30,7 @@ from qc.io.files import shown_name
 from qc.materials import CauchyBorn
 from qc.mesh import CoreSet, LatticeBlock
 from qc.numerics.checks import kind
+from qc.numerics.progress import Progress
 from qc.potentials import Potential
 
 Array = NDArray[np.float64]
@@ -313,7 +314,10 @@ def _model(
         if m.thermal_deformation == "sampled":
             from qc.bulk import sampled_lattice
 
-            found = sampled_lattice(crystal, potential, m.temperature, seed=case.seed)
+            with Progress("lattice") as show:
+                found = sampled_lattice(
+                    crystal, potential, m.temperature, seed=case.seed, report=show
+                )
             warm["thermal_deformation"] = found.deformation
         if m.quasi_static is not None:
             points = core_centres(crystal, far_field, defects, options["centres"])

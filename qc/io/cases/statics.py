@@ -14,6 +14,7 @@ from qc.io.cases.load_path import LoadPathFolder
 from qc.io.files import shown_name
 from qc.io.runs.checkpoint import check_path, read_checkpoint, restore
 from qc.io.runs.signals import signals
+from qc.numerics.progress import Progress
 from qc.solve import Iteration
 from qc.solve.path import LoadPath, LoadStep, follow
 
@@ -114,7 +115,7 @@ class _Runner:
 
     def run(self, start: int) -> Ended:
         case, model = self.setup.case, self.setup.model
-        with signals() as self.stopped:
+        with signals() as self.stopped, Progress("relax") as self.progress:
             try:
                 path = follow(
                     model,
@@ -144,9 +145,11 @@ class _Runner:
         return "complete" if path.complete else "not converged"
 
     def _iteration(self, entry: Iteration) -> bool:
+        self.progress(entry)
         return bool(self.stopped)
 
     def _step(self, step: LoadStep) -> bool:
+        self.progress.close()
         if self.stopped and not step.result.converged:
             self.directory.save(step.model, step.index, relaxing=True)
             return True

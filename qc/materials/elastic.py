@@ -8,7 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qc.crystal import Crystal
-from qc.materials.lattice import VOIGT, response
+from qc.crystal.bonded import require_bonds
+from qc.errors import NonFiniteError
+from qc.farfield.elastic import VOIGT
+from qc.materials.cauchy_born import CauchyBorn
 from qc.potentials import Potential
 
 Array = NDArray[np.float64]
@@ -110,21 +113,39 @@ def elasticity(crystal: Crystal, potential: Potential) -> Elasticity:
 
     Source: M. Born and K. Huang, Dynamical Theory of Crystal Lattices (1954), section 11; the
     parameter of the diamond structure: L. Kleinman, Phys. Rev. 128 (1962) 2614.
+
+    Raises
+    ------
+    CrystalError
+        No bond is within the cutoff.
+    NonFiniteError
+        The energy or a derivative of it is not finite.
     """
-    n = crystal.n_sublattices
-    hessian = response(crystal, potential).hessian
-    coupling = hessian[:6, 6:]
-    # The pseudo-inverse leaves out the three translations, which cost nothing.
-    inverse = np.linalg.pinv(hessian[6:, 6:], rcond=1e-9, hermitian=True)
-    moved = -inverse @ coupling.T
-    stiffness = (hessian[:6, :6] + coupling @ moved) / crystal.volume
-    inner = moved.reshape(n, 3, 6)
-    kleinman = _kleinman(crystal, inner) if crystal.name == "diamond" else None
+    require_bonds(crystal, potential)
+    n, rest = crystal.n_sublattices, np.eye(3)[None]
+    cell = CauchyBorn(crystal, potential).at_shifts(rest, np.zeros((1, n, 3)), "full")
+    hessian = cell.hessian
+    assert hessian is not None
+    if not np.isfinite(hessian).all():
+        raise NonFiniteError(
+            f"{type(potential).__name__}: derivatives of the energy of {crystal.name} "
+            f"{'-'.join(crystal.symbols)} are not finite"
+        )
+    # Sums over pairs of tensor indices make derivatives by Voigt strains.
+    pairs = np.array([3 * k + m for k, m in VOIGT]), np.array([3 * m + k for k, m in VOIGT])
+    by_strain = 0.5 * (hessian[0, pairs[0]] + hessian[0, pairs[1]])
+    clamped = 0.5 * (by_strain[:, pairs[0]] + by_strain[:, pairs[1]])
+    coupling = by_strain[:, 9:]
+    # Where a displacement of the basis costs nothing, strain causes none.
+    moved = -np.linalg.pinv(hessian[0, 9:, 9:], rcond=1e-9, hermitian=True) @ coupling.T
+    stiffness = (clamped + coupling @ moved) / crystal.volume
+    inner = np.concatenate([np.zeros((1, 3, 6)), moved.reshape(n - 1, 3, 6)])
+    inner -= inner.mean(axis=0)
     return Elasticity(
         stiffness=0.5 * (stiffness + stiffness.T),
-        clamped=hessian[:6, :6] / crystal.volume,
+        clamped=0.5 * (clamped + clamped.T) / crystal.volume,
         inner_displacements=inner,
-        kleinman=kleinman,
+        kleinman=_kleinman(crystal, inner) if crystal.name == "diamond" else None,
     )
 
 
