@@ -1,4 +1,7 @@
-"""What is computed of each structure by default: its planes, its slip systems, its supercell."""
+"""What is computed of each structure by default: its planes, its slip systems, its supercell.
+
+A structure that is added to `KNOWN` has them; nothing else asks for a crystal's name.
+"""
 
 from __future__ import annotations
 

@@ -22,7 +22,6 @@ from qc.dynamics.noise import NoiseStream
 from qc.dynamics.timestep import timestep_bound
 from qc.errors import InputError, NonFiniteError
 from qc.numerics.checks import kind, numbers, positive, whole
-from qc.numerics.progress import Progress
 from qc.numerics.threads import threads_for
 from qc.solve.model_system import as_system
 from qc.solve.system import System
@@ -407,16 +406,11 @@ class Dynamics:
         if callback is not None and not callable(callback):
             raise InputError(f"callback must be a function of the dynamics, got {callback!r}")
         done = 0
-        with Progress("dynamics") as progress, threads_for(len(self._masses), FEW):
+        with threads_for(len(self._masses), FEW):
             try:
                 while done < steps:
                     self._advance()
                     done += 1
-                    if progress.active and done % 10 == 0:
-                        progress.update(
-                            f"step {self.step}, {self.temperature():.1f} K, energy "
-                            f"{self.ledger.total:.6f} eV, books {self.ledger.closure:+.1e}"
-                        )
                     if callback is not None and self.step % every == 0:
                         self.system.coordinates = self.x.copy()
                         if callback(self):

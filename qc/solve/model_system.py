@@ -220,6 +220,25 @@ def as_system(subject: System | QuasiContinuum | Atoms) -> System:
     )
 
 
+def resting(
+    subject: System | QuasiContinuum | Atoms, mu: Mapping[str, float | Crystal] | None = None
+) -> System:
+    """Return the system that a relaxation of a subject is of.
+
+    Of a model's it needs no energy, and takes chemical potentials.
+
+    Raises
+    ------
+    InputError
+        No system, or chemical potentials for one that is no model.
+    """
+    if isinstance(subject, QuasiContinuum):
+        return ModelSystem.at_rest(subject, mu)
+    if mu is not None:
+        raise InputError("mu is for models: chemical potentials of their defects' atoms")
+    return as_system(subject)
+
+
 def scaled_masses(model: QuasiContinuum) -> Array:
     """Masses that give every node the time scale of an atom, (n_nodes,) u.
 

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from qc.coupling import QuasiContinuum
 from qc.errors import InputError, suggest
 from qc.numerics.checks import function, kind, whole
-from qc.solve.model_system import ModelSystem, as_system
+from qc.solve.model_system import resting
 from qc.solve.relax import relax
 from qc.solve.result import Result
 
@@ -143,7 +143,7 @@ def follow(
         raise InputError(f"start {start} is not among the {len(path)} load steps")
     iteration = options.pop("iteration", None)
     if start < len(path) and preconditioner is None:
-        preconditioner = _preconditioner(subject)
+        preconditioner = resting(subject).preconditioner()
     done: list[LoadStep] = []
     current = subject
     for index in range(start, len(path)):
@@ -157,12 +157,6 @@ def follow(
         if stop and index + 1 < len(path):
             return LoadPath(current, tuple(done), False, f"stopped by the caller at step {index}")
     return LoadPath(current, tuple(done), True, f"all {len(path)} steps converged")
-
-
-def _preconditioner(subject: Any) -> Callable[[Array], Array] | None:
-    if isinstance(subject, QuasiContinuum):
-        return ModelSystem.at_rest(subject).preconditioner()
-    return as_system(subject).preconditioner()
 
 
 def _checked(deformations: ArrayLike | Sequence[ArrayLike]) -> Array:

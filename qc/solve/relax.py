@@ -14,7 +14,7 @@ from qc.crystal import Crystal
 from qc.errors import CapabilityError, ConvergenceError, InputError, suggest
 from qc.numerics.checks import function, positive, whole
 from qc.numerics.solvers import RoundOff, lbfgs, newton
-from qc.solve.model_system import ModelSystem, as_system
+from qc.solve.model_system import resting
 from qc.solve.result import DefectResult, Iteration, Result
 from qc.solve.system import System
 
@@ -120,12 +120,7 @@ def relax(
     for name, value in (("fmax", fmax), ("longest", longest)):
         positive(name, value)
     whole("max_steps", max_steps, 1)
-    if isinstance(subject, QuasiContinuum):
-        system: System = ModelSystem.at_rest(subject, mu)
-    else:
-        system = as_system(subject)
-        if mu is not None:
-            raise InputError("mu is for models: chemical potentials of their defects' atoms")
+    system = resting(subject, mu)
     if method == "lbfgs" and not system.conservative:
         raise CapabilityError(f"{system.label} has no energy: use method='newton' or 'auto'")
     solve = system.preconditioner() if preconditioner is None else preconditioner

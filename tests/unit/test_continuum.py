@@ -4,10 +4,16 @@ from functools import cache
 
 import numpy as np
 import pytest
+from ase import Atoms
 
-from qc.crystal import bcc, fcc, triangular
+from qc.crystal import bcc, fcc, from_ase, triangular
 from qc.errors import CrystalError, NonFiniteError, UnknownSpeciesError
-from qc.materials import CauchyBorn, acoustic_stability, equilibrium_lattice_constant
+from qc.materials import (
+    CauchyBorn,
+    acoustic_stability,
+    equilibrium_crystal,
+    equilibrium_lattice_constant,
+)
 from qc.potentials import LennardJones, Morse, Potential, ToyEAM, zhou2004
 
 CASES = {
@@ -86,6 +92,31 @@ def test_equilibrium_crystal_is_free_of_stress(name):
     energy, stress, _ = cb.evaluate(f)
     assert energy.argmin() == 1
     assert stress[0, 0, 0] < 0 < stress[2, 0, 0]
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_what_is_bound_is_found_from_anywhere(name):
+    make, symbol, start = CASES[name]
+    near = equilibrium_crystal(make(symbol, start), potential(name))
+    found = equilibrium_crystal(make(symbol, 1.7 * start), potential(name), anywhere=True)
+    assert found.a == pytest.approx(near.a, rel=1e-12)
+    assert np.abs(found.cell - near.cell).max() < 1e-11
+    with pytest.raises(CrystalError, match="minimises the energy"):
+        equilibrium_crystal(make(symbol, 1.7 * start), potential(name))
+
+
+@pytest.mark.parametrize("stretch", [1.05, 1.25])
+def test_a_cell_slides_down_from_a_saddle(stretch):
+    """Body-centred copper is unstable along Bain's path, whose minimum is fcc."""
+    pot = zhou2004("Cu")
+    tetragonal = Atoms(
+        "Cu2", scaled_positions=[[0, 0, 0], [0.5, 0.5, 0.5]], cell=[2.88, 2.88, 2.88 * stretch],
+        pbc=True,
+    )  # fmt: skip
+    found = equilibrium_crystal(from_ase(tetragonal), pot)
+    assert found.volume == pytest.approx(equilibrium_crystal(fcc("Cu", 3.6), pot).volume, rel=1e-9)
+    edges = np.linalg.norm(found.cell, axis=1)
+    np.testing.assert_allclose(edges, 3.6149603 / np.sqrt(2.0), rtol=1e-6)
 
 
 @pytest.mark.parametrize("name", CASES)

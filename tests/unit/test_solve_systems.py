@@ -1,16 +1,20 @@
 """Relaxation and paths of systems that are no models."""
 
+import io
+
 import numpy as np
 import pytest
 from ase.build import bulk
 from ase.calculators.lj import LennardJones as ASELennardJones
 
 import qc
-from qc.coupling import QuasiContinuum
+from qc.coupling import PointDefects, QuasiContinuum
 from qc.crystal import triangular
 from qc.errors import CapabilityError, ConvergenceError, InputError
 from qc.loads import CylindricalIndenter
-from qc.potentials import ToyEAM
+from qc.materials import equilibrium_crystal
+from qc.mesh import FreeSurface
+from qc.potentials import Morse, ToyEAM
 from qc.solve import DefectResult, Result, System, follow, relax
 
 
@@ -63,26 +67,46 @@ def test_a_path_over_any_parameter():
 
 
 def test_a_path_over_the_depth_of_an_indenter():
-    potential = ToyEAM()
-    crystal = triangular(potential.species[0], 1.0)
-    model = QuasiContinuum(crystal, potential, core=4.0, blend=3.0, outer=20.0)
-    tip = CylindricalIndenter(radius=3.0, centre=(0.0, 0.0, 0.0), stiffness=0.2)
+    crystal, potential = triangular("X", 1.0), ToyEAM()
+    model = QuasiContinuum(
+        equilibrium_crystal(crystal, potential), potential, core=4.0, blend=3.0, outer=20.0,
+        boundary=FreeSurface((0, 1, 0)), centres=[(0.0, 0.0, 0.0)],
+    )  # fmt: skip
+    top = float(model.predict(np.zeros((1, 3)))[0, 1])
+    first = CylindricalIndenter(radius=3.0, centre=(0.0, top + 3.0, 0.0), stiffness=1.0)
+    depths = [0.1, 0.2, 0.25, 0.3]
     path = follow(
         model,
-        [2.6, 2.4],
-        change=lambda m, radius: m.with_loads(
-            CylindricalIndenter(radius=radius, centre=tip.centre, stiffness=tip.stiffness)
-        ),
+        depths,
+        change=lambda m, depth: m.with_loads(first.moved((0.0, -depth, 0.0))),
+        fmax=1e-6,
     )
     assert path.complete
     assert isinstance(path.steps[0].result, DefectResult)
-    loads = [step.model.loads[0].radius for step in path.steps]
-    assert loads == [2.6, 2.4]
-    # Less of a hole is less work.
-    assert path.steps[1].model.load_energy() < path.steps[0].model.load_energy()
+    energies = [step.result.defect_energy for step in path.steps]
+    loads = [float(step.model.reactions()[0, 1]) for step in path.steps]
+    assert np.all(np.diff(loads) > 0.0)
+    # Simpson's rule: what the load does is the change of the energy.
+    work = 0.1 / 6.0 * (loads[1] + 4.0 * loads[2] + loads[3])
+    assert energies[3] - energies[1] == pytest.approx(work, rel=1e-3)
     # Each step begins where the one before ended.
-    again = relax(path.steps[1].model)
-    assert again.evaluations <= 3
+    assert relax(path.steps[-1].model, fmax=1e-6).evaluations <= 2
+
+
+def test_a_path_over_temperature():
+    potential = Morse("Ar", 0.5, 4.0, 1.0, 2.2)
+    crystal = equilibrium_crystal(triangular("Ar", 1.0), potential)
+    start = QuasiContinuum(
+        crystal, potential, core=2.3, blend=2.2, outer=6.5, temperature=50.0,
+        defects=PointDefects(vacant=[(0, 0, 0)]),
+    )  # fmt: skip
+    path = follow(start, [100.0, 150.0], change=QuasiContinuum.with_temperature, fmax=1e-8)
+    assert path.complete
+    assert [step.model.temperature for step in path.steps] == [100.0, 150.0]
+    alone = start.with_temperature(150.0)
+    assert path.steps[1].result.defect_energy == pytest.approx(
+        relax(alone, fmax=1e-8).defect_energy, abs=1e-9
+    )
 
 
 def test_what_a_system_cannot_do_is_said():
@@ -99,3 +123,14 @@ def test_what_a_system_cannot_do_is_said():
         follow("bowl", [1.0], change=lambda m, v: m)
     with pytest.raises(ConvergenceError, match="steps used up"):
         relax(bowl, max_steps=1, raise_on_failure=True, fmax=1e-12)
+
+
+def test_progress_is_a_callback(monkeypatch):
+    terminal = io.StringIO()
+    monkeypatch.setattr(terminal, "isatty", lambda: True, raising=False)
+    bowl = Bowl(np.ones((2, 3)))
+    with qc.Progress("bowl", terminal, interval=0) as show:
+        found = relax(bowl, fmax=1e-8, callback=show)
+    assert found.converged
+    assert f"bowl: {found.history[-1]}"[:78] in terminal.getvalue()
+    assert "evaluations, max force" in terminal.getvalue()

@@ -32,6 +32,7 @@ from qc.io.runs.identity import dynamics_fingerprints
 from qc.io.runs.result import describe, write_summary
 from qc.io.runs.signals import signals
 from qc.numerics.checks import kind, real, whole
+from qc.numerics.progress import Progress
 from qc.numerics.reading import require_regular
 
 Array = NDArray[np.float64]
@@ -206,12 +207,17 @@ def run_dynamics(
     status, reason = "complete", f"all {steps} steps done"
     if dynamics.step > steps:
         reason = f"at step {dynamics.step} already, beyond {steps}"
-    with signals() as stop, history:
+    with signals() as stop, history, Progress("dynamics") as show:
         last_saved = dynamics.step
 
         def after(now: Dynamics) -> bool:
             nonlocal last_saved
             ended = False
+            if show.active and now.step % 10 == 0:
+                show.update(
+                    f"step {now.step}, {now.temperature():.1f} K, energy "
+                    f"{now.ledger.total:.6f} eV, books {now.ledger.closure:+.1e}"
+                )
             if now.step % every == 0:
                 history.add(_row(now, extra))
                 files.row(now)
