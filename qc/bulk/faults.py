@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +13,7 @@ from scipy import optimize
 
 from qc.atomistic.cell import Cell, CellEnergy
 from qc.atomistic.neighbours import neighbour_list
-from qc.bulk.cell import DefectEnergy, Relaxed, Report, relax, silent
+from qc.bulk.cell import DefectEnergy, LayerSystem, Report, relax, silent
 from qc.bulk.layers import layers_of, reduced
 from qc.bulk.structures import SlipSystem, structure_of
 from qc.crystal import Crystal
@@ -67,6 +68,13 @@ class GammaLine:
     comes_apart: bool
     stable: DefectEnergy | None
     layers: int
+
+
+class Relaxed(NamedTuple):
+    """A relaxed fault: energies of the whole cell, eV, and the cell."""
+
+    energy: DefectEnergy
+    cell: LayerSystem
 
 
 class Stack:
@@ -144,28 +152,22 @@ class Stack:
     def relaxed(
         self, fraction: float, start: Relaxed | None = None, report: Report = silent
     ) -> Relaxed:
-        """Return the relaxed fault; energies are of the whole cell, eV."""
+        """Return the relaxed fault."""
         name = f"{self.system.name} fault at {fraction:.3f}"
-        return relax(
-            self.potential,
-            self.shifted(fraction),
-            self.per_atom,
-            name,
-            report,
-            stretch=True,
-            start=None if start is None else start.state,
-        )
+        cell = LayerSystem(self.potential, self.shifted(fraction), self.per_atom)
+        first = None if start is None else start.cell.coordinates
+        return Relaxed(relax(cell, name, report, start=first), cell)
 
     def is_apart(self, fraction: float, relaxed: Relaxed) -> bool:
         """Say whether no bond within the cutoff crosses the joint."""
-        scale = np.array([1.0, 1.0, relaxed.stretch])
+        scale = np.array([1.0, 1.0, relaxed.cell.stretch])
         cell = self.shifted(fraction).cell * scale
-        found = neighbour_list(relaxed.positions * scale, self.potential.cutoff, cell, True)
+        found = neighbour_list(relaxed.cell.places * scale, self.potential.cutoff, cell, True)
         return not bool((np.abs(found.offsets[:, 2]) > 0.5 * cell[2, 2]).any())
 
     def slope(self, relaxed: Relaxed) -> float:
         """Return the derivative of the relaxed energy with the fraction, eV."""
-        return float(relaxed.joint @ self._shift)
+        return float(relaxed.cell.joint @ self._shift)
 
 
 def gamma_line(
@@ -226,7 +228,7 @@ def gamma_line(
         options={"xatol": 1e-5},
     )
     last = states[-1].energy
-    opening = stack.height * (top.stretch - 1.0)
+    opening = stack.height * (top.cell.stretch - 1.0)
     return GammaLine(
         system=system,
         vector=stack.vector,
@@ -345,5 +347,5 @@ def growth_fault_energy(
     cell = layers.stack(thickness * potential.cutoff, odd=True)
     per_atom = float(site_energies(crystal, potential).mean())
     report("fault I1")
-    found = relax(potential, cell, per_atom, "fault I1", report, stretch=True)
-    return DefectEnergy(found.energy.unrelaxed / layers.area, found.energy.relaxed / layers.area)
+    found = relax(LayerSystem(potential, cell, per_atom), "fault I1", report)
+    return DefectEnergy(found.unrelaxed / layers.area, found.relaxed / layers.area)

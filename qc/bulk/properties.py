@@ -13,7 +13,7 @@ from ase import Atoms
 from numpy.typing import NDArray
 
 from qc.atomistic.cell import Cell
-from qc.bulk.cell import DefectEnergy, Report, relax, silent
+from qc.bulk.cell import CellSystem, DefectEnergy, Report, relax, silent
 from qc.bulk.faults import GammaLine, gamma_line, growth_fault_energy
 from qc.bulk.structures import KNOWN, structure_of
 from qc.bulk.surfaces import Surface, surface_energy
@@ -350,19 +350,23 @@ def vacancy_energy(
         potential.types_of(atoms.get_chemical_symbols())[1:],
         np.array(atoms.cell[:]),
     )
-    energy = relax(potential, vacant, per_atom, "vacancy", report, disturb=_DISTURBANCE).energy
+    starts: list[Array | None] = [None]
     if structure_of(crystal).is_open:
-        start = _drawn_inwards(vacant, atoms.positions[0], 1.1 * crystal.nearest_neighbour)
-        other = relax(
-            potential, vacant, per_atom, "vacancy", report, start=start, disturb=_DISTURBANCE
+        radius = 1.1 * crystal.nearest_neighbour
+        starts.append(_drawn_inwards(vacant, atoms.positions[0], radius))
+    energies = [
+        relax(
+            CellSystem(potential, vacant, per_atom), "vacancy", report, start=start,
+            disturb=_DISTURBANCE,
         )
-        energy = min(energy, other.energy, key=lambda e: e.relaxed)
-    return Vacancy(energy, len(atoms))
+        for start in starts
+    ]  # fmt: skip
+    return Vacancy(min(energies, key=lambda e: e.relaxed), len(atoms))
 
 
-def _drawn_inwards(cell: Cell, centre: Array, radius: float) -> tuple[Array, float]:
+def _drawn_inwards(cell: Cell, centre: Array, radius: float) -> Array:
     """Return positions with the atoms around a centre a sixth closer to it, as a start."""
     apart = (cell.positions - centre) @ np.linalg.inv(cell.cell)
     vectors = (apart - np.round(apart)) @ cell.cell
     near = np.linalg.norm(vectors, axis=1) < radius
-    return cell.positions - vectors * near[:, None] / 6.0, 1.0
+    return np.asarray(cell.positions - vectors * near[:, None] / 6.0)

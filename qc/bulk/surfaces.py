@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from qc.atomistic.cell import Cell, CellEnergy
-from qc.bulk.cell import DefectEnergy, Report, relax, silent
+from qc.bulk.cell import CellSystem, DefectEnergy, Report, relax, silent
 from qc.bulk.layers import layers_of
 from qc.crystal import Crystal
 from qc.materials.lattice import site_energies
@@ -89,15 +89,16 @@ def surface_energy(
         slabs.append((cost, slab))
     # Terminations of the same energy differ by round-off only; the first one is taken.
     _, slab = min(slabs, key=lambda pair: round(pair[0], 9))
-    relaxed = relax(potential, slab, per_atom, f"surface {label}", report, disturb=1e-4)
+    system = CellSystem(potential, slab, per_atom)
+    energy = relax(system, f"surface {label}", report, disturb=1e-4)
     both = 2.0 * layers.area
-    z, z0 = relaxed.positions[:, 2], slab.positions[:, 2]
+    z, z0 = system.coordinates[:, 2], slab.positions[:, 2]
     planes = np.unique(np.round(z0, 5))
     first, second = (z[np.abs(z0 - level) < 1e-4].mean() for level in planes[:2])
     return Surface(
         name=label,
         plane=tuple(int(h) for h in plane),
-        energy=DefectEnergy(relaxed.energy.unrelaxed / both, relaxed.energy.relaxed / both),
+        energy=DefectEnergy(energy.unrelaxed / both, energy.relaxed / both),
         first_spacing=float((second - first) / (planes[1] - planes[0]) - 1.0),
         layers=len(z),
     )
