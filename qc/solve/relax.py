@@ -248,10 +248,3 @@ class _Run:
 
 def _as_it_is(residual: Array) -> Array:
     return residual.copy()
-
-
-def require_converged(result: Result) -> Result:
-    """Return the result if it converged, raise `ConvergenceError` otherwise."""
-    if not result.converged:
-        raise ConvergenceError(f"not converged: {result.reason}")
-    return result
