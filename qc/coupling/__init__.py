@@ -5,6 +5,7 @@ from qc.coupling.coupling import Coupling
 from qc.coupling.layout import Layout
 from qc.coupling.model import Model
 from qc.coupling.point_defects import PointDefects
+from qc.coupling.predictor import Predictor
 from qc.coupling.quasicontinuum import QuasiContinuum, build
 from qc.coupling.scheme import Scheme
 from qc.coupling.schemes import SCHEMES, get_scheme
@@ -20,6 +21,7 @@ __all__ = [
     "Model",
     "ModelSpec",
     "PointDefects",
+    "Predictor",
     "QuasiContinuum",
     "Scheme",
     "State",

@@ -17,7 +17,7 @@ from qc.coupling.layout import Layout
 from qc.coupling.parts import Parts
 from qc.coupling.predictor import Predictor
 from qc.coupling.scheme import Scheme
-from qc.coupling.terms import Dead, Term
+from qc.coupling.terms import Dead, Term, TermMaker
 from qc.errors import CapabilityError, InputError
 from qc.farfield import FarField
 from qc.loads import Load
@@ -47,6 +47,8 @@ class Coupling:
     loads : sequence of Load, optional
     material : Material, optional
         What elements are made of; ``rule`` by default.
+    terms : sequence of callable, optional
+        Further terms of the energy; see `ModelSpec`.
 
     Attributes
     ----------
@@ -75,6 +77,7 @@ class Coupling:
         thermal: Thermal | None = None,
         loads: Sequence[Load] = (),
         material: Material | None = None,
+        terms: Sequence[TermMaker] = (),
     ) -> None:
         potential = rule.potential
         if not potential.has_site_energies and not scheme.blends_forces:
@@ -102,6 +105,7 @@ class Coupling:
             self._ghost = Dead(self._ghost_at_predictor())
         self._first_ghost = self.ghost
         self.loads = loads
+        self._more: list[Term] = [make(self.predictor, layout) for make in terms]
 
     def _require_sense(self) -> None:
         """Refuse a predictor that does not repeat itself, and tractions that nothing balances."""
@@ -138,6 +142,7 @@ class Coupling:
         own = {id(t): copy.copy(t) for t in (self.blended, self._pure, self._blended_energy)}
         other.blended, other._pure = own[id(self.blended)], own[id(self._pure)]
         other._blended_energy = own[id(self._blended_energy)]
+        other._more = [copy.copy(term) for term in self._more]
         return other
 
     def go_on_from(self, other: Coupling) -> None:
@@ -171,7 +176,7 @@ class Coupling:
             out.append(Dead(-self._tractions))
         if self.external is not None:
             out.append(self.external)
-        return out
+        return out + self._more
 
     @property
     def ghost(self) -> Array:

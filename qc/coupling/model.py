@@ -96,6 +96,7 @@ class Model:
             self.thermal,
             done.loads,
             done.material,
+            done.terms,
         )
         self.U = self.layout.constraint.start()
 

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from qc.coupling.point_defects import PointDefects
 from qc.coupling.scheme import Scheme
 from qc.coupling.schemes import get_scheme
+from qc.coupling.terms import TermMaker
 from qc.crystal import Crystal
 from qc.errors import CapabilityError, InputError, RegionError, suggest
 from qc.farfield import FarField
@@ -85,6 +86,9 @@ class ModelSpec:
     material : Material, optional
         What elements are made of instead of the Cauchy-Born rule of the potential, in a Bravais
         lattice. It should agree with the potential to first order, at least.
+    terms : sequence of callable, optional
+        Makers of further terms of the energy: each takes the `Predictor` and the `Layout` and
+        returns a `Term`, a function of the displacements of the nodes.
 
     Raises
     ------
@@ -115,6 +119,7 @@ class ModelSpec:
     boundary: Boundary | Sequence[Boundary] = field(default=(), metadata=LAYOUT)
     order: int | Element = field(default=1, metadata=LAYOUT)
     material: Material | None = None
+    terms: Sequence[TermMaker] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "scheme", get_scheme(self.scheme))

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qc.atomistic.term import AtomisticTerm
 from qc.continuum import ContinuumTerm
+from qc.coupling.layout import Layout
+from qc.coupling.predictor import Predictor
 from qc.errors import CapabilityError
 
 Array = NDArray[np.float64]
@@ -239,3 +241,7 @@ class BlendedForces(Term):
         """See `Term`."""
         self.sites.remember(memory)
         self.elements.remember(memory)
+
+
+#: Makes a term of a model once its predictor and layout are known, and anew for every other.
+TermMaker = Callable[[Predictor, Layout], Term]
