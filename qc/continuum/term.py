@@ -129,7 +129,6 @@ class ContinuumTerm:
             (np.ones(len(self._shares)), (self.point_element, np.arange(len(self._shares)))),
             shape=(len(self.elements), len(self._shares)),
         )
-        self._shifts = np.zeros((len(self._shares), *material.internal_shape))
         self._slaved = np.zeros(len(self._shares))
         self._expansion: BulkExpansion | None = None
         self.set_far_field(far_field, shifts)
@@ -299,13 +298,18 @@ class ContinuumTerm:
         return relative - np.einsum("qij,qsj->qsi", h[self._nodal], self._point_basis)
 
     @property
+    def has_memory(self) -> bool:
+        """Whether there are internal variables, which the next evaluation starts from."""
+        return self.material.internal_shape is not None
+
+    @property
     def _condensed(self) -> slice:
         return slice(0, len(self._shares) - len(self._nodal))
 
     @locked
     def shifts(self, u: Array) -> Array:
-        """Sublattice shifts at every quadrature point, (n_q, n_s, 3) Angstrom."""
-        if self.material.has_shifts and len(self.active):
+        """Return the points' internal variables, the shifts of a basis (n_q, n_s, 3) Angstrom."""
+        if self.has_memory and len(self.active):
             self._response(u)
         return self._shifts.copy()
 
@@ -398,7 +402,8 @@ class ContinuumTerm:
         own, n_s = self._nodal, self._point_nodes.shape[1]
         if not len(own):
             found = self.material.response(f, self._shifts, points=slice(None))
-            self._shifts = found.internal
+            if found.internal is not None:
+                self._shifts = found.internal
             return found.energy, found.stress, np.zeros((0, n_s, 3))
         w, stress = np.empty(len(f)), np.empty((len(f), 3, 3))
         part = self._condensed
@@ -485,12 +490,13 @@ class ContinuumTerm:
             return out
         f, now = self._checked(u)
         part, own = self._condensed, self._nodal
-        _, _, moduli, shifts = self.material.response(f[part], self._shifts[part], True, part)
-        assert moduli is not None
-        self._shifts[part] = shifts
+        found = self.material.response(f[part], self._shifts[part], True, part)
+        assert found.moduli is not None
+        if found.internal is not None:
+            self._shifts[part] = found.internal
         h = self._corrector_gradient(du)
         stress = np.empty((len(f), 3, 3))
-        stress[part] = np.einsum("eijkl,ekl->eij", moduli, h[part])
+        stress[part] = np.einsum("eijkl,ekl->eij", found.moduli, h[part])
         pull = np.zeros((len(own), self._point_nodes.shape[1], 3))
         if len(own):
             self._shifts[own] = self.shift0[own] + self._nodal_shifts(u, now)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from qc.continuum.term import slipped_basis, slipped_edges
 from qc.coupling import QuasiContinuum
 from qc.materials import CauchyBorn
+from qc.materials.material import Material
 
 Array = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -30,9 +31,10 @@ class ElementFields:
     deformation : (n_e, 3, 3) float64
         Mean deformation gradient F.
     energy_density : (n_e,) float64, eV/Angstrom^3
-        Cauchy-Born energy density W(F) relative to the undeformed crystal, per undeformed volume.
+        Energy density W(F) relative to the undeformed crystal, per undeformed volume: of what
+        elements are made of, in the core of the Cauchy-Born rule.
     first_piola_kirchhoff, cauchy : (n_e, 3, 3) float64, eV/Angstrom^3
-        Stresses of the unweighted Cauchy-Born rule.
+        Stresses, unweighted.
     weight : (n_e,) float64
         The scheme's ``omega_e``.
     region : (n_e,) int64
@@ -41,7 +43,8 @@ class ElementFields:
         Sublattice shifts p: ``y = F (X + B_s) + p_s``. Those of its atoms where an element has
         atoms, relaxed ones beyond; zero in a Bravais lattice.
     site_energies : (n_e, n_s) float64, eV
-        Cauchy-Born energy of a site of each sublattice.
+        Energy of a site of each sublattice: what the Cauchy-Born rule gives it undeformed, and
+        its part of W.
 
     Notes
     -----
@@ -75,8 +78,10 @@ def element_fields(model: QuasiContinuum) -> ElementFields:
         n, n_s = len(term.active), rule.n_sublattices
         mean, inner = np.zeros((n, 3, 3)), np.zeros((n, n_s, 3))
         np.add.at(mean, term.point_element, share[:, None, None] * term.deformation(model.U))
-        np.add.at(inner, term.point_element, share[:, None, None] * term.shifts(model.U))
-        f[term.active], shifts[term.active] = mean, inner
+        f[term.active] = mean
+        if rule.has_shifts:
+            np.add.at(inner, term.point_element, share[:, None, None] * term.shifts(model.U))
+            shifts[term.active] = inner
     gone = layout.node[layout.vacant]
     if len(gone):
         empty = np.zeros(layout.n_nodes + 1, dtype=bool)
@@ -85,12 +90,15 @@ def element_fields(model: QuasiContinuum) -> ElementFields:
     n = len(mesh.elements)
     energy, stress = np.full(n, np.nan), np.full((n, 3, 3), np.nan)
     cauchy, sites = np.full((n, 3, 3), np.nan), np.full((n, rule.n_sublattices), np.nan)
-    good = np.flatnonzero(_describable(f))
-    if len(good):
-        w, p, sites[good] = _response(rule, f[good], shifts[good])
-        det = np.linalg.det(f[good])
-        energy[good], stress[good] = w - rule.evaluate(np.eye(3)[None])[0][0], p
-        cauchy[good] = np.einsum("nik,njk->nij", p, f[good]) / det[:, None, None]
+    good, own = _describable(f), np.zeros(n, dtype=bool)
+    own[term.active] = model.spec.material is not None
+    for material, rows in ((rule, good & ~own), (model.coupling.material, good & own)):
+        if not rows.any():
+            continue
+        energy[rows], p, sites[rows] = _response(material, rule, f[rows], shifts[rows])
+        det = np.linalg.det(f[rows])
+        stress[rows] = p
+        cauchy[rows] = np.einsum("nik,njk->nij", p, f[rows]) / det[:, None, None]
     unknown = ~np.isfinite(energy)
     f[unknown], shifts[unknown] = np.nan, np.nan
     return ElementFields(
@@ -98,14 +106,18 @@ def element_fields(model: QuasiContinuum) -> ElementFields:
     )
 
 
-def _response(rule: CauchyBorn, f: Array, shifts: Array) -> tuple[Array, Array, Array]:
-    """Energy density, stress and site energies at given shifts."""
-    if not rule.has_shifts:
-        w, p, _ = rule.evaluate(f)
-        return w, p, (w * rule.crystal.site_volume)[:, None]
-    found = rule.at_shifts(f, shifts)
-    volume = rule.crystal.volume
-    return found.energy / volume, found.dF / volume, found.sites
+def _response(
+    material: Material, rule: CauchyBorn, f: Array, shifts: Array
+) -> tuple[Array, Array, Array]:
+    """Energy density over the undeformed one, stress and site energies at given shifts."""
+    rest = np.eye(3)[None]
+    level = rule.evaluate(rest)[0][0]
+    if material.has_shifts:
+        found, volume = material.at_shifts(f, shifts), rule.crystal.volume
+        return found.energy / volume - level, found.dF / volume, found.sites
+    zero = level if material is rule else material.response(rest).energy[0]
+    w, p, *_ = material.response(f)
+    return w - zero, p, ((w + (level - zero)) * rule.crystal.site_volume)[:, None]
 
 
 def _corner_map(model: QuasiContinuum) -> tuple[Array, Array]:

@@ -158,7 +158,7 @@ class Elements(Term):
 
     def memory(self) -> dict[str, Array]:
         """See `Term`."""
-        return {"shifts": self.continuum.kept_shifts} if self.continuum.material.has_shifts else {}
+        return {"shifts": self.continuum.kept_shifts} if self.continuum.has_memory else {}
 
     def remember(self, memory: Mapping[str, Array]) -> None:
         """See `Term`."""

@@ -155,6 +155,7 @@ def _same(old: QuasiContinuum, new: QuasiContinuum) -> None:
         ("temperature", _heat(old), _heat(new)),
         ("set of point defects", _defects(old), _defects(new)),
         ("set of loads", [type(one) for one in old.loads], [type(one) for one in new.loads]),
+        ("material", old.coupling.material.fingerprint(), new.coupling.material.fingerprint()),
     ]
     for name, here, there in pairs:
         if here != there:
@@ -257,11 +258,9 @@ class _Change:
         """Interpolate velocities by vertices alone: shifts have none of their own."""
         cells = self.old._continuum.cells(v)
         vertex = self.new.layout.site_nodes[:, 0]
-        element, weights = self.old.mesh.locate(self.new.mesh.lattice[vertex])
-        inside = np.where(element[:, None] >= 0, weights, 0.0)
-        corners = self.old.mesh.elements[element]
+        here = self.old.layout.space.interpolation(self.new.layout.space.lattice[vertex])
         out = np.zeros((self.new.layout.n_nodes, 3))
-        out[: len(vertex)] = np.einsum("na,nai->ni", inside, cells[corners])
+        out[: len(vertex)] = here @ cells
         return np.where(self.free, out, 0.0)
 
     def missing(self, u: Array, v: Array, u_new: Array, v_new: Array) -> tuple[float, float]:

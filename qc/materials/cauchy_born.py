@@ -87,7 +87,7 @@ class CauchyBorn(Material):
                 f"for a lattice constant of {crystal.a:.4g} Angstrom"
             )
         self.n_sublattices = crystal.n_sublattices
-        self.internal_shape = (self.n_sublattices, 3)
+        self.internal_shape = (self.n_sublattices, 3) if self.n_sublattices > 1 else None
         self.site_type = int(self.types[0])
         kind_of_cell = WholeCell if potential.whole_patches else SiteSum
         self.cell: SiteSum | WholeCell = kind_of_cell(crystal, potential, self.types)
@@ -165,14 +165,7 @@ class CauchyBorn(Material):
         NonFiniteError
             A deformation gradient or result is not finite; the message names the row.
         """
-        if self._is_simple:
-            e, p, a = self._evaluate(f, tangent)
-        else:
-            e, p, a, _ = self._condensed(f, tangent, start)
-        e, p = e / self.crystal.volume, p / self.crystal.volume
-        if a is not None:
-            a /= self.crystal.volume  # in place: there are 81 numbers for each element
-        return e, p, a
+        return self.response(f, start, tangent)[:3]
 
     # -- crystals with a basis ------------------------------------------------------------------
 
@@ -350,10 +343,10 @@ class CauchyBorn(Material):
 
     def _condensed(
         self, f: Array, tangent: bool, start: Array | None
-    ) -> tuple[Array, Array, Array | None, Array]:
-        f = _checked(f)
+    ) -> tuple[Array, Array, Array | None, Array | None]:
         if self._is_simple:
-            return *self._evaluate(f, tangent), np.zeros((len(f), 1, 3))
+            return *self._evaluate(f, tangent), None
+        f = _checked(f)
         shifts = self._start(f, start)
         # A tangent is mostly wanted where the shifts are relaxed already.
         warm = tangent and self.cell.second_is_cheap and start is not None
@@ -529,32 +522,3 @@ def schur_complement(hessian: Array) -> Array:
     if not well.all():
         answers[~well] = np.linalg.solve(pp[~well], np.swapaxes(fp[~well], 1, 2))
     return np.asarray(ff - fp @ answers)
-
-
-def acoustic_stability(moduli: Array, planar: bool = False, directions: int = 64) -> Array:
-    """Smallest eigenvalue of the acoustic tensor over directions, (n,) eV/Angstrom^3.
-
-    Negative where a Cauchy-Born state has lost strong ellipticity. Source: R. Hill, J. Mech. Phys.
-    Solids 10 (1962) 1.
-
-    Parameters
-    ----------
-    moduli : (n, 3, 3, 3, 3) float64
-        Or (n, 2, 2, 2, 2) for a monolayer, which has no displacement out of its plane.
-    planar : bool
-        Only directions in the x-y plane.
-    directions : int
-        Directions sampled on the half sphere (or half circle).
-    """
-    if planar:
-        t = np.arange(directions) * np.pi / directions
-        k = np.stack([np.cos(t), np.sin(t), np.zeros_like(t)], axis=1)
-    else:
-        # Fibonacci points on the half sphere.
-        i = np.arange(directions) + 0.5
-        z = i / directions
-        t = np.pi * (1.0 + 5.0**0.5) * i
-        k = np.stack([np.sqrt(1 - z**2) * np.cos(t), np.sqrt(1 - z**2) * np.sin(t), z], axis=1)
-    k = k[:, : moduli.shape[-1]]
-    q = np.einsum("nijkl,aj,al->naik", moduli, k, k)
-    return np.linalg.eigvalsh(0.5 * (q + np.swapaxes(q, -1, -2)))[..., 0].min(axis=1)

@@ -57,9 +57,7 @@ class LinearElastic(Material):
         change = np.einsum("ijkl,nkl->nij", self.moduli, h)
         energy = self.energy + np.einsum("nij,nij->n", self.stress + 0.5 * change, h)
         moduli = np.broadcast_to(self.moduli, (len(h), 3, 3, 3, 3)).copy() if tangent else None
-        if internal is None:
-            internal = np.zeros((len(h), *self.internal_shape))
-        return Response(energy, self.stress + change, moduli, internal)
+        return Response(energy, self.stress + change, moduli)
 
     def fingerprint(self) -> str:
         """Return a hash of the four."""

@@ -27,14 +27,14 @@ class Response(NamedTuple):
         First Piola-Kirchhoff, ``dW/dF``.
     moduli : (n, 3, 3, 3, 3) float64, eV/Angstrom^3, or None
         ``d2W / dF_ij dF_kl``, where they were asked for.
-    internal : (n, ...) float64
-        The internal variables that were found.
+    internal : (n, *internal_shape) float64, or None
+        The internal variables that were found, if there are any.
     """
 
     energy: Array
     stress: Array
-    moduli: Array | None
-    internal: Array
+    moduli: Array | None = None
+    internal: Array | None = None
 
 
 class CellResponse(NamedTuple):
@@ -70,11 +70,11 @@ class Material(ABC):
 
     Attributes
     ----------
-    internal_shape : tuple of int
-        Of the internal variables of one point; ``(1, 3)`` of zeros for none.
+    internal_shape : tuple of int or None
+        Of the internal variables of one point; None where there are none.
     """
 
-    internal_shape: tuple[int, ...] = (1, 3)
+    internal_shape: tuple[int, ...] | None = None
 
     @property
     def has_shifts(self) -> bool:
@@ -113,8 +113,11 @@ class Material(ABC):
         """Return a hash of everything the material depends on."""
 
     def start(self, mean: Array, f: Array) -> Array:
-        """Return internal variables to start from at F (n, 3, 3) near a mean one, (n, ...)."""
-        return np.zeros((len(f), *self.internal_shape))
+        """Return internal variables to start from at F (n, 3, 3) near a mean one, (n, ...).
+
+        Zeros by default, in the shape of one sublattice's shift where there are none.
+        """
+        return np.zeros((len(f), *(self.internal_shape or (1, 3))))
 
     def at_shifts(self, f: Array, shifts: Array, order: Order = "gradient") -> CellResponse:
         """Return the energy of the primitive cell and its derivatives at given shifts.

@@ -123,4 +123,6 @@ class Vibrating(Material):
         """Return a hash of the material, the expansion and the points' shares."""
         vibration = self.vibration
         one = Fingerprint("Vibrating").add(self.material.fingerprint(), vibration.temperature)
-        return one.add(vibration.first, vibration.second, self.slaved).hex()
+        if self.temperature is not None:
+            one.add(self.temperature)
+        return one.add(vibration.first, vibration.second, vibration.third, self.slaved).hex()

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from qc.coupling import PointDefects, QuasiContinuum
+from qc.coupling.fields import element_fields
 from qc.crystal import diamond, fcc, triangular
 from qc.errors import CapabilityError, InputError
-from qc.materials import LinearElastic
+from qc.materials import LinearElastic, Material, Response
 from qc.mesh import ELEMENTS, Ball, CoreSet, PowerGrading, Space, graded_mesh
 from qc.potentials import LennardJones, stillinger1985
 from qc.solve import relax
@@ -156,6 +157,52 @@ def test_a_material_of_its_own_in_the_elements():
     # To first order it is the crystal.
     np.testing.assert_allclose(m.forces(0 * u), plain.forces(0 * u), atol=1e-12)
     assert m.rebuilt(core=10.0).coupling.material is material
+
+
+class TwoSprings(Material):
+    """A linear material in series with itself: the inner strain is relaxed step by step."""
+
+    internal_shape = (3, 3)
+
+    def __init__(self, moduli):
+        self.moduli = moduli
+
+    def response(self, f, internal=None, tangent=False, points=None):
+        h = f - np.eye(3)
+        start = np.zeros_like(h) if internal is None else internal
+        inner = h / 2 + 1e-3 * (start - h / 2)
+        stress = np.einsum("ijkl,nkl->nij", self.moduli, h)
+        energy = 0.5 * np.einsum("nij,nij->n", stress, h)
+        a = np.broadcast_to(self.moduli, (len(h), 3, 3, 3, 3)) if tangent else None
+        return Response(energy, stress, a, inner)
+
+    def fingerprint(self):
+        return "two springs"
+
+
+def test_internal_variables_are_kept_and_remembered():
+    moduli = model(1).rule.elastic_constants()
+    m = model(1, material=TwoSprings(moduli), scheme="bqce")
+    u = np.where(m.layout.free, 0.01 * np.random.default_rng(5).normal(size=m.U.shape), 0.0)
+    m.forces(u)
+    memory = m.coupling.memory()
+    half = 0.5 * (m.coupling.parts.continuum.deformation(u) - np.eye(3))
+    np.testing.assert_allclose(memory["shifts"], half, rtol=2e-3, atol=1e-12)
+    other = model(1, material=TwoSprings(moduli), scheme="bqce")
+    other.coupling.remember(memory)
+    m.hessian_product(u, u)
+    other.hessian_product(u, u)
+    kept = [one.coupling.parts.continuum.kept_shifts for one in (m, other)]
+    np.testing.assert_array_equal(*kept)
+    assert not model(1).coupling.memory().keys() & {"shifts"}
+    # The fields of elements are those of what they are made of.
+    m.U = u
+    fields, continuum = element_fields(m), m.coupling.parts.continuum
+    np.testing.assert_allclose(
+        fields.first_piola_kirchhoff[continuum.active],
+        np.einsum("ijkl,nkl->nij", moduli, fields.deformation[continuum.active] - np.eye(3)),
+        atol=1e-12,
+    )
 
 
 def test_what_is_not_there_is_said():
