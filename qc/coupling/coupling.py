@@ -105,7 +105,8 @@ class Coupling:
             self._ghost = Dead(self._ghost_at_predictor())
         self._first_ghost = self.ghost
         self.loads = loads
-        self._more: list[Term] = [make(self.predictor, layout) for make in terms]
+        #: Terms of one's own.
+        self.further: list[Term] = [make(self.predictor, layout) for make in terms]
 
     def _require_sense(self) -> None:
         """Refuse a predictor that does not repeat itself, and tractions that nothing balances."""
@@ -142,7 +143,7 @@ class Coupling:
         own = {id(t): copy.copy(t) for t in (self.blended, self._pure, self._blended_energy)}
         other.blended, other._pure = own[id(self.blended)], own[id(self._pure)]
         other._blended_energy = own[id(self._blended_energy)]
-        other._more = [copy.copy(term) for term in self._more]
+        other.further = [copy.copy(term) for term in self.further]
         return other
 
     def go_on_from(self, other: Coupling) -> None:
@@ -176,7 +177,7 @@ class Coupling:
             out.append(Dead(-self._tractions))
         if self.external is not None:
             out.append(self.external)
-        return out + self._more
+        return out + self.further
 
     @property
     def ghost(self) -> Array:

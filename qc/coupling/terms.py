@@ -52,6 +52,10 @@ class Term(ABC):
         """Return a bound on the round-off of the energy, eV; none by default."""
         return 0.0
 
+    def described(self) -> list[object]:
+        """Return what tells this term from another in the fingerprint of a model."""
+        return [type(self).__qualname__]
+
     def memory(self) -> dict[str, Array]:
         """Return what the next evaluation depends on besides U, to the last bit."""
         return {}

@@ -312,7 +312,7 @@ def test_energy_follows_the_mean_deformation(name, scheme):
     slope = np.einsum("q,qij,ij->", t.continuum.point_weight, stress, g)
     if not t.atoms.empty:
         t.atoms.energy(u)
-        bonds, i, j = t.atoms._bonds(t.atoms.positions(u))
+        bonds, i, j = t.atoms.engine._bonds(t.atoms.positions(u))
         gradients = t.atoms.weights[i, None] * m.potential.bond_gradients(bonds)[1]
         # Reference bonds of the predictor: what is left when the correctors are taken away.
         moved = (t.atoms.interpolation @ u)[j] - (t.atoms.interpolation @ u)[i]

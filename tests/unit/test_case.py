@@ -634,7 +634,7 @@ def test_every_kind_is_documented():
 
 
 def test_every_option_of_a_model_can_be_given():
-    elsewhere = {"crystal", "potential", "far_field", "defects", "loads", "boundary"}
+    elsewhere = {"crystal", "potential", "far_field", "defects", "loads", "boundary", "terms"}
     own = {one.name for one in dataclasses.fields(ModelCase)}
     assert set(OPTIONS) - elsewhere <= own
     # What elements are made of is named there.

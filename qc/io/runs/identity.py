@@ -19,8 +19,8 @@ def fingerprints(model: QuasiContinuum) -> dict[str, str]:
     """Return hashes of everything a state depends on, by name.
 
     ``potential``, ``material``, ``mesh`` (lattice, elements, defects, boundary), ``far field``
-    (without the mean deformation, which is the load) and ``scheme`` (with the blending region and
-    the temperature, if there is one).
+    (without the mean deformation, which is the load) and ``scheme`` (with the blending region,
+    the temperature, if there is one, and further terms).
     """
     layout, mesh = model.layout, model.mesh
     digest = Fingerprint("mesh").add(
@@ -37,6 +37,8 @@ def fingerprints(model: QuasiContinuum) -> dict[str, str]:
         scheme.add(thermal.temperature, str(thermal.vibrations), thermal.deformation)
         if thermal.quasi_static is not None:
             scheme.add(slaved_fractions(layout, thermal.quasi_static))
+    for term in model.coupling.further:
+        scheme.add(*term.described())
     far_field = model.far_field.with_mean_deformation(np.eye(3))
     material = model.spec.material
     return {
