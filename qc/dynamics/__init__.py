@@ -6,7 +6,7 @@ from qc.dynamics.friction import atoms_only, continuum_only, stadium
 from qc.dynamics.heat.conduction import Conduction
 from qc.dynamics.heat.field import HeatField, conductivity_from_SI
 from qc.dynamics.heat.mesh import HeatMesh
-from qc.dynamics.langevin import FieldBath, Langevin
+from qc.dynamics.langevin import Bath, FieldBath, Langevin
 from qc.dynamics.ledger import EnergyLedger
 from qc.dynamics.noise import NoiseStream
 from qc.dynamics.remesh import remeshed
@@ -17,6 +17,7 @@ from qc.solve.system import AtomsSystem, System
 
 __all__ = [
     "AtomsSystem",
+    "Bath",
     "Conduction",
     "Drive",
     "Dynamics",

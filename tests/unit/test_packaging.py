@@ -63,7 +63,7 @@ def test_the_readme_holds_the_two_commands():
 def test_layers_name_every_package(project):
     contract = project["tool"]["importlinter"]["contracts"][0]
     assert contract["type"] == "layers"
-    named = {m.strip(" ()") for layer in contract["layers"] for m in layer.split(":")}
+    named = {m.strip(" ()") for layer in contract["layers"] for m in layer.split("|")}
     packages = {p for p in project["tool"]["setuptools"]["packages"] if p.count(".") == 1}
     assert packages | {"qc.errors"} <= named
 

@@ -1,7 +1,11 @@
 """What the structure promises: one direction, no cycles, contracts instead of questions."""
 
 import ast
+import itertools
+import re
+import tomllib
 from pathlib import Path
+from xml.etree import ElementTree
 
 import grimp
 import pytest
@@ -68,3 +72,20 @@ def test_case_files_take_their_options_from_the_one_list():
 
     shapes = {"rectangle", "block"}
     assert set(ModelCase.__dataclass_fields__) - shapes <= set(OPTIONS)
+
+
+def test_the_picture_of_the_rooms_is_that_of_the_contract():
+    tool = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]
+    layers = tool["importlinter"]["contracts"][0]["layers"]
+    drawn = {}
+    picture = ElementTree.parse(ROOT / "docs/pictures/rooms.svg")
+    for text in picture.iter("{http://www.w3.org/2000/svg}text"):
+        if "y" in text.attrib:
+            for word in str(text.text).split(" · "):
+                drawn[word] = float(text.attrib["y"])
+    rooms = [
+        [drawn[room] for room in re.findall(r"(?<!\()qc\.(\w+)", layer) if room != "version"]
+        for layer in layers
+    ]
+    for upper, lower in itertools.pairwise(rooms):
+        assert max(upper) <= min(lower)
