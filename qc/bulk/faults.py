@@ -83,15 +83,6 @@ class Stack:
     Layers keep their places in the plane; their heights relax and so does that of the period. At
     a fixed height the energy would converge as slowly as one over the number of layers.
 
-    Parameters
-    ----------
-    crystal : Crystal
-        At zero stress.
-    potential : Potential
-    system : SlipSystem
-    thickness : float
-        Height of the stack in cutoffs.
-
     Raises
     ------
     CrystalError
@@ -331,14 +322,6 @@ def growth_fault_energy(
     """Return the energy of the intrinsic fault I1 of hcp, ABABACAC, eV/Angstrom^2.
 
     A layer is missing and one half has slipped: slip alone does not make this fault.
-
-    Raises
-    ------
-    CrystalError
-        The crystal is not hcp.
-    ConvergenceError
-        The relaxation did not converge.
-
     Source: J. P. Hirth and J. Lothe, Theory of Dislocations (1982), section 11-2.
     """
     if not structure_of(crystal).has_growth_fault:

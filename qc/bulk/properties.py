@@ -46,14 +46,8 @@ _T = TypeVar("_T")
 def check_supported(crystal: Crystal, potential: Potential) -> None:
     """Refuse what has no bulk properties here.
 
-    Raises
-    ------
-    CapabilityError
-        The potential cannot give site energies.
-    CrystalError
-        The crystal is a monolayer, or has more than `MOST_SITES` atoms in its cell.
-    UnknownSpeciesError
-        An element that the potential does not know.
+    That is a potential without site energies or one that does not know an element, a monolayer, and
+    a crystal of more than `MOST_SITES` atoms in its cell.
     """
     if not potential.has_site_energies:
         raise CapabilityError(
@@ -73,12 +67,8 @@ def check_supported(crystal: Crystal, potential: Potential) -> None:
 def relaxed_crystal(crystal: Crystal, potential: Potential) -> Crystal:
     """Return the crystal with the cell and basis of least energy, whatever its size.
 
-    fcc, bcc, hcp and diamond come back on their conventional axes.
-
-    Raises
-    ------
-    CapabilityError, CrystalError, UnknownSpeciesError
-        As `check_supported`, or as `qc.materials.equilibrium_crystal`.
+    fcc, bcc, hcp and diamond come back on their conventional axes. Errors are those of
+    `check_supported` and of `qc.materials.equilibrium_crystal`.
     """
     if crystal.name in STRUCTURES:
         crystal = standard_crystal(crystal.symbols[0], crystal.name, 1.0)
@@ -178,13 +168,7 @@ class BulkProperties:
 
 
 def chosen_groups(only: Collection[str] | None, skip: Collection[str] = ()) -> tuple[str, ...]:
-    """Return the groups to compute.
-
-    Raises
-    ------
-    InputError
-        A name that is none of `GROUPS`.
-    """
+    """Return the groups to compute, refusing a name that is none of `GROUPS`."""
     for name in (*(only or ()), *skip):
         if name not in GROUPS:
             raise InputError(

@@ -101,15 +101,7 @@ def choose_crystal(
     cell: str | None,
     elements: str | None = None,
 ) -> Crystal:
-    """Return the crystal that the options ask for.
-
-    Raises
-    ------
-    InputError
-        Options that contradict each other, or that the potential does not fit.
-    CrystalError
-        A cell that is no crystal.
-    """
+    """Return the crystal that the options ask for, if they agree and the potential fits."""
     if cell is not None:
         for option, value in (("--element", element), ("--structure", structure)):
             if value is not None:
@@ -129,13 +121,7 @@ def choose_crystal(
 
 
 def choose_element(potential: Potential, wanted: str | None) -> str:
-    """Return the element asked for, or the only one.
-
-    Raises
-    ------
-    InputError
-        Several to choose from, or one that the potential does not have.
-    """
+    """Return the element asked for, or the only one."""
     known = ", ".join(potential.species)
     if wanted is None:
         if len(potential.species) > 1:
@@ -150,13 +136,7 @@ def choose_element(potential: Potential, wanted: str | None) -> str:
 
 
 def choose_structure(potential: Potential, element: str) -> str:
-    """Return the structure that the potential's file names, or else that of the element in nature.
-
-    Raises
-    ------
-    InputError
-        Neither is one that can be computed here.
-    """
+    """Return the structure that the potential's file names, or else the element's in nature."""
     from ase.data import atomic_numbers, reference_states
 
     stated = potential.stated_lattice(element)

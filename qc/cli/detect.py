@@ -39,7 +39,6 @@ class Detection:
 
     Attributes
     ----------
-    atoms : ase.Atoms
     crystal : str
         What the crystal is, in words.
     d2 : (n,) float64
@@ -48,7 +47,6 @@ class Detection:
         Neighbours too few and too many.
     kind : (n,) int64
         Index into `KINDS`.
-    threshold : float
     vacant : (k, 3) float64, Angstrom
         Where empty sites are.
     verdict : str
@@ -162,15 +160,8 @@ def detect(
 ) -> Detection:
     """Find which atoms are not an affine image of a crystal.
 
-    Parameters
-    ----------
-    atoms : ase.Atoms
-    structure : str, optional
-        One of `STRUCTURES`; all are tried by default.
-    potential : Potential, optional
-        Gives the lattice constant and site energies.
-    threshold : float, optional
-        Non-affinity above which an atom counts.
+    All of `STRUCTURES` are tried unless one is given. A potential gives the lattice constant and
+    site energies. Atoms count whose non-affinity is above the threshold.
 
     Raises
     ------

@@ -16,13 +16,7 @@ _TEMPORARY = re.compile(r"\..+\.([0-9]{1,9})-[0-9a-f]{8}\.part")
 
 
 def remove_leftovers(folder: str | os.PathLike[str]) -> None:
-    """Remove the temporary files of writers that were killed; those of living ones stay.
-
-    Parameters
-    ----------
-    folder : path-like
-        Its own files only; one that does not exist has none.
-    """
+    """Remove the temporary files that killed writers left in a folder, not those of living ones."""
     kind("folder", folder, (str, os.PathLike))
     with contextlib.suppress(OSError, ValueError):
         for name in os.listdir(folder):
@@ -55,19 +49,8 @@ def shown_name(name: str) -> str:
 def path_inside(root: str | os.PathLike[str], path: str | os.PathLike[str], what: str) -> Path:
     """Return a path below a folder, refusing one that leads out of it.
 
-    Parameters
-    ----------
-    root : path-like
-        The folder that may be written to.
-    path : path-like
-        Relative to ``root``.
-    what : str
-        What the path is for, for the message.
-
-    Raises
-    ------
-    OutputError
-        The path is absolute, climbs out through ``..`` or follows a link that does.
+    OutputError, which says ``what`` the path is for: it is absolute, climbs out through ``..`` or
+    follows a link that does.
     """
     base = Path(root).resolve()
     try:

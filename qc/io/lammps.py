@@ -50,13 +50,7 @@ _UNNAMED = "C"
 
 
 def parse_elements(elements: str | Sequence[str] | None) -> tuple[str, ...] | None:
-    """Return the elements of types 1, 2, ... from a sequence or from text such as ``"Ni,Al"``.
-
-    Raises
-    ------
-    InputError
-        A word that is no element.
-    """
+    """Return the elements of types 1, 2, ... from a sequence or from text such as ``"Ni,Al"``."""
     if elements is None:
         return None
     kind("elements", elements, (str, Sequence))
@@ -88,10 +82,7 @@ def is_data(head: bytes) -> bool:
 def refuse_unreadable(head: bytes, name: str) -> None:
     """Refuse kinds of dump that hold no elements or no box, with what to write instead.
 
-    Raises
-    ------
-    InputError
-        A binary dump, or one of style xyz with types in place of elements.
+    Those are binary dumps, and dumps of style xyz with types in place of elements.
     """
     instead = "write text with 'dump ID GROUP custom N FILE id type x y z'"
     if head[8:12] == b"DUMP":
@@ -174,27 +165,11 @@ class _Frame:
 
 
 def read_dump(path: Path, frame: int, elements: tuple[str, ...] | None) -> Atoms:
-    """Read one frame of a text dump.
+    """Read one frame of a text dump, plain or compressed; negative ones count from the end.
 
-    Parameters
-    ----------
-    path : Path
-        Plain or compressed.
-    frame : int
-        Which frame; negative ones count from the end.
-    elements : tuple of str, optional
-        Elements of types 1, 2, ...; they count for more than what the file says.
-
-    Returns
-    -------
-    ase.Atoms
-        In order of their ids; ``info`` has ``timestep``, ``frame``, ``frames`` and, in words,
-        where the elements are from.
-
-    Raises
-    ------
-    InputError
-        No such frame, a damaged one, or elements that are not known.
+    The elements of types 1, 2, ... count for more than what the file says. Atoms come in the order
+    of their ids; ``info`` has ``timestep``, ``frame``, ``frames`` and, in words, where the elements
+    are from. InputError: no such frame, a damaged one, or elements that are not known.
     """
     name = path.name
     with open_with_compression(str(path), "rb") as file:

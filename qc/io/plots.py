@@ -105,13 +105,7 @@ def draw_ledger(
 
 
 def save_figure(path: str | os.PathLike[str], figure: Any) -> Path:
-    """Write a figure as PNG.
-
-    Raises
-    ------
-    OutputError
-        It cannot be written.
-    """
+    """Write a figure as PNG."""
     stream = io.BytesIO()
     figure.savefig(stream, format="png", dpi=DPI, facecolor="white", metadata={"Software": "qc"})
     return write_atomically(path, stream.getvalue())

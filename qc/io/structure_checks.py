@@ -38,15 +38,7 @@ _PROPERTIES = re.compile(rb"properties\s*=\s*[\"']?([^\"'\s]+)", re.IGNORECASE)
 
 
 def check_size(path: Path) -> None:
-    """Refuse a file that is too long, or no regular one.
-
-    Raises
-    ------
-    InputError
-        A device, a file that is too long or unpacks to far more than its size.
-    OSError
-        The file cannot be opened.
-    """
+    """Refuse a file that is no regular one, too long, or unpacks to far more than its size."""
     require_regular(path, LONGEST)
     packed = path.stat().st_size
     if path.suffix not in PACKED:
@@ -68,13 +60,7 @@ def check_size(path: Path) -> None:
 
 
 def check_counts(path: Path) -> None:
-    """Refuse a file that declares more than it holds.
-
-    Raises
-    ------
-    InputError
-        More atoms or columns than the file has, or a line without an end.
-    """
+    """Refuse a file that declares more atoms or columns than it holds, or has an endless line."""
     try:
         with open_with_compression(str(path), "rb") as file:
             first = file.readline(LONGEST_LINE + 1)

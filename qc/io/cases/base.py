@@ -42,14 +42,9 @@ _loads = schema.sequence(schema.of_kind(LOADS), most=100)
 class RunOptions:
     """How to run a case, as the command line has it.
 
-    Attributes
-    ----------
-    resume : bool
-        Go on from the checkpoint in the folder.
-    force : bool
-        Clear an earlier run away; with ``resume`` take a checkpoint of another model or schema.
-    say : callable
-        Takes a line on how far the run is.
+    ``resume`` goes on from the checkpoint in the folder. ``force`` clears an earlier run away; with
+    ``resume`` it takes a checkpoint of another model or schema. ``say`` takes a line on how far the
+    run is.
     """
 
     resume: bool = False
@@ -59,17 +54,10 @@ class RunOptions:
 
 @dataclass(frozen=True)
 class Ended:
-    """How the run of a case ended.
+    """How the run of a case ended, and its closing table.
 
-    Attributes
-    ----------
-    status : str
-        ``"complete"``, ``"interrupted"``, or what went wrong.
-    reason : str
-    summary : str
-        The closing table.
-    stop : Stop
-        Whether a signal ended it.
+    The status is ``"complete"``, ``"interrupted"``, or what went wrong; ``stop`` says whether a
+    signal ended it.
     """
 
     status: str
@@ -82,12 +70,8 @@ class Ended:
 class Case(schema.OfKind):
     """A run as its case file describes it: what every kind of run has.
 
-    Attributes
-    ----------
-    source : Path
-        The file; names of other files in it are relative to its folder.
-    digest : str
-        SHA-256 of the file's bytes.
+    Names of other files in it are relative to the folder of ``source``, the file itself, whose
+    bytes have the SHA-256 ``digest``.
     """
 
     crystal: Annotated[CrystalCase, schema.table(CrystalCase)]

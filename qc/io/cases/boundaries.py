@@ -87,13 +87,7 @@ BOUNDARIES = schema.registry(FreeFace, PulledFace, HeldFace, Repeated)
 
 
 def build_boundary(boundary: tuple[BoundaryCase, ...], crystal: Crystal) -> tuple[Boundary, ...]:
-    """Return the boundaries of a crystal.
-
-    Raises
-    ------
-    CaseError
-        One that does not fit the crystal.
-    """
+    """Return the boundaries of a crystal."""
     out = []
     for k, one in enumerate(boundary):
         with schema.at(f"boundary[{k}]"):

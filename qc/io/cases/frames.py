@@ -15,16 +15,7 @@ from qc.io.vtk import write_vtu
 
 
 class Frames:
-    """Writer of the files of a run's steps.
-
-    Parameters
-    ----------
-    folder : Path
-        Of the run.
-    output : OutputCase
-    digits : int
-        Of the step in the names of files.
-    """
+    """Writer of the files of a run's steps, whose numbers have so many digits in their names."""
 
     def __init__(self, folder: Path, output: OutputCase, digits: int = 3) -> None:
         self.folder, self.output, self.digits = folder, output, digits
@@ -67,14 +58,7 @@ class Frames:
     ) -> dict[str, Any]:
         """Write the files of a step; return their names by what they are.
 
-        Parameters
-        ----------
-        model : QuasiContinuum
-        index : int
-        head : str
-            What begins the titles of pictures.
-        info : mapping
-            What the file of atoms says of the step.
+        ``head`` begins the titles of pictures, ``info`` is what the file of atoms says of the step.
         """
         atoms, elements = self.show(model, index)
         files = self.names(index)

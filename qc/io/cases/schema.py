@@ -80,13 +80,7 @@ class Length:
 
 
 def read_table(cls: type[T], values: Any, where: str) -> T:
-    """Read a TOML table into a dataclass.
-
-    Raises
-    ------
-    CaseError
-        Not a table, an unknown key (with a suggestion), a missing one, or a bad value.
-    """
+    """Read a TOML table into a dataclass; an unknown key is refused with a suggestion."""
     if not isinstance(values, dict):
         raise CaseError(f"{where}: expected a table, not {show(values)}")
     own = readers(cls)  # type: ignore[arg-type]

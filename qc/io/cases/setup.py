@@ -341,13 +341,8 @@ class _Beyond:
 def block_around(crystal: Crystal, width: float, height: float) -> LatticeBlock:
     """Return the smallest block of lattice cells around a rectangle centred on the origin.
 
-    Parameters
-    ----------
-    crystal : Crystal
-        Columns or a monolayer.
-    width, height : float, Angstrom
-        Along x and y. The block is a parallelogram along the cell vectors, its sides rounded up to
-        multiples of `BLOCK_UNIT` cells.
+    The rectangle is along x and y of columns or a monolayer, Angstrom; the block is a parallelogram
+    along the cell vectors, its sides rounded up to multiples of `BLOCK_UNIT` cells.
     """
     corners = 0.5 * np.array([[width, height], [width, -height]])
     cells = np.abs(corners @ np.linalg.inv(crystal.cell[:2, :2])).max(axis=0)

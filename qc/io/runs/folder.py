@@ -34,10 +34,6 @@ class RunFolder:
         fields/step_*.vtu  mesh and fields
         atoms/step_*.extxyz
         pictures/*.png
-
-    Parameters
-    ----------
-    folder : path-like
     """
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
@@ -49,20 +45,14 @@ class RunFolder:
     def begin(self, case: str, folders: Sequence[str] = (), *, clear: bool = False) -> None:
         """Write the resolved case, once it is known that everything else may be written.
 
-        Parameters
-        ----------
-        case : str
-        folders : sequence of str
-            Those of `FOLDERS` that will be written to.
-        clear : bool
-            Remove what an earlier run has left first.
+        With ``clear``, what an earlier run has left is removed first.
 
         Raises
         ------
         OutputError
-            A name in the folder is taken by a link that leads out of it, by a file where a folder
-            has to be or the other way round; or the case cannot be written. Nothing is written
-            then.
+            A name in the folder is taken by a link that leads out of it, by a file where one of the
+            ``folders`` has to be or the other way round, and nothing is written; or the case cannot
+            be.
         """
         for name in folders:
             path = path_inside(self.folder, name, f"folder '{self.folder}'")
@@ -117,14 +107,8 @@ class RunFolder:
 def output_folder(asked: str | None, named: str | None, stem: str) -> Path:
     """Return the folder of a run.
 
-    Parameters
-    ----------
-    asked : str or None
-        Given on the command line; taken as it is.
-    named : str or None
-        Given in the case file; it must stay inside the folder the command runs in.
-    stem : str
-        Of the case file; ``runs/<stem>`` is the default.
+    That is the one ``asked`` for on the command line, or else the one ``named`` in the case file,
+    ``runs/<stem>`` by default, which must stay inside the folder the command runs in.
 
     Raises
     ------
@@ -149,11 +133,7 @@ def output_folder(asked: str | None, named: str | None, stem: str) -> Path:
 def refuse_occupied(folder: Path) -> None:
     """Refuse a folder whose files a run that begins anew would overwrite.
 
-    Raises
-    ------
-    InputError
-        It holds the result or checkpoint of an earlier run, or a case file that is not the
-        resolved copy of one.
+    That is the result or checkpoint of an earlier run, or a case file that is no resolved copy.
     """
     ways = "--force to replace it, or --output for another folder"
     if any((folder / name).exists() for name in ("result.json", "checkpoint.npz")):

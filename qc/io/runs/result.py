@@ -180,15 +180,7 @@ def write_summary(
     seed: int = 0,
     wall_time: float = 0.0,
 ) -> Path:
-    """Write what every kind of run says of itself, and the content of its own.
-
-    Raises
-    ------
-    InputError
-        JSON cannot hold it.
-    OutputError
-        The file cannot be written.
-    """
+    """Write what every kind of run says of itself, and its own content; see `write_result`."""
     import numba
 
     head = {
