@@ -63,13 +63,7 @@ class PotentialCalculator(Calculator):
     """
 
     name = "qc_potential"
-    implemented_properties: list[str] = [
-        "energy",
-        "free_energy",
-        "energies",
-        "forces",
-        "stress",
-    ]
+    implemented_properties: list[str] = ["energy", "free_energy", "energies", "forces", "stress"]
     default_parameters: dict[str, Any] = {"skin": 0.5}
     ignored_changes: set[str] = {"initial_magmoms", "initial_charges"}
 

@@ -314,10 +314,7 @@ def _rough_summit(
 
 
 def growth_fault_energy(
-    crystal: Crystal,
-    potential: Potential,
-    report: Report = silent,
-    thickness: float = THICKNESS,
+    crystal: Crystal, potential: Potential, report: Report = silent, thickness: float = THICKNESS
 ) -> DefectEnergy:
     """Return the energy of the intrinsic fault I1 of hcp, ABABACAC, eV/Angstrom^2.
 

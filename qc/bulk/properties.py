@@ -177,6 +177,7 @@ def chosen_groups(only: Collection[str] | None, skip: Collection[str] = ()) -> t
     return tuple(g for g in GROUPS if (only is None or g in only) and g not in skip)
 
 
+@one_thread()
 def bulk_properties(
     crystal: Crystal,
     potential: Potential,
@@ -210,13 +211,6 @@ def bulk_properties(
         As `relaxed_crystal`: without a crystal there are no properties of it.
     """
     groups = chosen_groups(only, skip)
-    with one_thread():
-        return _bulk_properties(crystal, potential, groups, report)
-
-
-def _bulk_properties(
-    crystal: Crystal, potential: Potential, groups: tuple[str, ...], report: Report
-) -> BulkProperties:
     report("lattice constants")
     found = relaxed_crystal(crystal, potential)
     reasons = {g: why for g in groups if (why := _inapplicable(g, found))}
@@ -296,10 +290,7 @@ def vacancy_supercell(crystal: Crystal, potential: Potential) -> Atoms:
 
 
 def vacancy_energy(
-    crystal: Crystal,
-    potential: Potential,
-    report: Report = silent,
-    supercell: Atoms | None = None,
+    crystal: Crystal, potential: Potential, report: Report = silent, supercell: Atoms | None = None
 ) -> Vacancy:
     """Return the formation energy of a vacancy at fixed volume.
 

@@ -7,14 +7,18 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qc.cli.potential_names import HELP, load_potential
 from qc.errors import InputError, suggest
+from qc.io.potentials import load_potential
 
 if TYPE_CHECKING:
     from qc.crystal import Crystal
     from qc.potentials import Potential
 
-__all__ = ["add_arguments", "load_potential", "run"]
+#: One line of help about the name of a potential.
+POTENTIAL = (
+    "a setfl, funcfl, .sw, .tersoff or .table file, or a built-in potential such as zhou2004:Cu, "
+    "zhou2004:Cu,Ni or stillinger1985:Si"
+)
 
 STRUCTURES = ("fcc", "bcc", "hcp", "diamond")
 
@@ -38,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "  qc bulk zhou2004:Mg --gamma-plot gamma.png\n"
         "  qc bulk zhou2004:Ni,Al --cell B2.extxyz"
     )
-    parser.add_argument("potential", metavar="POTENTIAL", help=HELP)
+    parser.add_argument("potential", metavar="POTENTIAL", help=POTENTIAL)
     parser.add_argument("--element", help="which element of a potential for several")
     parser.add_argument(
         "--structure", choices=STRUCTURES, help="crystal structure (default: the potential's own)"

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qc.cli.potential_names import HELP
+from qc.cli.bulk import POTENTIAL, STRUCTURES
 from qc.errors import ConvergenceError, CrystalError, InputError
+from qc.io.potentials import load_potential
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.float64]
 IntArray = NDArray[np.int64]
-
-STRUCTURES = ("fcc", "bcc", "hcp", "diamond")
 
 #: What an atom is, by the numbers of the column ``defect``.
 KINDS = ("", "non-affine", "extra", "foreign", "surface")
@@ -90,7 +89,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--potential",
         metavar="POTENTIAL",
-        help=f"{HELP}; gives the lattice constant and the energy of each atom",
+        help=f"{POTENTIAL}; gives the lattice constant and the energy of each atom",
     )
     parser.add_argument("--structure", choices=STRUCTURES, help="crystal structure (default: any)")
     parser.add_argument(
@@ -115,7 +114,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Find the atoms, print them and write the file."""
-    from qc.cli.potential_names import load_potential
     from qc.io.extxyz import write_atoms
     from qc.io.structures import read_structure
     from qc.numerics.progress import Progress

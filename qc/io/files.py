@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 from qc.errors import OutputError
@@ -38,6 +39,15 @@ def _lives(process: int) -> bool:
     except (OSError, OverflowError):
         return True
     return process != os.getpid()
+
+
+@contextlib.contextmanager
+def output_errors(path: Path, done: str = "written") -> Iterator[None]:
+    """Turn what goes wrong with a file on the way out into an OutputError that names it."""
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(f"{path} cannot be {done}: {error.strerror}") from error
 
 
 def shown_name(name: str) -> str:

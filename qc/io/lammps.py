@@ -47,6 +47,10 @@ _STYLES = {
 }  # fmt: skip
 #: What LAMMPS writes as the element of every type unless it is told.
 _UNNAMED = "C"
+_GIVE = (
+    "give elements in the order of the types, as in --elements Ni,Al (in Python "
+    "elements=('Ni', 'Al'))"
+)
 
 
 def parse_elements(elements: str | Sequence[str] | None) -> tuple[str, ...] | None:
@@ -116,8 +120,7 @@ def _by_label(labels: Words, name: str) -> list[str]:
     for word in np.unique(labels):
         if word not in atomic_numbers or word == "X":
             raise InputError(
-                f"{name}: '{word}' is no element{suggest(word, atomic_numbers)}; give elements in "
-                "the order of the types, as in --elements Ni,Al (in Python elements=('Ni', 'Al'))"
+                f"{name}: '{word}' is no element{suggest(word, atomic_numbers)}; {_GIVE}"
             )
     return [str(word) for word in labels]
 
@@ -136,8 +139,7 @@ def _unnamed(types: Words, name: str) -> InputError:
     found = sorted(np.unique(types), key=lambda word: (len(word), word))
     many = "types" if len(found) > 1 else "type"
     return InputError(
-        f"{name}: the file names {many} {', '.join(found)} but no elements; give elements in the "
-        "order of the types, as in --elements Ni,Al (in Python elements=('Ni', 'Al'))"
+        f"{name}: the file names {many} {', '.join(found)} but no elements; {_GIVE}"
     )
 
 
@@ -334,10 +336,7 @@ def _column_elements(frame: _Frame, types: Words | None, name: str) -> list[str]
         said = f"{name}: the element of every atom is {_UNNAMED}, which LAMMPS writes "
         said += "unless 'dump_modify ... element' names them"
         if types is not None and len(np.unique(types)) > 1:
-            raise InputError(
-                f"{said}; give elements in the order of the types, as in --elements Ni,Al (in "
-                "Python elements=('Ni', 'Al'))"
-            )
+            raise InputError(f"{said}; {_GIVE}")
         log.warning("%s", said)
     return symbols
 

@@ -361,9 +361,7 @@ def _closest_in_view(model: QuasiContinuum, spacing: float) -> float:
 
 
 @contextmanager
-def _figure(
-    model: QuasiContinuum, cut: Section, title: str
-) -> Iterator[tuple[Any, list[Any]]]:
+def _figure(model: QuasiContinuum, cut: Section, title: str) -> Iterator[tuple[Any, list[Any]]]:
     """Yield a figure with a panel of the whole and, where it is small, one of the core."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -475,4 +473,3 @@ def _sizes(model: QuasiContinuum) -> str:
         f"{model.mesh.n_vertices:,} vertices, {len(model.mesh.elements):,} elements, "
         f"{model.n_unknowns:,} unknowns for {model.n_sites:,.0f} sites"
     )
-

@@ -107,10 +107,7 @@ def coordinates(
 
 
 def shaped(
-    name: str,
-    values: object,
-    shape: tuple[int, ...],
-    error: type[InputError] = InputError,
+    name: str, values: object, shape: tuple[int, ...], error: type[InputError] = InputError
 ) -> NDArray[np.float64]:
     """Return real numbers of one shape as float64, the array itself where it is one."""
     if isinstance(values, np.ndarray) and values.dtype == np.float64:
@@ -174,10 +171,7 @@ def function(name: str, value: object, error: type[InputError] = InputError) -> 
 
 
 def kind(
-    name: str,
-    value: object,
-    wanted: type | tuple[type, ...],
-    error: type[InputError] = InputError,
+    name: str, value: object, wanted: type | tuple[type, ...], error: type[InputError] = InputError
 ) -> None:
     """Refuse an object that is of no kind that is wanted."""
     # A protocol takes a class for one of its instances.

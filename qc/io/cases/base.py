@@ -97,7 +97,15 @@ class Case(schema.OfKind):
         CaseError
             Keys that contradict each other or are missing together.
         """
-        check(self)
+        _check_crystal(self)
+        _check_potential(self.potential)
+        _check_model(self)
+        if self.defects.inwards.value and not self.defects.vacancies:
+            raise CaseError("defects.inwards: there is no vacancy whose neighbours could move")
+        if self.output.directory is not None and not self.output.directory.strip():
+            raise CaseError("output.directory: the name of a folder must not be empty")
+        if self.dislocations and not self.crystal.planar:
+            raise CaseError("dislocations: a straight dislocation needs crystal.columns = true")
 
     @abstractmethod
     def run(self, setup: Setup, folder: Path, options: RunOptions) -> Ended:
@@ -152,26 +160,6 @@ class Setup:
         return np.array(rows)
 
 
-def check(case: Case) -> None:
-    """Check what involves several keys.
-
-    Raises
-    ------
-    CaseError
-        Keys that contradict each other or are missing together.
-    """
-    _check_crystal(case)
-    _check_potential(case.potential)
-    _check_model(case)
-    if case.defects.inwards.value and not case.defects.vacancies:
-        raise CaseError("defects.inwards: there is no vacancy whose neighbours could move")
-    if case.output.directory is not None and not case.output.directory.strip():
-        raise CaseError("output.directory: the name of a folder must not be empty")
-    planar = case.crystal.columns or case.crystal.structure == "triangular"
-    if case.dislocations and not planar:
-        raise CaseError("dislocations: a straight dislocation needs crystal.columns = true")
-
-
 def _check_crystal(case: Case) -> None:
     crystal = case.crystal
     given = [n for n in "xyz" if getattr(crystal, n) is not None]
@@ -215,11 +203,10 @@ def _check_model(case: Case) -> None:
     shapes = [n for n in ("outer", "rectangle", "block") if getattr(model, n) is not None]
     if len(shapes) > 1:
         raise CaseError(f"model.{shapes[1]}: the outer region is already given by {shapes[0]}")
-    planar = case.crystal.columns or case.crystal.structure == "triangular"
-    if model.rectangle is not None and not planar:
+    if model.rectangle is not None and not case.crystal.planar:
         raise CaseError("model.rectangle: only for columns and monolayers; use outer or block")
     if model.block is not None:
-        wanted = 2 if planar else 3
+        wanted = 2 if case.crystal.planar else 3
         for name in ("lower", "upper"):
             if len(getattr(model.block, name)) != wanted:
                 raise CaseError(f"model.block.{name}: expected {wanted} entries")

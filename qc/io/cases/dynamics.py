@@ -164,9 +164,7 @@ def build_dynamics(setup: Setup, *, resumed: bool = False) -> Dynamics:
     table = case.dynamics
     if table.relax and not resumed:
         with Progress("relax") as show:
-            relax(
-                model, raise_on_failure=True, callback=show, **case.solver.options(model.crystal)
-            )
+            relax(model, raise_on_failure=True, callback=show, **case.solver.options(model.crystal))
     if table.mean_force is not None:
         with schema.at("dynamics.mean_force"):
             found = mean_force(model, samples=table.mean_force, seed=case.seed)

@@ -77,26 +77,19 @@ class Frames:
         assert self._shown is not None
         model, _, atoms, elements = self._shown
 
-        def title(what: str) -> str:
-            return f"{head}: {what}" if head else what[0].upper() + what[1:]
+        def path(name: str) -> Path:
+            return self.folder / "pictures" / f"{prefix}{name}.png"
 
-        folder = self.folder / "pictures"
+        def title(what: str) -> str | None:
+            return f"{head}: {what}" if head else None
+
+        affinity = title("non-affinity")
         done = [
-            pictures.draw_mesh(folder / f"{prefix}mesh.png", model, title=title("mesh")),
-            pictures.draw_regions(
-                folder / f"{prefix}regions.png", model, title=title("regions"), fields=atoms
-            ),
-            pictures.draw_nonaffinity(
-                folder / f"{prefix}nonaffinity.png", model, title=title("non-affinity"),
-                fields=atoms,
-            ),
-        ]  # fmt: skip
+            pictures.draw_mesh(path("mesh"), model, title=title("mesh")),
+            pictures.draw_regions(path("regions"), model, title=title("regions"), fields=atoms),
+            pictures.draw_nonaffinity(path("nonaffinity"), model, title=affinity, fields=atoms),
+        ]
         for name in self.output.fields:
-            label = pictures.SCALARS[name].label.split(" (")[0]
-            done.append(
-                pictures.draw_field(
-                    folder / f"{prefix}{name}.png", model, name, title=title(label),
-                    fields=elements,
-                )
-            )  # fmt: skip
+            label = title(pictures.SCALARS[name].label.split(" (")[0])
+            done.append(pictures.draw_field(path(name), model, name, title=label, fields=elements))
         return [f"pictures/{p.name}" for p in done]

@@ -115,6 +115,9 @@ def _decided(case: Case, model: QuasiContinuum, constants: tuple[float, float | 
     if case.model.rectangle is not None:
         found = block_around(model.crystal, *_in(case.model.rectangle, model.crystal))
         block = BlockCase(tuple(found.lower), tuple(found.upper))
+    thermal = case.model.thermal_deformation
+    if thermal == "sampled":
+        thermal = tuple(map(tuple, np.asarray(model.spec.thermal_deformation).tolist()))
     members = far_field.dislocations if isinstance(far_field, DislocationSum) else ()
     element = case.crystal.element
     new = dataclasses.replace
@@ -139,17 +142,9 @@ def _decided(case: Case, model: QuasiContinuum, constants: tuple[float, float | 
             blend=Length(model.spec.blend),
             rectangle=None,
             block=block,
-            thermal_deformation=_as_it_is(case, model),
+            thermal_deformation=thermal,
         ),
     )
-
-
-def _as_it_is(case: Case, model: QuasiContinuum) -> Any:
-    """Return the lattice at temperature as the case gives it, measured once if it says so."""
-    given = case.model.thermal_deformation
-    if given == "sampled":
-        return tuple(map(tuple, np.asarray(model.spec.thermal_deformation).tolist()))
-    return given
 
 
 def _far_field(case: Case, crystal: Crystal, potential: Potential, first: Array) -> FarField:
@@ -181,9 +176,7 @@ def _start(case: Case, crystal: Crystal, far_field: FarField, model: QuasiContin
     out = _drawn_inwards(model, case.defects.inwards.in_crystal(crystal))
     strips = []
     members = far_field.dislocations if isinstance(far_field, DislocationSum) else ()
-    for k, (one, member) in enumerate(
-        zip(case.dislocations, members, strict=True)
-    ):
+    for k, (one, member) in enumerate(zip(case.dislocations, members, strict=True)):
         for j, partial in enumerate(one.partials):
             where = f"dislocations[{k}].partials[{j}]"
             with schema.at(where):

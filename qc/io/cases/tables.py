@@ -86,6 +86,11 @@ class CrystalCase:
     z: Annotated[tuple[int, ...] | None, schema.direction] = None
     columns: Annotated[bool, schema.boolean] = False
 
+    @property
+    def planar(self) -> bool:
+        """Whether models of it are two-dimensional: of columns, or of a monolayer."""
+        return self.columns or self.structure == "triangular"
+
 
 @dataclass(frozen=True)
 class PotentialCase:

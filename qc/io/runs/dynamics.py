@@ -24,8 +24,8 @@ from ase import units
 from numpy.typing import NDArray
 
 from qc.dynamics import Dynamics
-from qc.errors import CheckpointError, InputError, OutputError, suggest
-from qc.io.files import write_atomically
+from qc.errors import CheckpointError, InputError, suggest
+from qc.io.files import output_errors, write_atomically
 from qc.io.runs.dynamics_checkpoint import read_dynamics, restore_dynamics, write_dynamics
 from qc.io.runs.folder import RunFolder
 from qc.io.runs.identity import dynamics_fingerprints
@@ -287,10 +287,8 @@ class _History:
         write_atomically(path, self._head() + "".join(self._line(row) for row in rows))
 
     def __enter__(self) -> _History:
-        try:
+        with output_errors(self.path):
             self._file = open(self.path, "a", encoding="utf-8")
-        except OSError as error:
-            raise OutputError(f"{self.path} cannot be written: {error.strerror}") from error
         return self
 
     def __exit__(self, *exc: object) -> None:
@@ -307,21 +305,14 @@ class _History:
 
     def add(self, row: dict[str, float]) -> None:
         self.rows.append(row)
-        self._write(self._line(row))
-
-    def _write(self, text: str) -> None:
-        try:
-            self._file.write(text)
-        except OSError as error:
-            raise OutputError(f"{self.path} cannot be written: {error.strerror}") from error
+        with output_errors(self.path):
+            self._file.write(self._line(row))
 
     def flush(self) -> None:
         """Make sure that what was added is in the file."""
-        try:
+        with output_errors(self.path):
             self._file.flush()
             os.fsync(self._file.fileno())
-        except OSError as error:
-            raise OutputError(f"{self.path} cannot be written: {error.strerror}") from error
 
 
 def read_history(path: str | os.PathLike[str]) -> list[dict[str, float]]:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from qc.errors import InputError, OutputError
-from qc.io.files import path_inside, remove_leftovers, write_atomically
+from qc.io.files import output_errors, path_inside, remove_leftovers, write_atomically
 
 log = logging.getLogger(__name__)
 
@@ -85,20 +85,16 @@ class RunFolder:
             found += [p for p in inside if mine.fullmatch(p.relative_to(self.folder).as_posix())]
         for path in found:
             if path.is_file():
-                try:
+                with output_errors(path, "removed"):
                     path.unlink()
-                except OSError as error:
-                    raise OutputError(f"{path} cannot be removed: {error.strerror}") from error
 
     def put_aside(self) -> None:
         """Keep state and history of a run that another is about to begin over, once."""
         for path in (self.checkpoint, self.history):
             if path.exists():
                 old = path.with_suffix(f".old{path.suffix}")
-                try:
+                with output_errors(path, "moved"):
                     os.replace(path, old)
-                except OSError as error:
-                    raise OutputError(f"{path} cannot be moved: {error.strerror}") from error
                 log.warning(
                     "%s is of a run that this one does not go on from: now %s", path, old.name
                 )

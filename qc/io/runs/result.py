@@ -20,7 +20,7 @@ from qc.errors import InputError
 from qc.io.files import write_atomically
 from qc.numerics.checks import kind, real
 from qc.solve.path import LoadStep
-from qc.solve.result import DefectResult, Result
+from qc.solve.result import DefectResult
 from qc.version import version
 
 #: Raised when the meaning of an entry changes.
@@ -29,32 +29,18 @@ SCHEMA = 2
 LIBRARIES = ("numpy", "scipy", "numba", "ase", "matscipy", "pyamg")
 
 
-def versions() -> dict[str, str]:
-    """Return the versions of the package, Python and the libraries that numbers depend on."""
-    out = {"qc": version(), "python": platform.python_version()}
-    for name in LIBRARIES:
-        try:
-            out[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            out[name] = "missing"
-    return out
-
-
-def sizes(model: QuasiContinuum) -> dict[str, float]:
-    """Return how large a model is: nodes, elements, atoms, unknowns, and sites it stands for."""
-    layout = model.layout
-    return {
-        "nodes": layout.n_nodes,
-        "elements": len(model.mesh.elements),
-        "atoms": int((~layout.vacant).sum()),
-        "unknowns": model.n_unknowns,
-        "sites": round(model.n_sites, 6),
-    }
+def library_version(name: str) -> str:
+    """Return the version of a distribution, or "missing"."""
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return "missing"
 
 
 def describe(model: QuasiContinuum) -> dict[str, Any]:
     """Return what a model is made of: crystal, potential, scheme and sizes."""
-    crystal, potential, blend = model.crystal, model.potential, model.layout.blend
+    crystal, potential, layout = model.crystal, model.potential, model.layout
+    blend = layout.blend
     return {
         "crystal": {
             "structure": crystal.name,
@@ -71,7 +57,13 @@ def describe(model: QuasiContinuum) -> dict[str, Any]:
             "fingerprint": potential.fingerprint(),
         },
         "scheme": {"name": model.scheme.name, "core": blend.core, "blend": blend.width},
-        "sizes": sizes(model),
+        "sizes": {
+            "nodes": layout.n_nodes,
+            "elements": len(model.mesh.elements),
+            "atoms": int((~layout.vacant).sum()),
+            "unknowns": model.n_unknowns,
+            "sites": round(model.n_sites, 6),
+        },
     }
 
 
@@ -82,13 +74,16 @@ def _height(crystal: Crystal) -> float | None:
 def step_record(step: LoadStep, load: float, seconds: float) -> dict[str, Any]:
     """Return what is known about a finished load step, as JSON can hold it."""
     r = step.result
+    assert isinstance(r, DefectResult)
     return {
         "index": step.index,
         "load": load,
         "deformation": step.deformation.tolist(),
         "converged": r.converged,
         "reason": r.reason,
-        **_of_defect(r),
+        "defect_energy": r.defect_energy,
+        "reference": {s: one._asdict() for s, one in r.reference.items()},
+        "estimated_error": r.estimated_error,
         "energy": r.energy,
         "max_force": r.max_force,
         "evaluations": r.evaluations,
@@ -96,16 +91,6 @@ def step_record(step: LoadStep, load: float, seconds: float) -> dict[str, Any]:
         "warnings": list(r.warnings),
         "seconds": round(seconds, 3),
         "files": {},
-    }
-
-
-def _of_defect(result: Result) -> dict[str, Any]:
-    """Return what the relaxation of a model says of its defect."""
-    assert isinstance(result, DefectResult)
-    return {
-        "defect_energy": result.defect_energy,
-        "reference": {s: one._asdict() for s, one in result.reference.items()},
-        "estimated_error": result.estimated_error,
     }
 
 
@@ -193,7 +178,11 @@ def write_summary(
         "case": case or {},
         "program": Path(sys.argv[0]).name,
         "seed": seed,
-        "versions": versions(),
+        "versions": {
+            "qc": version(),
+            "python": platform.python_version(),
+            **{name: library_version(name) for name in LIBRARIES},
+        },
         "platform": f"{platform.system()} {platform.machine()}",
         "threads": numba.get_num_threads(),
         "units": {"energy": "eV", "length": "Angstrom", "force": "eV/Angstrom", "time": "s"},
