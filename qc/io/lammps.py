@@ -97,6 +97,11 @@ def refuse_unreadable(head: bytes, name: str) -> None:
         )
 
 
+def _require_angstrom(units: str, name: str) -> None:
+    if units and units not in _ANGSTROM:
+        raise InputError(f"{name}: written in units {units}; {' and '.join(_ANGSTROM)} can be read")
+
+
 # -- elements ---------------------------------------------------------------------------------
 
 
@@ -246,10 +251,7 @@ def _parsed(raw: bytes, name: str) -> _Frame:
 
 
 def _frame_atoms(frame: _Frame, elements: tuple[str, ...] | None, name: str) -> Atoms:
-    if frame.units and frame.units not in _ANGSTROM:
-        raise InputError(
-            f"{name}: written in units {frame.units}; {' and '.join(_ANGSTROM)} can be read"
-        )
+    _require_angstrom(frame.units, name)
     if not frame.declared:
         raise InputError(f"{name}: the frame holds no atoms")
     cell, origin, pbc = _box(frame, name)
@@ -413,11 +415,8 @@ def read_data(path: Path, elements: tuple[str, ...] | None) -> Atoms:
 def _prescanned(text: str, name: str) -> _Data:
     out, section = _Data(), ""
     comment, *lines = text.split("\n")
-    units = re.search(r"units = (\w+)", comment)
-    if units and units[1] not in _ANGSTROM:
-        raise InputError(
-            f"{name}: written in units {units[1]}; {' and '.join(_ANGSTROM)} can be read"
-        )
+    if units := re.search(r"units = (\w+)", comment):
+        _require_angstrom(units[1], name)
     for raw in lines:
         line, _, remark = (part.strip() for part in raw.partition("#"))
         if not line:

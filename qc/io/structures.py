@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import lzma
 import os
 import warnings
-import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -16,7 +14,7 @@ from ase.io.formats import open_with_compression
 
 from qc.errors import InputError
 from qc.io import lammps
-from qc.io.structure_checks import check_counts, check_size
+from qc.io.structure_checks import DAMAGED, check_counts, check_size
 from qc.numerics.checks import kind
 
 #: Bytes by which a LAMMPS file is known: the header of a data file lies in them.
@@ -108,8 +106,7 @@ def _lammps_reader(
     try:
         with open_with_compression(str(path), "rb") as file:
             head = file.read(_HEAD)
-    except (OSError, EOFError, zlib.error, lzma.LZMAError):
-        # Damaged compression: the reader itself says what is wrong.
+    except DAMAGED:
         return None
     if format in (None, "lammps-dump-binary"):
         lammps.refuse_unreadable(head, path.name)

@@ -173,10 +173,7 @@ def build_dynamics(setup: Setup, *, resumed: bool = False) -> Dynamics:
     if table.heat is not None:
         with schema.at("dynamics.heat"):
             heat = table.heat.build(model)
-    baths = []
-    for k, bath in enumerate(table.baths):
-        with schema.at(f"dynamics.baths[{k}]", own=True):
-            baths.append(bath.build(model, heat))
+    baths = schema.build_all("dynamics.baths", table.baths, model, heat)
     drives = [
         MovingLoad(motion.after, name=load.name, index=k)
         for k, (load, motion) in enumerate(zip(case.loads, setup.motions, strict=True))

@@ -148,12 +148,3 @@ class PointForce(LoadCase):
 
 #: Kinds of ``[[loads]]``; a new one is an entry here.
 LOADS: dict[str, type[LoadCase]] = schema.registry(Indenter, Cylinder, PointForce)
-
-
-def build_loads(loads: tuple[LoadCase, ...], model: QuasiContinuum) -> tuple[Motion, ...]:
-    """Return the loads of a case for its model."""
-    out = []
-    for k, one in enumerate(loads):
-        with schema.at(f"loads[{k}]", own=True):
-            out.append(one.build(model))
-    return tuple(out)

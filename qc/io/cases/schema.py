@@ -155,6 +155,15 @@ def at(where: str, *, own: bool = False) -> Iterator[None]:
         raise CaseError(f"{where}: {error}") from error
 
 
+def build_all(where: str, tables: Sequence[Any], *given: Any) -> tuple[Any, ...]:
+    """Build what each table of an array describes; errors begin with the table."""
+    out = []
+    for k, one in enumerate(tables):
+        with at(f"{where}[{k}]", own=True):
+            out.append(one.build(*given))
+    return tuple(out)
+
+
 def show(value: Any) -> str:
     """Return a short form of a value for messages."""
     text = value if isinstance(value, str) else repr(value)

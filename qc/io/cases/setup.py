@@ -21,9 +21,8 @@ from qc.farfield import DislocationSum, FarField, HomogeneousStrain, VolterraDis
 from qc.farfield.elastic import without_stress
 from qc.io.cases import schema
 from qc.io.cases.base import Case, Setup
-from qc.io.cases.boundaries import build_boundary
 from qc.io.cases.crystals import build_crystal, build_potential, lattice_constants
-from qc.io.cases.loads import Motion, build_loads
+from qc.io.cases.loads import Motion
 from qc.io.cases.schema import Length
 from qc.io.cases.tables import MATERIALS, BlockCase
 from qc.io.files import shown_name
@@ -76,7 +75,7 @@ def set_up(case: Case) -> Setup:
         model = _model(case, crystal, potential, far_field)
         if model.thermal is not None:
             deformations = deformations @ model.thermal.deformation
-        motions = build_loads(case.loads, model)
+        motions = schema.build_all("loads", case.loads, model)
         steps = _joined(case, deformations, numbers, motions)
         model.U = np.where(model.layout.free, _start(case, crystal, far_field, model), 0.0)
         out = Setup(_decided(case, model, constants), model, steps[0], motions, *steps[1:])
@@ -293,7 +292,7 @@ def _model(
     elif m.rectangle is not None:
         options["outer"] = block_around(crystal, *_in(m.rectangle, crystal))
     options["defects"] = defects = _defects(case, crystal)
-    options["boundary"] = build_boundary(case.boundary, crystal)
+    options["boundary"] = schema.build_all("boundary", case.boundary, crystal)
     with schema.at("defects.mu"):
         potential.types_of(list(check_mu(case.defects.mu)))
     warm = {name: options.pop(name) for name in WARM}

@@ -31,7 +31,7 @@ from qc.io.runs.folder import RunFolder
 from qc.io.runs.identity import dynamics_fingerprints
 from qc.io.runs.result import describe, write_summary
 from qc.io.runs.signals import signals
-from qc.numerics.checks import kind, real, whole
+from qc.numerics.checks import function, kind, real, whole
 from qc.numerics.progress import Progress
 from qc.numerics.reading import require_regular
 
@@ -178,9 +178,8 @@ def run_dynamics(
     whole("steps", steps, 0)
     for name, value in (("every", every), ("checkpoint_every", checkpoint_every)):
         whole(name, value, 1)
-    for name, function in (("start", start), ("callback", callback)):
-        if function is not None and not callable(function):
-            raise InputError(f"{name} must be a function of the dynamics, got {function!r}")
+    function("start", start)
+    function("callback", callback)
     extra = _own_columns(dynamics, columns)
     files = Recorder() if recorder is None else recorder
     kind("recorder", files, Recorder)
@@ -260,7 +259,7 @@ def _row(dynamics: Dynamics, extra: Columns) -> dict[str, float]:
         "temperature": dynamics.temperature(),
     }
     row |= dynamics.ledger.row()
-    own = {name: real(f"column '{name}'", function(dynamics)) for name, function in extra.items()}
+    own = {name: real(f"column '{name}'", number(dynamics)) for name, number in extra.items()}
     return row | own
 
 
@@ -270,10 +269,10 @@ def _own_columns(dynamics: Dynamics, columns: Columns | None) -> Columns:
         return {}
     kind("columns", columns, Mapping)
     taken = _row(dynamics, {})
-    for name, function in columns.items():
+    for name, number in columns.items():
         if name in taken:
             raise InputError(f"column '{name}' is one of the history's own")
-        if not isinstance(name, str) or not callable(function):
+        if not isinstance(name, str) or not callable(number):
             raise InputError(f"column {name!r} must be a name and a function of the dynamics")
     return dict(columns)
 

@@ -37,10 +37,27 @@ def library_version(name: str) -> str:
         return "missing"
 
 
+def versions() -> dict[str, str]:
+    """Return the versions of the package, Python and the libraries that numbers depend on."""
+    libraries = {name: library_version(name) for name in LIBRARIES}
+    return {"qc": version(), "python": platform.python_version()} | libraries
+
+
+def sizes(model: QuasiContinuum) -> dict[str, float]:
+    """Return how large a model is: nodes, elements, atoms, unknowns, and sites it stands for."""
+    layout = model.layout
+    return {
+        "nodes": layout.n_nodes,
+        "elements": len(model.mesh.elements),
+        "atoms": int((~layout.vacant).sum()),
+        "unknowns": model.n_unknowns,
+        "sites": round(model.n_sites, 6),
+    }
+
+
 def describe(model: QuasiContinuum) -> dict[str, Any]:
     """Return what a model is made of: crystal, potential, scheme and sizes."""
-    crystal, potential, layout = model.crystal, model.potential, model.layout
-    blend = layout.blend
+    crystal, potential, blend = model.crystal, model.potential, model.layout.blend
     return {
         "crystal": {
             "structure": crystal.name,
@@ -57,13 +74,7 @@ def describe(model: QuasiContinuum) -> dict[str, Any]:
             "fingerprint": potential.fingerprint(),
         },
         "scheme": {"name": model.scheme.name, "core": blend.core, "blend": blend.width},
-        "sizes": {
-            "nodes": layout.n_nodes,
-            "elements": len(model.mesh.elements),
-            "atoms": int((~layout.vacant).sum()),
-            "unknowns": model.n_unknowns,
-            "sites": round(model.n_sites, 6),
-        },
+        "sizes": sizes(model),
     }
 
 
@@ -178,11 +189,7 @@ def write_summary(
         "case": case or {},
         "program": Path(sys.argv[0]).name,
         "seed": seed,
-        "versions": {
-            "qc": version(),
-            "python": platform.python_version(),
-            **{name: library_version(name) for name in LIBRARIES},
-        },
+        "versions": versions(),
         "platform": f"{platform.system()} {platform.machine()}",
         "threads": numba.get_num_threads(),
         "units": {"energy": "eV", "length": "Angstrom", "force": "eV/Angstrom", "time": "s"},
