@@ -314,7 +314,7 @@ def _rough_summit(
 
 
 def growth_fault_energy(
-    crystal: Crystal, potential: Potential, report: Report = silent, thickness: float = THICKNESS
+    crystal: Crystal, potential: Potential, report: Report = silent
 ) -> DefectEnergy:
     """Return the energy of the intrinsic fault I1 of hcp, ABABACAC, eV/Angstrom^2.
 
@@ -324,7 +324,7 @@ def growth_fault_energy(
     if not structure_of(crystal).has_growth_fault:
         raise CrystalError(f"the fault I1 belongs to hcp, not to {crystal.name}")
     layers = layers_of(crystal, (0, 0, 0, 1), potential)
-    cell = layers.stack(thickness * potential.cutoff, odd=True)
+    cell = layers.stack(THICKNESS * potential.cutoff, odd=True)
     per_atom = float(site_energies(crystal, potential).mean())
     report("fault I1")
     found = relax(LayerSystem(potential, cell, per_atom), "fault I1", report)
