@@ -202,7 +202,7 @@ def run_dynamics(
         if not rows or rows[-1]["step"] < dynamics.step:
             rows.append(_row(dynamics, extra))
         write_dynamics(checkpoint, dynamics)
-    history = _History(table, rows, [*(rows[0] if rows else _row(dynamics, {})), *extra])
+    history = _History(table, rows, [*rows[0], *extra])
     status, reason = "complete", f"all {steps} steps done"
     if dynamics.step > steps:
         reason = f"at step {dynamics.step} already, beyond {steps}"
