@@ -283,9 +283,7 @@ def _vacant(atoms: Atoms, recognition: Recognition, defects: Defects) -> Array:
 def _excess(atoms: Atoms, potential: Potential, affine: NDArray[np.bool_]) -> Array:
     from qc.adapters.ase import PotentialCalculator
 
-    bare = atoms.copy()
-    bare.calc = PotentialCalculator(potential)
-    energies = np.asarray(bare.calc.get_property("energies", bare), dtype=float)
+    energies = np.asarray(PotentialCalculator(potential).get_property("energies", atoms))
     return energies - float(np.median(energies[affine] if affine.any() else energies))
 
 

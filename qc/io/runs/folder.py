@@ -45,14 +45,9 @@ class RunFolder:
     def begin(self, case: str, folders: Sequence[str] = (), *, clear: bool = False) -> None:
         """Write the resolved case, once it is known that everything else may be written.
 
-        With ``clear``, what an earlier run has left is removed first.
-
-        Raises
-        ------
-        OutputError
-            A name in the folder is taken by a link that leads out of it, by a file where one of the
-            ``folders`` has to be or the other way round, and nothing is written; or the case cannot
-            be.
+        With ``clear``, what an earlier run has left is removed first. OutputError: a name in the
+        folder is taken by a link that leads out of it, by a file where one of the ``folders`` has
+        to be or the other way round, and nothing is written.
         """
         for name in folders:
             path = path_inside(self.folder, name, f"folder '{self.folder}'")

@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 
 from qc.coupling import QuasiContinuum
-from qc.crystal import Crystal
 from qc.errors import InputError
 from qc.io.files import write_atomically
 from qc.numerics.checks import kind, real
@@ -64,7 +63,7 @@ def describe(model: QuasiContinuum) -> dict[str, Any]:
             "element": crystal.symbols[0],
             "sublattices": list(crystal.symbols),
             "lattice_constant": crystal.a,
-            "c": _height(crystal),
+            "c": float(np.linalg.norm(crystal.conventional[2])) if crystal.name == "hcp" else None,
             "mode": crystal.mode,
         },
         "potential": {
@@ -76,10 +75,6 @@ def describe(model: QuasiContinuum) -> dict[str, Any]:
         "scheme": {"name": model.scheme.name, "core": blend.core, "blend": blend.width},
         "sizes": sizes(model),
     }
-
-
-def _height(crystal: Crystal) -> float | None:
-    return float(np.linalg.norm(crystal.conventional[2])) if crystal.name == "hcp" else None
 
 
 def step_record(step: LoadStep, load: float, seconds: float) -> dict[str, Any]:
