@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import ase.io
 import numpy as np
@@ -70,15 +72,12 @@ def read_structure(
             )
         if not source.is_dir():
             check_counts(source)
+        # The suffix "@..." of a name would be an index to ASE.
+        read = partial(ase.io.read, source, frame, format, do_not_split_by_at_sign=True)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            # The suffix "@..." of a name would be an index to ASE.
-            atoms = (
-                ase.io.read(source, index=frame, format=format, do_not_split_by_at_sign=True)
-                if read is None
-                else read()
-            )
+            atoms = read()
     except (PermissionError, InputError):
         raise
     except (IndexError, StopIteration) as error:
@@ -99,7 +98,7 @@ def read_structure(
 
 def _lammps_reader(
     path: Path, frame: int, format: str | None, elements: tuple[str, ...] | None
-) -> Callable[[], Atoms] | None:
+) -> Callable[[], Any] | None:
     """Return what reads a file of LAMMPS, None for any other."""
     if not path.is_file():
         return None
