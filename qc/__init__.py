@@ -38,31 +38,20 @@ if TYPE_CHECKING:
 
     __version__: str
 
-#: Where each public name lives: (module, attribute), or (module, None) for the module itself.
-_PUBLIC: dict[str, tuple[str, str | None]] = {
-    "PotentialCalculator": ("qc.adapters.ase", "PotentialCalculator"),
-    "Progress": ("qc.numerics.progress", "Progress"),
-    "QCCalculator": ("qc.adapters.ase_qc", "QCCalculator"),
-    "QuasiContinuum": ("qc.coupling", "QuasiContinuum"),
-    "adapters": ("qc.adapters", None),
-    "atomistic": ("qc.atomistic", None),
-    "bulk": ("qc.bulk", None),
-    "continuum": ("qc.continuum", None),
-    "coupling": ("qc.coupling", None),
-    "crystal": ("qc.crystal", None),
-    "dynamics": ("qc.dynamics", None),
-    "errors": ("qc.errors", None),
-    "farfield": ("qc.farfield", None),
-    "io": ("qc.io", None),
-    "loads": ("qc.loads", None),
-    "materials": ("qc.materials", None),
-    "mesh": ("qc.mesh", None),
-    "nonaffinity": ("qc.crystal.nonaffinity", "nonaffinity"),
-    "plot": ("qc.io.axes", "plot"),
-    "potentials": ("qc.potentials", None),
-    "relax": ("qc.solve", "relax"),
-    "solve": ("qc.solve", None),
-    "verify": ("qc.verify", None),
+_ROOMS = (
+    "adapters", "atomistic", "bulk", "continuum", "coupling", "crystal", "dynamics", "errors",
+    "farfield", "io", "loads", "materials", "mesh", "potentials", "solve", "verify",
+)  # fmt: skip
+
+#: The module that each public name is taken from; a room is a module itself, and taken whole.
+_PUBLIC = {room: f"qc.{room}" for room in _ROOMS} | {
+    "PotentialCalculator": "qc.adapters.ase",
+    "Progress": "qc.numerics.progress",
+    "QCCalculator": "qc.adapters.ase_qc",
+    "QuasiContinuum": "qc.coupling",
+    "nonaffinity": "qc.crystal.nonaffinity",
+    "plot": "qc.io.axes",
+    "relax": "qc.solve",
 }
 
 __all__ = [
@@ -99,10 +88,8 @@ def __getattr__(name: str) -> Any:
 
         value: Any = version()
     elif name in _PUBLIC:
-        module, attribute = _PUBLIC[name]
-        value = importlib.import_module(module)
-        if attribute is not None:
-            value = getattr(value, attribute)
+        module = importlib.import_module(_PUBLIC[name])
+        value = module if name in _ROOMS else getattr(module, name)
     else:
         raise AttributeError(f"module 'qc' has no attribute '{name}'")
     globals()[name] = value

@@ -63,13 +63,7 @@ class PotentialCalculator(Calculator):
     """
 
     name = "qc_potential"
-    implemented_properties: list[str] = [
-        "energy",
-        "free_energy",
-        "energies",
-        "forces",
-        "stress",
-    ]
+    implemented_properties: list[str] = ["energy", "free_energy", "energies", "forces", "stress"]
     default_parameters: dict[str, Any] = {"skin": 0.5}
     ignored_changes: set[str] = {"initial_magmoms", "initial_charges"}
 
@@ -139,7 +133,10 @@ class PotentialCalculator(Calculator):
         if atoms is None:
             raise InputError("no atoms to calculate")
         y = check_positions(atoms.positions)
-        _check_dynamics(atoms)
+        # With bad masses and momenta dynamics would go on in silence.
+        check_masses(atoms)
+        if "momenta" in atoms.arrays:
+            check_positions(atoms.arrays["momenta"], "momentum")
         if "numbers" in system_changes or len(self._types) != len(atoms):
             types = _types(self.potential, atoms.numbers)
             # After a reset everything counts as changed; a list need not be made anew for that.
@@ -210,23 +207,10 @@ def _types(potential: Potential, numbers: NDArray[np.int64]) -> IntArray:
 
 
 def _stress(atoms: Atoms, virial: Array) -> Array:
-    """Return ASE's stress of a virial, (6,) eV/Angstrom^3.
-
-    Raises
-    ------
-    NonFiniteError
-        A component is NaN or infinite.
-    """
+    """Return ASE's stress of a finite virial, (6,) eV/Angstrom^3."""
     if not np.isfinite(virial).all():
         raise NonFiniteError("the stress is not finite")
     return full_3x3_to_voigt_6_stress(virial / atoms.get_volume())
-
-
-def _check_dynamics(atoms: Atoms) -> None:
-    """Refuse masses and momenta with which dynamics would go on in silence."""
-    check_masses(atoms)
-    if "momenta" in atoms.arrays:
-        check_positions(atoms.arrays["momenta"], "momentum")
 
 
 # Under this name, ASE's `get_calculator_class` and command line find the calculator once this

@@ -24,13 +24,8 @@ class QuasicontinuumPlugin(CalculatorPlugin):
 
 
 __ase_plugins__ = {
+    QuasicontinuumPlugin("qc_potential", implementation="qc.adapters.ase.PotentialCalculator"),
     QuasicontinuumPlugin(
-        "qc_potential",
-        implementation="qc.adapters.ase.PotentialCalculator",
-    ),
-    QuasicontinuumPlugin(
-        "qc_model",
-        implementation="qc.adapters.ase_qc.QCCalculator",
-        citation=CITATION,
+        "qc_model", implementation="qc.adapters.ase_qc.QCCalculator", citation=CITATION
     ),
 }

@@ -45,11 +45,9 @@ class ModelPrecon(Precon):
     def solve(self, x: Array) -> Array:
         """Apply the inverse stiffness."""
         out = np.array(x, dtype=float)
-        whole = np.zeros(self.model.layout.free.shape)
-        flat = np.zeros(len(self._free))
-        flat[self._free] = out
-        whole[:] = flat.reshape(whole.shape)
-        solved = self._inverse(whole).ravel()[self._free]
+        whole = np.zeros(len(self._free))
+        whole[self._free] = out
+        solved = self._inverse(whole.reshape(-1, 3)).ravel()[self._free]
         return np.where(self._moving, solved, out)
 
     def copy(self) -> ModelPrecon:

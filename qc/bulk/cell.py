@@ -40,12 +40,7 @@ class DefectEnergy:
 class CellSystem(System):
     """The atoms of a cell of fixed shape, all directions free.
 
-    Parameters
-    ----------
-    potential : Potential
-    cell : Cell
-    per_atom : float, eV
-        Energy of an atom of the perfect crystal.
+    ``per_atom`` is the energy of an atom of the perfect crystal, eV.
     """
 
     def __init__(self, potential: Potential, cell: Cell, per_atom: float) -> None:
@@ -105,25 +100,9 @@ def relax(
 ) -> DefectEnergy:
     """Relax a cell, which ends where its energy is least.
 
-    Parameters
-    ----------
-    system : CellSystem
-        Unrelaxed.
-    name : str
-        What is relaxed, for messages.
-    report : callable
-        Called with a line of text at each step.
-    start : array, Angstrom, optional
-        Coordinates to start from; the system's own by default.
-    disturb : float, Angstrom
-        Size of a fixed small disturbance of the start, so that a symmetric saddle is left.
-
-    Raises
-    ------
-    ConvergenceError
-        The relaxation did not converge.
-    NonFiniteError
-        An energy or force is not finite.
+    It starts from its own coordinates unless others are given, with a fixed disturbance of a size
+    (Angstrom), so that a symmetric saddle is left. Its name is for messages; a line of them is
+    reported at each step. ConvergenceError: the relaxation did not converge.
     """
     unrelaxed = system.energy_forces(system.coordinates)[0]
     x = system.coordinates if start is None else start

@@ -83,15 +83,6 @@ class Stack:
     Layers keep their places in the plane; their heights relax and so does that of the period. At
     a fixed height the energy would converge as slowly as one over the number of layers.
 
-    Parameters
-    ----------
-    crystal : Crystal
-        At zero stress.
-    potential : Potential
-    system : SlipSystem
-    thickness : float
-        Height of the stack in cutoffs.
-
     Raises
     ------
     CrystalError
@@ -323,28 +314,17 @@ def _rough_summit(
 
 
 def growth_fault_energy(
-    crystal: Crystal,
-    potential: Potential,
-    report: Report = silent,
-    thickness: float = THICKNESS,
+    crystal: Crystal, potential: Potential, report: Report = silent
 ) -> DefectEnergy:
     """Return the energy of the intrinsic fault I1 of hcp, ABABACAC, eV/Angstrom^2.
 
     A layer is missing and one half has slipped: slip alone does not make this fault.
-
-    Raises
-    ------
-    CrystalError
-        The crystal is not hcp.
-    ConvergenceError
-        The relaxation did not converge.
-
     Source: J. P. Hirth and J. Lothe, Theory of Dislocations (1982), section 11-2.
     """
     if not structure_of(crystal).has_growth_fault:
         raise CrystalError(f"the fault I1 belongs to hcp, not to {crystal.name}")
     layers = layers_of(crystal, (0, 0, 0, 1), potential)
-    cell = layers.stack(thickness * potential.cutoff, odd=True)
+    cell = layers.stack(THICKNESS * potential.cutoff, odd=True)
     per_atom = float(site_energies(crystal, potential).mean())
     report("fault I1")
     found = relax(LayerSystem(potential, cell, per_atom), "fault I1", report)

@@ -56,17 +56,10 @@ class Layers:
         return float(self.cell[2, 2])
 
     def stack(self, thickness: float, gap: int = 0, odd: bool = False) -> Cell:
-        """Return repeats of at least a thickness, cut in a gap, as a fully periodic cell.
+        """Return repeats of at least a thickness, cut in one of the gaps, as a fully periodic cell.
 
-        The lowest plane of atoms is the one above the gap, at z = 0.
-
-        Parameters
-        ----------
-        thickness : float, Angstrom
-        gap : int
-            Index into `gaps`.
-        odd : bool
-            Add one more plane of atoms, a half repeat (two equal planes in a repeat).
+        The lowest plane of atoms is the one above the gap, at z = 0. An ``odd`` stack has one more
+        plane, a half repeat (two equal planes in a repeat).
         """
         n = max(1, math.ceil(thickness / self.height - 1e-9))
         first = int(self.starts[gap])
@@ -92,20 +85,10 @@ def reduced(cell: Array) -> Array:
 
 
 def layers_of(crystal: Crystal, plane: Sequence[int], potential: Potential) -> Layers:
-    """Return a crystal as layers parallel to a plane.
+    """Return a crystal as layers parallel to a plane, with the types of a potential.
 
-    Parameters
-    ----------
-    crystal : Crystal
-    plane : sequence of int
-        Miller indices of the conventional cell, three, or four (hexagonal).
-    potential : Potential
-        For the types of the atoms.
-
-    Raises
-    ------
-    CrystalError
-        Indices that are no lattice plane.
+    The plane has three Miller indices of the conventional cell, or four (hexagonal); CrystalError
+    for those that are no lattice plane.
     """
     hkl = np.asarray(plane, dtype=float)
     if hkl.shape == (4,):

@@ -46,14 +46,8 @@ _T = TypeVar("_T")
 def check_supported(crystal: Crystal, potential: Potential) -> None:
     """Refuse what has no bulk properties here.
 
-    Raises
-    ------
-    CapabilityError
-        The potential cannot give site energies.
-    CrystalError
-        The crystal is a monolayer, or has more than `MOST_SITES` atoms in its cell.
-    UnknownSpeciesError
-        An element that the potential does not know.
+    That is a potential without site energies or one that does not know an element, a monolayer, and
+    a crystal of more than `MOST_SITES` atoms in its cell.
     """
     if not potential.has_site_energies:
         raise CapabilityError(
@@ -73,12 +67,8 @@ def check_supported(crystal: Crystal, potential: Potential) -> None:
 def relaxed_crystal(crystal: Crystal, potential: Potential) -> Crystal:
     """Return the crystal with the cell and basis of least energy, whatever its size.
 
-    fcc, bcc, hcp and diamond come back on their conventional axes.
-
-    Raises
-    ------
-    CapabilityError, CrystalError, UnknownSpeciesError
-        As `check_supported`, or as `qc.materials.equilibrium_crystal`.
+    fcc, bcc, hcp and diamond come back on their conventional axes. Errors are those of
+    `check_supported` and of `qc.materials.equilibrium_crystal`.
     """
     if crystal.name in STRUCTURES:
         crystal = standard_crystal(crystal.symbols[0], crystal.name, 1.0)
@@ -178,13 +168,7 @@ class BulkProperties:
 
 
 def chosen_groups(only: Collection[str] | None, skip: Collection[str] = ()) -> tuple[str, ...]:
-    """Return the groups to compute.
-
-    Raises
-    ------
-    InputError
-        A name that is none of `GROUPS`.
-    """
+    """Return the groups to compute, refusing a name that is none of `GROUPS`."""
     for name in (*(only or ()), *skip):
         if name not in GROUPS:
             raise InputError(
@@ -193,6 +177,7 @@ def chosen_groups(only: Collection[str] | None, skip: Collection[str] = ()) -> t
     return tuple(g for g in GROUPS if (only is None or g in only) and g not in skip)
 
 
+@one_thread()
 def bulk_properties(
     crystal: Crystal,
     potential: Potential,
@@ -226,13 +211,6 @@ def bulk_properties(
         As `relaxed_crystal`: without a crystal there are no properties of it.
     """
     groups = chosen_groups(only, skip)
-    with one_thread():
-        return _bulk_properties(crystal, potential, groups, report)
-
-
-def _bulk_properties(
-    crystal: Crystal, potential: Potential, groups: tuple[str, ...], report: Report
-) -> BulkProperties:
     report("lattice constants")
     found = relaxed_crystal(crystal, potential)
     reasons = {g: why for g in groups if (why := _inapplicable(g, found))}
@@ -312,10 +290,7 @@ def vacancy_supercell(crystal: Crystal, potential: Potential) -> Atoms:
 
 
 def vacancy_energy(
-    crystal: Crystal,
-    potential: Potential,
-    report: Report = silent,
-    supercell: Atoms | None = None,
+    crystal: Crystal, potential: Potential, report: Report = silent, supercell: Atoms | None = None
 ) -> Vacancy:
     """Return the formation energy of a vacancy at fixed volume.
 

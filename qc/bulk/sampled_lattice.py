@@ -57,13 +57,7 @@ LINDEMANN = 0.2
 class PeriodicBlock(System):
     """A periodic block of a crystal under a homogeneous deformation, as a `qc.dynamics.System`.
 
-    Parameters
-    ----------
-    crystal : Crystal
-        Three-dimensional.
-    potential : Potential
-    repeats : int
-        Primitive cells along each cell vector.
+    It repeats the primitive cell so many times along each cell vector.
     """
 
     def __init__(self, crystal: Crystal, potential: Potential, repeats: int) -> None:

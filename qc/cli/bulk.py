@@ -7,14 +7,18 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qc.cli.potential_names import HELP, load_potential
 from qc.errors import InputError, suggest
+from qc.io.potentials import load_potential
 
 if TYPE_CHECKING:
     from qc.crystal import Crystal
     from qc.potentials import Potential
 
-__all__ = ["add_arguments", "load_potential", "run"]
+#: One line of help about the name of a potential.
+POTENTIAL = (
+    "a setfl, funcfl, .sw, .tersoff or .table file, or a built-in potential such as zhou2004:Cu, "
+    "zhou2004:Cu,Ni or stillinger1985:Si"
+)
 
 STRUCTURES = ("fcc", "bcc", "hcp", "diamond")
 
@@ -38,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "  qc bulk zhou2004:Mg --gamma-plot gamma.png\n"
         "  qc bulk zhou2004:Ni,Al --cell B2.extxyz"
     )
-    parser.add_argument("potential", metavar="POTENTIAL", help=HELP)
+    parser.add_argument("potential", metavar="POTENTIAL", help=POTENTIAL)
     parser.add_argument("--element", help="which element of a potential for several")
     parser.add_argument(
         "--structure", choices=STRUCTURES, help="crystal structure (default: the potential's own)"
@@ -101,15 +105,7 @@ def choose_crystal(
     cell: str | None,
     elements: str | None = None,
 ) -> Crystal:
-    """Return the crystal that the options ask for.
-
-    Raises
-    ------
-    InputError
-        Options that contradict each other, or that the potential does not fit.
-    CrystalError
-        A cell that is no crystal.
-    """
+    """Return the crystal that the options ask for, if they agree and the potential fits."""
     if cell is not None:
         for option, value in (("--element", element), ("--structure", structure)):
             if value is not None:
@@ -129,13 +125,7 @@ def choose_crystal(
 
 
 def choose_element(potential: Potential, wanted: str | None) -> str:
-    """Return the element asked for, or the only one.
-
-    Raises
-    ------
-    InputError
-        Several to choose from, or one that the potential does not have.
-    """
+    """Return the element asked for, or the only one."""
     known = ", ".join(potential.species)
     if wanted is None:
         if len(potential.species) > 1:
@@ -150,13 +140,7 @@ def choose_element(potential: Potential, wanted: str | None) -> str:
 
 
 def choose_structure(potential: Potential, element: str) -> str:
-    """Return the structure that the potential's file names, or else that of the element in nature.
-
-    Raises
-    ------
-    InputError
-        Neither is one that can be computed here.
-    """
+    """Return the structure that the potential's file names, or else the element's in nature."""
     from ase.data import atomic_numbers, reference_states
 
     stated = potential.stated_lattice(element)

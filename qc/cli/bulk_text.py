@@ -249,23 +249,14 @@ def gamma_plot(properties: BulkProperties, suffix: str) -> bytes:
         x = g.fractions * length
         axes.plot(x, g.unrelaxed / MILLIJOULE, color="#8a949c", ls="--", label="unrelaxed")
         axes.plot(x, g.relaxed / MILLIJOULE, color="#c8443c", marker=".", label="relaxed")
-        axes.plot(g.unstable_at * length, g.unstable.relaxed / MILLIJOULE, "o", mfc="none",
-                  color="#28323a")  # fmt: skip
-        axes.annotate(
-            f"{g.unstable.relaxed / MILLIJOULE:.0f}",
-            (g.unstable_at * length, g.unstable.relaxed / MILLIJOULE),
-            xytext=(0, -14),
-            textcoords="offset points",
-            ha="center",
-        )
+        top = g.unstable_at * length, g.unstable.relaxed / MILLIJOULE
+        axes.plot(*top, "o", mfc="none", color="#28323a")
+        beside: dict[str, Any] = {"textcoords": "offset points"}
+        axes.annotate(f"{top[1]:.0f}", top, xytext=(0, -14), ha="center", **beside)
         if g.stable is not None:
-            axes.annotate(
-                f"{g.system.stable} {g.stable.relaxed / MILLIJOULE:.0f}",
-                (length, g.stable.relaxed / MILLIJOULE),
-                xytext=(-4, -12),
-                textcoords="offset points",
-                ha="right",
-            )
+            end = length, g.stable.relaxed / MILLIJOULE
+            text = f"{g.system.stable} {end[1]:.0f}"
+            axes.annotate(text, end, xytext=(-4, -12), ha="right", **beside)
         axes.set_title(g.system.name, fontsize=10)
         axes.set_xlabel("displacement (Å)")
         axes.set_xlim(0.0, length)

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qc.cli.potential_names import HELP
+from qc.cli.bulk import POTENTIAL, STRUCTURES
 from qc.errors import ConvergenceError, CrystalError, InputError
+from qc.io.potentials import load_potential
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.float64]
 IntArray = NDArray[np.int64]
-
-STRUCTURES = ("fcc", "bcc", "hcp", "diamond")
 
 #: What an atom is, by the numbers of the column ``defect``.
 KINDS = ("", "non-affine", "extra", "foreign", "surface")
@@ -39,7 +38,6 @@ class Detection:
 
     Attributes
     ----------
-    atoms : ase.Atoms
     crystal : str
         What the crystal is, in words.
     d2 : (n,) float64
@@ -48,7 +46,6 @@ class Detection:
         Neighbours too few and too many.
     kind : (n,) int64
         Index into `KINDS`.
-    threshold : float
     vacant : (k, 3) float64, Angstrom
         Where empty sites are.
     verdict : str
@@ -92,7 +89,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--potential",
         metavar="POTENTIAL",
-        help=f"{HELP}; gives the lattice constant and the energy of each atom",
+        help=f"{POTENTIAL}; gives the lattice constant and the energy of each atom",
     )
     parser.add_argument("--structure", choices=STRUCTURES, help="crystal structure (default: any)")
     parser.add_argument(
@@ -117,7 +114,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Find the atoms, print them and write the file."""
-    from qc.cli.potential_names import load_potential
     from qc.io.extxyz import write_atoms
     from qc.io.structures import read_structure
     from qc.numerics.progress import Progress
@@ -162,15 +158,8 @@ def detect(
 ) -> Detection:
     """Find which atoms are not an affine image of a crystal.
 
-    Parameters
-    ----------
-    atoms : ase.Atoms
-    structure : str, optional
-        One of `STRUCTURES`; all are tried by default.
-    potential : Potential, optional
-        Gives the lattice constant and site energies.
-    threshold : float, optional
-        Non-affinity above which an atom counts.
+    All of `STRUCTURES` are tried unless one is given. A potential gives the lattice constant and
+    site energies. Atoms count whose non-affinity is above the threshold.
 
     Raises
     ------
@@ -294,9 +283,7 @@ def _vacant(atoms: Atoms, recognition: Recognition, defects: Defects) -> Array:
 def _excess(atoms: Atoms, potential: Potential, affine: NDArray[np.bool_]) -> Array:
     from qc.adapters.ase import PotentialCalculator
 
-    bare = atoms.copy()
-    bare.calc = PotentialCalculator(potential)
-    energies = np.asarray(bare.calc.get_property("energies", bare), dtype=float)
+    energies = np.asarray(PotentialCalculator(potential).get_property("energies", atoms))
     return energies - float(np.median(energies[affine] if affine.any() else energies))
 
 

@@ -6,7 +6,6 @@ import argparse
 import json
 import os
 import platform
-from importlib import metadata
 from typing import Any
 
 LIBRARIES = ("ase", "numpy", "scipy", "numba", "matscipy", "pyamg", "matplotlib")
@@ -49,11 +48,12 @@ def collect() -> dict[str, Any]:
     import qc
     from qc.coupling import SCHEMES
     from qc.io.potentials import FILES, elements
+    from qc.io.runs.result import library_version
 
     return {
         "version": qc.__version__,
         "python": f"{platform.python_version()} ({platform.system()} {platform.machine()})",
-        "libraries": {name: _version(name) for name in LIBRARIES},
+        "libraries": {name: library_version(name) for name in LIBRARIES},
         "threads": numba.get_num_threads(),
         "cores": os.cpu_count(),
         "kernel_cache": _kernel_cache(),
@@ -62,13 +62,6 @@ def collect() -> dict[str, Any]:
         "potentials": elements(),
         "potential_files": list(FILES),
     }
-
-
-def _version(name: str) -> str:
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return "missing"
 
 
 def _kernel_cache() -> str | None:

@@ -73,13 +73,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line and return its exit code.
-
-    Parameters
-    ----------
-    argv : sequence of str, optional
-        Arguments after the program's name; those of the process by default.
-    """
+    """Run the command line, that of the process by default, and return its exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     _usable_streams()
     prog = "qc"

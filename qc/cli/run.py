@@ -74,13 +74,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def set_threads(threads: int) -> None:
-    """Set the number of threads of the compiled kernels.
-
-    Raises
-    ------
-    InputError
-        Fewer than one, or more than the machine or NUMBA_NUM_THREADS allows.
-    """
+    """Set the number of threads of kernels, as far as machine and NUMBA_NUM_THREADS allow."""
     import numba
 
     most = int(vars(numba.config)["NUMBA_NUM_THREADS"])

@@ -79,13 +79,7 @@ def dressed_atoms(model: QuasiContinuum, fields: AtomFields) -> Atoms:
 def write_atoms(
     path: str | os.PathLike[str], atoms: Atoms, columns: tuple[str, ...] | list[str]
 ) -> Path:
-    """Write atoms as extended XYZ with chosen arrays as columns, by rename.
-
-    Raises
-    ------
-    OutputError
-        The file cannot be written.
-    """
+    """Write atoms as extended XYZ with chosen arrays as columns, by rename."""
     text = io.StringIO()
     write_xyz(
         text,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 from qc.errors import OutputError
@@ -16,13 +17,7 @@ _TEMPORARY = re.compile(r"\..+\.([0-9]{1,9})-[0-9a-f]{8}\.part")
 
 
 def remove_leftovers(folder: str | os.PathLike[str]) -> None:
-    """Remove the temporary files of writers that were killed; those of living ones stay.
-
-    Parameters
-    ----------
-    folder : path-like
-        Its own files only; one that does not exist has none.
-    """
+    """Remove the temporary files that killed writers left in a folder, not those of living ones."""
     kind("folder", folder, (str, os.PathLike))
     with contextlib.suppress(OSError, ValueError):
         for name in os.listdir(folder):
@@ -46,6 +41,15 @@ def _lives(process: int) -> bool:
     return process != os.getpid()
 
 
+@contextlib.contextmanager
+def output_errors(path: Path, done: str = "written") -> Iterator[None]:
+    """Turn what goes wrong with a file on the way out into an OutputError that names it."""
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(f"{path} cannot be {done}: {error.strerror}") from error
+
+
 def shown_name(name: str) -> str:
     """Return the name of a file as one line of text that UTF-8 can hold: the rest is escaped."""
     text = os.fsencode(name).decode("utf-8", errors="backslashreplace")
@@ -55,19 +59,8 @@ def shown_name(name: str) -> str:
 def path_inside(root: str | os.PathLike[str], path: str | os.PathLike[str], what: str) -> Path:
     """Return a path below a folder, refusing one that leads out of it.
 
-    Parameters
-    ----------
-    root : path-like
-        The folder that may be written to.
-    path : path-like
-        Relative to ``root``.
-    what : str
-        What the path is for, for the message.
-
-    Raises
-    ------
-    OutputError
-        The path is absolute, climbs out through ``..`` or follows a link that does.
+    OutputError, which says ``what`` the path is for: it is absolute, climbs out through ``..`` or
+    follows a link that does.
     """
     base = Path(root).resolve()
     try:

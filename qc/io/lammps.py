@@ -47,16 +47,14 @@ _STYLES = {
 }  # fmt: skip
 #: What LAMMPS writes as the element of every type unless it is told.
 _UNNAMED = "C"
+_GIVE = (
+    "give elements in the order of the types, as in --elements Ni,Al (in Python "
+    "elements=('Ni', 'Al'))"
+)
 
 
 def parse_elements(elements: str | Sequence[str] | None) -> tuple[str, ...] | None:
-    """Return the elements of types 1, 2, ... from a sequence or from text such as ``"Ni,Al"``.
-
-    Raises
-    ------
-    InputError
-        A word that is no element.
-    """
+    """Return the elements of types 1, 2, ... from a sequence or from text such as ``"Ni,Al"``."""
     if elements is None:
         return None
     kind("elements", elements, (str, Sequence))
@@ -88,10 +86,7 @@ def is_data(head: bytes) -> bool:
 def refuse_unreadable(head: bytes, name: str) -> None:
     """Refuse kinds of dump that hold no elements or no box, with what to write instead.
 
-    Raises
-    ------
-    InputError
-        A binary dump, or one of style xyz with types in place of elements.
+    Those are binary dumps, and dumps of style xyz with types in place of elements.
     """
     instead = "write text with 'dump ID GROUP custom N FILE id type x y z'"
     if head[8:12] == b"DUMP":
@@ -100,6 +95,11 @@ def refuse_unreadable(head: bytes, name: str) -> None:
         raise InputError(
             f"{name}: a LAMMPS dump of style xyz names types, no elements and no box; {instead}"
         )
+
+
+def _require_angstrom(units: str, name: str) -> None:
+    if units and units not in _ANGSTROM:
+        raise InputError(f"{name}: written in units {units}; {' and '.join(_ANGSTROM)} can be read")
 
 
 # -- elements ---------------------------------------------------------------------------------
@@ -125,8 +125,7 @@ def _by_label(labels: Words, name: str) -> list[str]:
     for word in np.unique(labels):
         if word not in atomic_numbers or word == "X":
             raise InputError(
-                f"{name}: '{word}' is no element{suggest(word, atomic_numbers)}; give elements in "
-                "the order of the types, as in --elements Ni,Al (in Python elements=('Ni', 'Al'))"
+                f"{name}: '{word}' is no element{suggest(word, atomic_numbers)}; {_GIVE}"
             )
     return [str(word) for word in labels]
 
@@ -145,8 +144,7 @@ def _unnamed(types: Words, name: str) -> InputError:
     found = sorted(np.unique(types), key=lambda word: (len(word), word))
     many = "types" if len(found) > 1 else "type"
     return InputError(
-        f"{name}: the file names {many} {', '.join(found)} but no elements; give elements in the "
-        "order of the types, as in --elements Ni,Al (in Python elements=('Ni', 'Al'))"
+        f"{name}: the file names {many} {', '.join(found)} but no elements; {_GIVE}"
     )
 
 
@@ -174,27 +172,11 @@ class _Frame:
 
 
 def read_dump(path: Path, frame: int, elements: tuple[str, ...] | None) -> Atoms:
-    """Read one frame of a text dump.
+    """Read one frame of a text dump, plain or compressed; negative ones count from the end.
 
-    Parameters
-    ----------
-    path : Path
-        Plain or compressed.
-    frame : int
-        Which frame; negative ones count from the end.
-    elements : tuple of str, optional
-        Elements of types 1, 2, ...; they count for more than what the file says.
-
-    Returns
-    -------
-    ase.Atoms
-        In order of their ids; ``info`` has ``timestep``, ``frame``, ``frames`` and, in words,
-        where the elements are from.
-
-    Raises
-    ------
-    InputError
-        No such frame, a damaged one, or elements that are not known.
+    The elements of types 1, 2, ... count for more than what the file says. Atoms come in the order
+    of their ids; ``info`` has ``timestep``, ``frame``, ``frames`` and, in words, where the elements
+    are from. InputError: no such frame, a damaged one, or elements that are not known.
     """
     name = path.name
     with open_with_compression(str(path), "rb") as file:
@@ -269,10 +251,7 @@ def _parsed(raw: bytes, name: str) -> _Frame:
 
 
 def _frame_atoms(frame: _Frame, elements: tuple[str, ...] | None, name: str) -> Atoms:
-    if frame.units and frame.units not in _ANGSTROM:
-        raise InputError(
-            f"{name}: written in units {frame.units}; {' and '.join(_ANGSTROM)} can be read"
-        )
+    _require_angstrom(frame.units, name)
     if not frame.declared:
         raise InputError(f"{name}: the frame holds no atoms")
     cell, origin, pbc = _box(frame, name)
@@ -359,10 +338,7 @@ def _column_elements(frame: _Frame, types: Words | None, name: str) -> list[str]
         said = f"{name}: the element of every atom is {_UNNAMED}, which LAMMPS writes "
         said += "unless 'dump_modify ... element' names them"
         if types is not None and len(np.unique(types)) > 1:
-            raise InputError(
-                f"{said}; give elements in the order of the types, as in --elements Ni,Al (in "
-                "Python elements=('Ni', 'Al'))"
-            )
+            raise InputError(f"{said}; {_GIVE}")
         log.warning("%s", said)
     return symbols
 
@@ -439,11 +415,8 @@ def read_data(path: Path, elements: tuple[str, ...] | None) -> Atoms:
 def _prescanned(text: str, name: str) -> _Data:
     out, section = _Data(), ""
     comment, *lines = text.split("\n")
-    units = re.search(r"units = (\w+)", comment)
-    if units and units[1] not in _ANGSTROM:
-        raise InputError(
-            f"{name}: written in units {units[1]}; {' and '.join(_ANGSTROM)} can be read"
-        )
+    if units := re.search(r"units = (\w+)", comment):
+        _require_angstrom(units[1], name)
     for raw in lines:
         line, _, remark = (part.strip() for part in raw.partition("#"))
         if not line:

@@ -82,16 +82,10 @@ SCALARS: dict[str, Scalar] = {
 class Drawing:
     """What a picture shows, on whatever axes it is painted.
 
-    Attributes
-    ----------
-    title : str
-    paint : callable
-        ``paint(axes, far, near)`` adds it to matplotlib axes, with thinner lines if seen from
-        ``far`` and with what is worth a close look if ``near``; returns what a colour bar is for.
-    label : str
-        Of the colour bar; empty where there is none.
-    handles : tuple
-        Entries of the legend.
+    ``paint(axes, far, near)`` adds it to matplotlib axes, with thinner lines if seen from ``far``
+    and with what is worth a close look if ``near``; it returns what a colour bar is for. The
+    ``label`` is that of the colour bar, empty where there is none; ``handles`` are entries of the
+    legend.
     """
 
     title: str
@@ -182,13 +176,7 @@ def field_drawing(
 def draw_mesh(
     path: str | os.PathLike[str], model: QuasiContinuum, *, title: str | None = None
 ) -> Path:
-    """Draw the mesh in the current configuration.
-
-    Raises
-    ------
-    OutputError
-        The picture cannot be written.
-    """
+    """Draw the mesh in the current configuration; parameters and errors as `draw_field`."""
     cut = section(model)
     return _save(path, model, cut, mesh_drawing(cut), title, note=_sizes(model))
 
@@ -202,18 +190,7 @@ def draw_regions(
 ) -> Path:
     """Draw the elements by region and, close up, the atoms of core, blend and halo.
 
-    Parameters
-    ----------
-    path : path-like
-    model : QuasiContinuum
-    title : str, optional
-    fields : AtomFields, optional
-        Taken instead of being computed.
-
-    Raises
-    ------
-    OutputError
-        The picture cannot be written.
+    Parameters and errors are those of `draw_field`.
     """
     cut = section(model)
     return _save(path, model, cut, regions_drawing(model, cut, fields), title)
@@ -226,7 +203,7 @@ def draw_nonaffinity(
     title: str | None = None,
     fields: AtomFields | None = None,
 ) -> Path:
-    """Draw the atoms coloured by their non-affinity; parameters and errors as `draw_regions`."""
+    """Draw the atoms coloured by their non-affinity; parameters and errors as `draw_field`."""
     cut = section(model)
     return _save(path, model, cut, nonaffinity_drawing(model, cut, fields), title)
 
@@ -384,9 +361,7 @@ def _closest_in_view(model: QuasiContinuum, spacing: float) -> float:
 
 
 @contextmanager
-def _figure(
-    model: QuasiContinuum, cut: Section, title: str
-) -> Iterator[tuple[Any, list[Any]]]:
+def _figure(model: QuasiContinuum, cut: Section, title: str) -> Iterator[tuple[Any, list[Any]]]:
     """Yield a figure with a panel of the whole and, where it is small, one of the core."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -498,4 +473,3 @@ def _sizes(model: QuasiContinuum) -> str:
         f"{model.mesh.n_vertices:,} vertices, {len(model.mesh.elements):,} elements, "
         f"{model.n_unknowns:,} unknowns for {model.n_sites:,.0f} sites"
     )
-

@@ -19,12 +19,7 @@ DPI = 160
 #: Where legends hide no curve.
 _ABOVE: dict[str, Any] = {"loc": "lower right", "bbox_to_anchor": (1.0, 0.98), "borderaxespad": 0.0}
 
-_COLOURS = {
-    "kinetic": "#c8443c",
-    "potential": "#f0b441",
-    "field": "#3f7f6f",
-    "total": _INK,
-}
+_COLOURS = {"kinetic": "#c8443c", "potential": "#f0b441", "field": "#3f7f6f", "total": _INK}
 _CYCLE = ("#4a6fa5", "#8d5b9a", "#b08d3c", "#5b8c5a", "#a3553f", "#6b7a87")
 
 
@@ -105,13 +100,7 @@ def draw_ledger(
 
 
 def save_figure(path: str | os.PathLike[str], figure: Any) -> Path:
-    """Write a figure as PNG.
-
-    Raises
-    ------
-    OutputError
-        It cannot be written.
-    """
+    """Write a figure as PNG."""
     stream = io.BytesIO()
     figure.savefig(stream, format="png", dpi=DPI, facecolor="white", metadata={"Software": "qc"})
     return write_atomically(path, stream.getvalue())

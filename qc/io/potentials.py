@@ -31,19 +31,10 @@ FILES = {".sw": "StillingerWeber", ".tersoff": "Tersoff", ".table": "PairTable"}
 
 
 def built_in(name: str, symbols: Sequence[str] = ()) -> Potential:
-    """Return a built-in potential for some elements.
+    """Return one of the potentials `BUILT_IN` for some elements.
 
-    Parameters
-    ----------
-    name : str
-        One of `BUILT_IN`.
-    symbols : sequence of str
-        Chemical symbols; those that have but one element need none.
-
-    Raises
-    ------
-    PotentialError
-        An unknown name, elements that it has no parameters for, or too many of them.
+    Those that have but one element need no symbols. PotentialError: an unknown name, elements that
+    it has no parameters for, or too many of them.
     """
     if name not in BUILT_IN:
         raise PotentialError(
@@ -76,13 +67,7 @@ def read_potential(
 ) -> Potential:
     """Read a potential from a file; its suffix says of which family, see `FILES`.
 
-    Parameters
-    ----------
-    path : path-like
-    symbols : sequence of str
-        Elements that it must know.
-    **options
-        Passed to the family's reader.
+    It must know the elements ``symbols``; further options are passed to the family's reader.
 
     Raises
     ------
@@ -107,20 +92,10 @@ def read_potential(
 
 
 def load_potential(name: str) -> Potential:
-    """Return the potential that one word names.
+    """Return the potential that one word names; errors as `built_in` and `read_potential`.
 
-    Parameters
-    ----------
-    name : str
-        ``zhou2004:Cu``, ``zhou2004:Cu,Ni`` for several elements, ``stillinger1985`` where the
-        element is understood, or the path of a file.
-
-    Raises
-    ------
-    PotentialError
-        An unknown name or element, or a file that cannot be read as a potential.
-    OSError
-        The file cannot be opened.
+    The word is ``zhou2004:Cu``, ``zhou2004:Cu,Ni`` for several elements, ``stillinger1985`` where
+    the element is understood, or the path of a file.
     """
     word, colon, elements = name.partition(":")
     if word in BUILT_IN:

@@ -21,7 +21,7 @@ class Section:
     Attributes
     ----------
     polygons : list of (k, 2) float64, or (n, 3, 2) float64, Angstrom
-        One per cut element, counterclockwise or clockwise, in the x-y plane.
+        In the x-y plane, in either sense.
     element : (n,) int64
         The element of each polygon.
     level : float or None, Angstrom
@@ -36,14 +36,9 @@ class Section:
 def section(model: QuasiContinuum, level: float | None = None) -> Section:
     """Return the elements of a model, in current positions, as polygons in the x-y plane.
 
-    In 3D they are cut where the predictor has them, and drawn where they have moved to: a plane
-    through lattice sites would else pass now above and now below sites that have moved by little.
-
-    Parameters
-    ----------
-    model : QuasiContinuum
-    level : float, Angstrom, optional
-        Height z of the plane in 3D; through the first centre of the core by default.
+    In 3D they are cut at a level z, through the first centre of the core by default, where the
+    predictor has them, and drawn where they have moved to: a plane through lattice sites would else
+    pass now above and now below sites that have moved by little.
     """
     mesh = model.mesh
     y = mesh.positions + displacement(model)
@@ -66,21 +61,10 @@ def centre_level(model: QuasiContinuum) -> float:
 def cut_tetrahedra(
     points: Array, elements: IntArray, level: float, drawn: Array | None = None
 ) -> tuple[list[Array], IntArray]:
-    """Cut tetrahedra by the plane ``z = level``.
+    """Cut tetrahedra (n_e, 4) by the plane ``z = level``.
 
-    Parameters
-    ----------
-    points : (n, 3) float64
-    elements : (n_e, 4) int64
-    level : float
-    drawn : (n, 2) float64, optional
-        Where the corners are drawn; at their own x and y by default.
-
-    Returns
-    -------
-    polygons : list of (3, 2) or (4, 2) float64
-    element : (k,) int64
-        The element that each polygon is cut from.
+    Corners are drawn at ``drawn`` (n, 2), by default at their own x and y. Returned are polygons,
+    (3, 2) or (4, 2), and the element that each is cut from.
     """
     # A plane through lattice sites would meet corners and edges; a hair beside it never does.
     extent = float(np.ptp(points[:, 2])) or 1.0

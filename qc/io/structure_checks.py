@@ -11,6 +11,7 @@ import lzma
 import re
 import zlib
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
@@ -31,6 +32,9 @@ MOST_PACKED, SMALL = 300, 1 << 26
 #: Suffixes of the packed files that ASE reads.
 PACKED = (".gz", ".bz2", ".xz")
 
+#: What damaged compression raises; the reader itself says what is wrong.
+DAMAGED = (OSError, EOFError, zlib.error, lzma.LZMAError)
+
 #: Lines of a file's head in which numbers of atoms are looked for.
 HEAD = 40
 
@@ -38,56 +42,34 @@ _PROPERTIES = re.compile(rb"properties\s*=\s*[\"']?([^\"'\s]+)", re.IGNORECASE)
 
 
 def check_size(path: Path) -> None:
-    """Refuse a file that is too long, or no regular one.
-
-    Raises
-    ------
-    InputError
-        A device, a file that is too long or unpacks to far more than its size.
-    OSError
-        The file cannot be opened.
-    """
+    """Refuse a file that is no regular one, too long, or unpacks to far more than its size."""
     require_regular(path, LONGEST)
     packed = path.stat().st_size
     if path.suffix not in PACKED:
         return
     most = min(LONGEST, max(SMALL, MOST_PACKED * packed))
     size = 0
-    try:
-        with open_with_compression(str(path), "rb") as file:
-            while piece := file.read(1 << 20):
-                size += len(piece)
-                if size > most:
-                    raise InputError(
-                        f"{path.name}: its {packed} bytes unpack to more than {most}, which no "
-                        "file of atoms does"
-                    )
-    except (OSError, EOFError, zlib.error, lzma.LZMAError):
-        # Damaged compression: the reader itself says what is wrong.
-        return
+    with suppress(*DAMAGED), open_with_compression(str(path), "rb") as file:
+        while piece := file.read(1 << 20):
+            size += len(piece)
+            if size > most:
+                raise InputError(
+                    f"{path.name}: its {packed} bytes unpack to more than {most}, which no file "
+                    "of atoms does"
+                )
 
 
 def check_counts(path: Path) -> None:
-    """Refuse a file that declares more than it holds.
-
-    Raises
-    ------
-    InputError
-        More atoms or columns than the file has, or a line without an end.
-    """
-    try:
-        with open_with_compression(str(path), "rb") as file:
-            first = file.readline(LONGEST_LINE + 1)
-            if len(first) > LONGEST_LINE and _format(path) not in _TEXT:
-                return
-            _require_short(first, path)
-            if _count(first) >= 0:
-                _check_xyz(file, first, path)
-            else:
-                _check_head(file, first, path)
-    except (OSError, EOFError, zlib.error, lzma.LZMAError):
-        # Damaged compression: the reader itself says what is wrong.
-        return
+    """Refuse a file that declares more atoms or columns than it holds, or has an endless line."""
+    with suppress(*DAMAGED), open_with_compression(str(path), "rb") as file:
+        first = file.readline(LONGEST_LINE + 1)
+        if len(first) > LONGEST_LINE and _format(path) not in _TEXT:
+            return
+        _require_short(first, path)
+        if _count(first) >= 0:
+            _check_xyz(file, first, path)
+        else:
+            _check_head(file, first, path)
 
 
 def _require_short(line: bytes, path: Path) -> None:

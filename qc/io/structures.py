@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import lzma
 import os
 import warnings
-import zlib
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import ase.io
 import numpy as np
@@ -16,7 +16,7 @@ from ase.io.formats import open_with_compression
 
 from qc.errors import InputError
 from qc.io import lammps
-from qc.io.structure_checks import check_counts, check_size
+from qc.io.structure_checks import DAMAGED, check_counts, check_size
 from qc.numerics.checks import kind
 
 #: Bytes by which a LAMMPS file is known: the header of a data file lies in them.
@@ -72,15 +72,12 @@ def read_structure(
             )
         if not source.is_dir():
             check_counts(source)
+        # The suffix "@..." of a name would be an index to ASE.
+        read = partial(ase.io.read, source, frame, format, do_not_split_by_at_sign=True)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            # The suffix "@..." of a name would be an index to ASE.
-            atoms = (
-                ase.io.read(source, index=frame, format=format, do_not_split_by_at_sign=True)
-                if read is None
-                else read()
-            )
+            atoms = read()
     except (PermissionError, InputError):
         raise
     except (IndexError, StopIteration) as error:
@@ -101,15 +98,14 @@ def read_structure(
 
 def _lammps_reader(
     path: Path, frame: int, format: str | None, elements: tuple[str, ...] | None
-) -> Callable[[], Atoms] | None:
+) -> Callable[[], Any] | None:
     """Return what reads a file of LAMMPS, None for any other."""
     if not path.is_file():
         return None
     try:
         with open_with_compression(str(path), "rb") as file:
             head = file.read(_HEAD)
-    except (OSError, EOFError, zlib.error, lzma.LZMAError):
-        # Damaged compression: the reader itself says what is wrong.
+    except DAMAGED:
         return None
     if format in (None, "lammps-dump-binary"):
         lammps.refuse_unreadable(head, path.name)

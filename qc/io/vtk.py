@@ -158,17 +158,7 @@ def unstructured_grid(
 ) -> str:
     """Return the text of a VTU file of triangles or tetrahedra.
 
-    Parameters
-    ----------
-    points : (n, 3) float64
-    elements : (n_e, 3) or (n_e, 4) int64
-    point_data, cell_data : mapping of str to array
-        One row per point or element; rows of any shape are flattened.
-
-    Raises
-    ------
-    InputError
-        A field has the wrong number of rows.
+    Fields have one row per point or element, which is flattened; InputError for another number.
     """
     n, n_e, corners = len(points), len(elements), elements.shape[1]
     lines = [

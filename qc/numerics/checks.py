@@ -1,4 +1,8 @@
-"""Checks of what is handed in, numbers above all, in the same words everywhere."""
+"""Checks of what is handed in, numbers above all, in the same words everywhere.
+
+Messages call the value by the ``name`` that a check is given. What does not pass raises InputError,
+or another class of it that is given as ``error``.
+"""
 
 from __future__ import annotations
 
@@ -36,21 +40,7 @@ MOST_DEEP = 1000
 
 
 def real(name: str, value: object, error: type[InputError] = InputError) -> float:
-    """Return one number as a float; NaN and infinities pass.
-
-    Parameters
-    ----------
-    name : str
-        What the number is, for the message.
-    value : object
-    error : type, optional
-        Class of the exception.
-
-    Raises
-    ------
-    InputError
-        Or the class given: the value is text, None, or more than one number.
-    """
+    """Return one number as a float, refusing text, None and arrays; NaN and infinities pass."""
     if not isinstance(value, (str, bytes, bytearray)):
         # Nested lists of unequal lengths have no number of dimensions.
         with contextlib.suppress(TypeError, ValueError, OverflowError):
@@ -60,18 +50,7 @@ def real(name: str, value: object, error: type[InputError] = InputError) -> floa
 
 
 def positive(name: str, value: object, error: type[InputError] = InputError) -> float:
-    """Return a positive and finite number as a float.
-
-    Parameters
-    ----------
-    name, value, error
-        As `real`.
-
-    Raises
-    ------
-    InputError
-        Or the class given: not a number, zero, negative, NaN or infinite.
-    """
+    """Return a number that is positive and finite as a float."""
     number = real(name, value, error)
     if not 0.0 < number < math.inf:
         raise error(f"{name} must be positive and finite, got {value}")
@@ -79,18 +58,7 @@ def positive(name: str, value: object, error: type[InputError] = InputError) -> 
 
 
 def not_negative(name: str, value: object, error: type[InputError] = InputError) -> float:
-    """Return a finite number that is zero or positive as a float.
-
-    Parameters
-    ----------
-    name, value, error
-        As `real`.
-
-    Raises
-    ------
-    InputError
-        Or the class given: not a number, negative, NaN or infinite.
-    """
+    """Return a finite number that is zero or positive as a float."""
     number = real(name, value, error)
     if not 0.0 <= number < math.inf:
         raise error(f"{name} must be finite and not negative, got {value}")
@@ -98,20 +66,7 @@ def not_negative(name: str, value: object, error: type[InputError] = InputError)
 
 
 def whole(name: str, value: object, least: int, error: type[InputError] = InputError) -> int:
-    """Return a whole number, such as one of steps, as an int.
-
-    Parameters
-    ----------
-    name, value, error
-        As `real`.
-    least : int
-        Smallest one allowed.
-
-    Raises
-    ------
-    InputError
-        Or the class given: not a whole number (1e5 is not, 100_000 is), or less than the least.
-    """
+    """Return an integer from ``least`` on, such as a number of steps (100_000, but not 1e5)."""
     try:
         number = operator.index(value)  # type: ignore[arg-type]
     except TypeError:
@@ -124,10 +79,7 @@ def whole(name: str, value: object, least: int, error: type[InputError] = InputE
 def numbers(name: str, values: object, error: type[InputError] = InputError) -> NDArray[np.float64]:
     """Return real numbers as a new float64 array of whatever shape; NaN and infinities pass.
 
-    Raises
-    ------
-    InputError
-        Or the class given: text, None, complex numbers or nested lists of unequal lengths.
+    Refused are text, None, complex numbers and nested lists of unequal lengths.
     """
     try:
         raw = np.asarray(values)
@@ -143,13 +95,7 @@ def numbers(name: str, values: object, error: type[InputError] = InputError) -> 
 def coordinates(
     name: str, values: object, error: type[InputError] = InputError
 ) -> NDArray[np.float64]:
-    """Return coordinates as a new float64 array of shape (..., 3).
-
-    Raises
-    ------
-    InputError
-        Or the class given: as `numbers`; not three to a row, NaN, infinite or beyond `FARTHEST`.
-    """
+    """Return coordinates within `FARTHEST` as a new float64 array of shape (..., 3)."""
     found = numbers(name, values, error)
     if not found.ndim or found.shape[-1] != 3:
         raise error(f"{name} must have three coordinates each, got shape {found.shape}")
@@ -161,18 +107,9 @@ def coordinates(
 
 
 def shaped(
-    name: str,
-    values: object,
-    shape: tuple[int, ...],
-    error: type[InputError] = InputError,
+    name: str, values: object, shape: tuple[int, ...], error: type[InputError] = InputError
 ) -> NDArray[np.float64]:
-    """Return real numbers of one shape as float64, the array itself where it is one.
-
-    Raises
-    ------
-    InputError
-        Or the class given: as `numbers`, or another shape.
-    """
+    """Return real numbers of one shape as float64, the array itself where it is one."""
     if isinstance(values, np.ndarray) and values.dtype == np.float64:
         found = values
     else:
@@ -183,13 +120,7 @@ def shaped(
 
 
 def check_atomic_numbers(values: NDArray[np.int64], error: type[InputError] = InputError) -> None:
-    """Refuse atomic numbers that no element has.
-
-    Raises
-    ------
-    InputError
-        Or the class given; the message names the atom.
-    """
+    """Refuse atomic numbers that no element has; the message names the atom."""
     bad = np.flatnonzero((values < 0) | (values > HEAVIEST))
     if len(bad):
         raise error(f"atom {bad[0]} has the atomic number {values[bad[0]]}, which is no element's")
@@ -198,10 +129,7 @@ def check_atomic_numbers(values: NDArray[np.int64], error: type[InputError] = In
 def check_masses(atoms: Atoms, error: type[InputError] = InputError) -> None:
     """Refuse masses with which dynamics would go on in silence.
 
-    Raises
-    ------
-    InputError
-        Or the class given: a mass that is set and not positive and finite; it names the atom.
+    Those that are set have to be positive and finite; the message names the atom.
     """
     if "masses" in atoms.arrays:
         masses = atoms.arrays["masses"]
@@ -213,7 +141,10 @@ def check_masses(atoms: Atoms, error: type[InputError] = InputError) -> None:
 def refuse_images(
     atoms: int, margins: NDArray[np.float64], error: type[InputError] = InputError, what: str = ""
 ) -> None:
-    """Refuse a search among so many points, images of the atoms included.
+    """Refuse a search among too many points, images of the atoms included.
+
+    That is more than `MOST_POINTS`, images that are out of all proportion to the atoms, or more
+    than `MOST_DEEP` along one direction.
 
     Parameters
     ----------
@@ -221,15 +152,8 @@ def refuse_images(
     margins : (k,) float
         Reach of the search in heights of the cell, along its periodic directions.
     error : type, optional
-        Class of the exception.
     what : str, optional
         Begins the message.
-
-    Raises
-    ------
-    InputError
-        Or the class given: more than `MOST_POINTS`, images that are out of all proportion to the
-        atoms, or more than `MOST_DEEP` along one direction.
     """
     expected = atoms * float(np.prod(1 + 2 * margins))
     most = min(MOST_POINTS, MOST_IMAGES + MOST_COPIES * atoms)
@@ -241,39 +165,15 @@ def refuse_images(
 
 
 def function(name: str, value: object, error: type[InputError] = InputError) -> None:
-    """Refuse what is neither None nor can be called.
-
-    Raises
-    ------
-    InputError
-        Or the class given.
-    """
+    """Refuse what is neither None nor can be called."""
     if value is not None and not callable(value):
         raise error(f"{name} must be a function, got {value!r}")
 
 
 def kind(
-    name: str,
-    value: object,
-    wanted: type | tuple[type, ...],
-    error: type[InputError] = InputError,
+    name: str, value: object, wanted: type | tuple[type, ...], error: type[InputError] = InputError
 ) -> None:
-    """Refuse an object that is of another kind than the one wanted.
-
-    Parameters
-    ----------
-    name : str
-        What the object is, for the message.
-    value : object
-    wanted : type or tuple of types
-    error : type, optional
-        Class of the exception.
-
-    Raises
-    ------
-    InputError
-        Or the class given.
-    """
+    """Refuse an object that is of no kind that is wanted."""
     # A protocol takes a class for one of its instances.
     if not isinstance(value, wanted) or isinstance(value, type):
         types = wanted if isinstance(wanted, tuple) else (wanted,)
@@ -283,13 +183,7 @@ def kind(
 
 
 def check_points(points: ArrayLike, name: str) -> Array:
-    """Return ``points`` as (n, 3) float64.
-
-    Raises
-    ------
-    InputError
-        The shape is not (n, 3), or an entry is NaN or infinite.
-    """
+    """Return ``points`` as (n, 3) finite float64."""
     values = check_finite(points, name)
     if values.ndim != 2 or values.shape[1] != 3:
         raise InputError(f"{name} must have shape (n, 3), not {values.shape}")
@@ -297,13 +191,7 @@ def check_points(points: ArrayLike, name: str) -> Array:
 
 
 def check_finite(given: ArrayLike, name: str) -> Array:
-    """Return numbers as a new float64 array.
-
-    Raises
-    ------
-    InputError
-        They are not real numbers, or one is NaN or infinite; the message gives its index.
-    """
+    """Return numbers as a new float64 array; the message gives the index of what is not finite."""
     values = numbers(name, given)
     finite = np.isfinite(values)
     if not finite.all():
@@ -313,13 +201,7 @@ def check_finite(given: ArrayLike, name: str) -> Array:
 
 
 def check_deformation(deformation: ArrayLike, name: str) -> Array:
-    """Return a deformation gradient as a read-only (3, 3) float64 array.
-
-    Raises
-    ------
-    InputError
-        The shape is not (3, 3), an entry is not finite or the determinant is not positive.
-    """
+    """Return a deformation of positive determinant as a read-only (3, 3) float64 array."""
     matrix = check_finite(deformation, name)
     if matrix.shape != (3, 3):
         raise InputError(f"{name} must have shape (3, 3), not {matrix.shape}")

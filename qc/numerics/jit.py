@@ -198,10 +198,7 @@ def apart(typing: Any, function: Any, first: Any, others: Any) -> Any:
             context.declare_function(builder.module, known),
             known.restype,
             known.argtypes,
-            [
-                context.cast(builder, item, a, b)
-                for item, (a, b) in zip(items, given, strict=True)
-            ],
+            [context.cast(builder, item, a, b) for item, (a, b) in zip(items, given, strict=True)],
         )
         with cgutils.if_unlikely(builder, status.is_error):
             context.call_conv.return_status_propagate(builder, status)

@@ -68,15 +68,12 @@ class Progress:
         self.close()
 
 
-def note(text: str, stream: TextIO | None = None) -> None:
+def note(text: str) -> None:
     """Leave a line on a terminal, nothing in a pipe; a line of `Progress` makes way for it."""
-    stream = sys.stderr if stream is None else stream
-    if not _is_terminal(stream):
-        return
-    if Progress._on_show is not None:
-        Progress._on_show.close()
-    stream.write(text + "\n")
-    stream.flush()
+    if _is_terminal(sys.stderr):
+        if Progress._on_show is not None:
+            Progress._on_show.close()
+        print(text, file=sys.stderr, flush=True)
 
 
 def _is_terminal(stream: TextIO | None) -> bool:

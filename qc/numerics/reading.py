@@ -12,17 +12,9 @@ from qc.errors import InputError
 def require_regular(
     path: str | os.PathLike[str], most: int, error: type[Exception] = InputError
 ) -> None:
-    """Refuse what is no regular file, before it is opened, and what is longer than a limit.
+    """Refuse what is no regular file, before it is opened, and what has more bytes than a limit.
 
     A device may have no end, and opening a pipe waits for its writer.
-
-    Parameters
-    ----------
-    path : path-like
-    most : int
-        Bytes.
-    error : type, optional
-        Class of the exception.
 
     Raises
     ------

@@ -12,21 +12,10 @@ from qc.numerics.checks import kind
 
 
 def write_atomically(path: str | os.PathLike[str], data: bytes | str) -> Path:
-    """Write a file under a temporary name and rename it into place.
+    """Write a file under a temporary name and rename it into place; its folder is made if need be.
 
     The file is flushed to the disk before the rename, so that after a crash, a kill or a full disk
-    the path holds either what it held before or all of the new content.
-
-    Parameters
-    ----------
-    path : path-like
-        Its folder is made where it is missing.
-    data : bytes or str
-        Text is written as UTF-8.
-
-    Returns
-    -------
-    Path
+    the path holds either what it held before or all of the new content. Text is written as UTF-8.
 
     Raises
     ------

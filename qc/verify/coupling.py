@@ -82,9 +82,8 @@ def check_coupling(
         positive(name, value)
     rng = np.random.default_rng(seed)
     checks = [*_books(model), *_patch(model, strain, rng), *_derivatives(model, amplitude, rng)]
-    subject = f"{model.scheme.name}, {model.crystal.name} {model.crystal.mode}, " + (
-        f"{type(model.potential).__name__}"
-    )
+    crystal, family = model.crystal, type(model.potential).__name__
+    subject = f"{model.scheme.name}, {crystal.name} {crystal.mode}, {family}"
     return Report(subject, tuple(checks))
 
 

@@ -51,6 +51,9 @@ class _Sample:
     rng: np.random.Generator
 
 
+Group = Callable[[Potential, _Sample], Iterator[Check]]
+
+
 def check_potential(
     potential: Potential, spacing: float | None = None, dim: int = 3, seed: int = 0
 ) -> Report:
@@ -88,22 +91,17 @@ def check_potential(
     kind("potential", potential, Potential)
     sample = _sample(potential, spacing or potential.cutoff / 2.2, dim, seed)
     checks: list[Check] = []
-    groups: list[Callable[[Potential, _Sample], Iterator[Check]]] = [
+    groups: list[Group] = [
         _gradient, _hessian, _blocks, _rotation, _permutation, _range, _smoothness, _isolated,
         _bad_input, _purity, _remarks,
     ]  # fmt: skip
-    optional: dict[str, list[Callable[[Potential, _Sample], Iterator[Check]]]] = {
-        "energy_forces": [_fused, _fused_gradient, _fused_bad_input],
-        "deformed_star": [_star],
-        "deformed_cell": [_cell],
-    }
-    offered = {
-        "energy_forces": potential.pair_list != "none",
-        "deformed_star": potential.fused_star,
-        "deformed_cell": potential.fused_cell,
-    }
-    for method, more in optional.items():
-        if offered[method]:
+    fused: list[Group] = [_fused, _fused_gradient, _fused_bad_input]
+    for method, offered, more in (
+        ("energy_forces", potential.pair_list != "none", fused),
+        ("deformed_star", potential.fused_star, [_star]),
+        ("deformed_cell", potential.fused_cell, [_cell]),
+    ):
+        if offered:
             groups += more
         else:
             checks.append(Check(method, np.nan, None, "not offered, not checked"))

@@ -13,9 +13,9 @@ from qc.bulk.properties import BulkProperties
 from qc.cli.bulk import choose_crystal, choose_element, choose_structure, load_potential
 from qc.cli.bulk_text import as_text, branches
 from qc.cli.main import main
-from qc.cli.potential_names import BUILT_IN
 from qc.crystal import standard_crystal
 from qc.errors import InputError
+from qc.io.potentials import BUILT_IN
 from qc.materials import elasticity
 from qc.materials.phonons import ZonePoint
 from qc.potentials import LennardJones, StillingerWeber, write_setfl, zhou2004

@@ -42,14 +42,9 @@ _loads = schema.sequence(schema.of_kind(LOADS), most=100)
 class RunOptions:
     """How to run a case, as the command line has it.
 
-    Attributes
-    ----------
-    resume : bool
-        Go on from the checkpoint in the folder.
-    force : bool
-        Clear an earlier run away; with ``resume`` take a checkpoint of another model or schema.
-    say : callable
-        Takes a line on how far the run is.
+    ``resume`` goes on from the checkpoint in the folder. ``force`` clears an earlier run away; with
+    ``resume`` it takes a checkpoint of another model or schema. ``say`` takes a line on how far the
+    run is.
     """
 
     resume: bool = False
@@ -59,17 +54,10 @@ class RunOptions:
 
 @dataclass(frozen=True)
 class Ended:
-    """How the run of a case ended.
+    """How the run of a case ended, and its closing table.
 
-    Attributes
-    ----------
-    status : str
-        ``"complete"``, ``"interrupted"``, or what went wrong.
-    reason : str
-    summary : str
-        The closing table.
-    stop : Stop
-        Whether a signal ended it.
+    The status is ``"complete"``, ``"interrupted"``, or what went wrong; ``stop`` says whether a
+    signal ended it.
     """
 
     status: str
@@ -82,12 +70,8 @@ class Ended:
 class Case(schema.OfKind):
     """A run as its case file describes it: what every kind of run has.
 
-    Attributes
-    ----------
-    source : Path
-        The file; names of other files in it are relative to its folder.
-    digest : str
-        SHA-256 of the file's bytes.
+    Names of other files in it are relative to the folder of ``source``, the file itself, whose
+    bytes have the SHA-256 ``digest``.
     """
 
     crystal: Annotated[CrystalCase, schema.table(CrystalCase)]
@@ -113,7 +97,15 @@ class Case(schema.OfKind):
         CaseError
             Keys that contradict each other or are missing together.
         """
-        check(self)
+        _check_crystal(self)
+        _check_potential(self.potential)
+        _check_model(self)
+        if self.defects.inwards.value and not self.defects.vacancies:
+            raise CaseError("defects.inwards: there is no vacancy whose neighbours could move")
+        if self.output.directory is not None and not self.output.directory.strip():
+            raise CaseError("output.directory: the name of a folder must not be empty")
+        if self.dislocations and not self.crystal.planar:
+            raise CaseError("dislocations: a straight dislocation needs crystal.columns = true")
 
     @abstractmethod
     def run(self, setup: Setup, folder: Path, options: RunOptions) -> Ended:
@@ -168,26 +160,6 @@ class Setup:
         return np.array(rows)
 
 
-def check(case: Case) -> None:
-    """Check what involves several keys.
-
-    Raises
-    ------
-    CaseError
-        Keys that contradict each other or are missing together.
-    """
-    _check_crystal(case)
-    _check_potential(case.potential)
-    _check_model(case)
-    if case.defects.inwards.value and not case.defects.vacancies:
-        raise CaseError("defects.inwards: there is no vacancy whose neighbours could move")
-    if case.output.directory is not None and not case.output.directory.strip():
-        raise CaseError("output.directory: the name of a folder must not be empty")
-    planar = case.crystal.columns or case.crystal.structure == "triangular"
-    if case.dislocations and not planar:
-        raise CaseError("dislocations: a straight dislocation needs crystal.columns = true")
-
-
 def _check_crystal(case: Case) -> None:
     crystal = case.crystal
     given = [n for n in "xyz" if getattr(crystal, n) is not None]
@@ -231,11 +203,10 @@ def _check_model(case: Case) -> None:
     shapes = [n for n in ("outer", "rectangle", "block") if getattr(model, n) is not None]
     if len(shapes) > 1:
         raise CaseError(f"model.{shapes[1]}: the outer region is already given by {shapes[0]}")
-    planar = case.crystal.columns or case.crystal.structure == "triangular"
-    if model.rectangle is not None and not planar:
+    if model.rectangle is not None and not case.crystal.planar:
         raise CaseError("model.rectangle: only for columns and monolayers; use outer or block")
     if model.block is not None:
-        wanted = 2 if planar else 3
+        wanted = 2 if case.crystal.planar else 3
         for name in ("lower", "upper"):
             if len(getattr(model.block, name)) != wanted:
                 raise CaseError(f"model.block.{name}: expected {wanted} entries")

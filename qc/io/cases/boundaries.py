@@ -84,18 +84,3 @@ class Repeated(BoundaryCase):
 
 #: Kinds of ``[[boundary]]``; a new one is an entry here.
 BOUNDARIES = schema.registry(FreeFace, PulledFace, HeldFace, Repeated)
-
-
-def build_boundary(boundary: tuple[BoundaryCase, ...], crystal: Crystal) -> tuple[Boundary, ...]:
-    """Return the boundaries of a crystal.
-
-    Raises
-    ------
-    CaseError
-        One that does not fit the crystal.
-    """
-    out = []
-    for k, one in enumerate(boundary):
-        with schema.at(f"boundary[{k}]"):
-            out.append(one.build(crystal))
-    return tuple(out)

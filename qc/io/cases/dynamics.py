@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Annotated, Any, cast
 import numpy as np
 from ase import units
 
+from qc.coupling import QuasiContinuum
 from qc.dynamics import Dynamics, Langevin, ModelSystem, MovingLoad, scaled_masses
 from qc.errors import CaseError, CheckpointError
 from qc.io.cases import schema
@@ -164,9 +166,7 @@ def build_dynamics(setup: Setup, *, resumed: bool = False) -> Dynamics:
     table = case.dynamics
     if table.relax and not resumed:
         with Progress("relax") as show:
-            relax(
-                model, raise_on_failure=True, callback=show, **case.solver.options(model.crystal)
-            )
+            relax(model, raise_on_failure=True, callback=show, **case.solver.options(model.crystal))
     if table.mean_force is not None:
         with schema.at("dynamics.mean_force"):
             found = mean_force(model, samples=table.mean_force, seed=case.seed)
@@ -175,10 +175,7 @@ def build_dynamics(setup: Setup, *, resumed: bool = False) -> Dynamics:
     if table.heat is not None:
         with schema.at("dynamics.heat"):
             heat = table.heat.build(model)
-    baths = []
-    for k, bath in enumerate(table.baths):
-        with schema.at(f"dynamics.baths[{k}]", own=True):
-            baths.append(bath.build(model, heat))
+    baths = schema.build_all("dynamics.baths", table.baths, model, heat)
     drives = [
         MovingLoad(motion.after, name=load.name, index=k)
         for k, (load, motion) in enumerate(zip(case.loads, setup.motions, strict=True))
@@ -280,7 +277,9 @@ class _Files(Recorder):
             if not self._due(dynamics.step):
                 self._write(dynamics)
             if self.case.output.pictures == "last":
-                self._keeping(dynamics, self._draw)
+                with self._undisturbed(dynamics) as model:
+                    self.frames.show(model, dynamics.step)
+                    self.frames.pictures(self._head(dynamics))
         shown = [(step, f["fields"]) for step, f in self._there(dynamics).items() if "fields" in f]
         if shown:
             picoseconds = dynamics.timestep / units.fs * 1e-3
@@ -314,24 +313,17 @@ class _Files(Recorder):
         return out
 
     def _write(self, dynamics: Dynamics) -> None:
-        self._keeping(dynamics, self._frame)
-
-    def _frame(self, dynamics: Dynamics) -> None:
-        model = dynamics.system.model
-        assert model is not None
         info = {"step": dynamics.step, "time": dynamics.time / units.fs}
-        self.frames.write(model, dynamics.step, self._head(dynamics), info)
+        with self._undisturbed(dynamics) as model:
+            self.frames.write(model, dynamics.step, self._head(dynamics), info)
 
-    def _draw(self, dynamics: Dynamics) -> None:
+    @contextmanager
+    def _undisturbed(self, dynamics: Dynamics) -> Iterator[QuasiContinuum]:
+        """Yield the model to write; the run has no trace of it: lists and shifts are kept."""
         model = dynamics.system.model
         assert model is not None
-        self.frames.show(model, dynamics.step)
-        self.frames.pictures(self._head(dynamics))
-
-    def _keeping(self, dynamics: Dynamics, write: Callable[[Dynamics], None]) -> None:
-        """Write without leaving a trace in the run: lists and shifts are what they were."""
         memory = dynamics.system.memory()
-        write(dynamics)
+        yield model
         dynamics.system.remember(memory)
 
     def _head(self, dynamics: Dynamics) -> str:

@@ -15,16 +15,7 @@ from qc.io.vtk import write_vtu
 
 
 class Frames:
-    """Writer of the files of a run's steps.
-
-    Parameters
-    ----------
-    folder : Path
-        Of the run.
-    output : OutputCase
-    digits : int
-        Of the step in the names of files.
-    """
+    """Writer of the files of a run's steps, whose numbers have so many digits in their names."""
 
     def __init__(self, folder: Path, output: OutputCase, digits: int = 3) -> None:
         self.folder, self.output, self.digits = folder, output, digits
@@ -67,14 +58,7 @@ class Frames:
     ) -> dict[str, Any]:
         """Write the files of a step; return their names by what they are.
 
-        Parameters
-        ----------
-        model : QuasiContinuum
-        index : int
-        head : str
-            What begins the titles of pictures.
-        info : mapping
-            What the file of atoms says of the step.
+        ``head`` begins the titles of pictures, ``info`` is what the file of atoms says of the step.
         """
         atoms, elements = self.show(model, index)
         files = self.names(index)
@@ -93,26 +77,19 @@ class Frames:
         assert self._shown is not None
         model, _, atoms, elements = self._shown
 
-        def title(what: str) -> str:
-            return f"{head}: {what}" if head else what[0].upper() + what[1:]
+        def path(name: str) -> Path:
+            return self.folder / "pictures" / f"{prefix}{name}.png"
 
-        folder = self.folder / "pictures"
+        def title(what: str) -> str | None:
+            return f"{head}: {what}" if head else None
+
+        affinity = title("non-affinity")
         done = [
-            pictures.draw_mesh(folder / f"{prefix}mesh.png", model, title=title("mesh")),
-            pictures.draw_regions(
-                folder / f"{prefix}regions.png", model, title=title("regions"), fields=atoms
-            ),
-            pictures.draw_nonaffinity(
-                folder / f"{prefix}nonaffinity.png", model, title=title("non-affinity"),
-                fields=atoms,
-            ),
-        ]  # fmt: skip
+            pictures.draw_mesh(path("mesh"), model, title=title("mesh")),
+            pictures.draw_regions(path("regions"), model, title=title("regions"), fields=atoms),
+            pictures.draw_nonaffinity(path("nonaffinity"), model, title=affinity, fields=atoms),
+        ]
         for name in self.output.fields:
-            label = pictures.SCALARS[name].label.split(" (")[0]
-            done.append(
-                pictures.draw_field(
-                    folder / f"{prefix}{name}.png", model, name, title=title(label),
-                    fields=elements,
-                )
-            )  # fmt: skip
+            label = title(pictures.SCALARS[name].label.split(" (")[0])
+            done.append(pictures.draw_field(path(name), model, name, title=label, fields=elements))
         return [f"pictures/{p.name}" for p in done]

@@ -22,13 +22,7 @@ from qc.solve.path import LoadStep
 
 
 class LoadPathFolder(RunFolder):
-    """The folder of a load path: states, fields, atoms and pictures of its steps.
-
-    Parameters
-    ----------
-    folder : path-like
-    setup : Setup
-    """
+    """The folder of a load path: states, fields, atoms and pictures of its steps."""
 
     def __init__(self, folder: str | os.PathLike[str], setup: Setup) -> None:
         super().__init__(folder)
@@ -51,18 +45,9 @@ class LoadPathFolder(RunFolder):
         """Go on from steps done before: see to it that what their records list is there.
 
         The state of a step is saved before its files, so that a kill or a full disk may have kept
-        these from being written. Those of the last step are written again, from its state; files
-        of earlier steps that are gone are taken out of the records.
-
-        Parameters
-        ----------
-        model : QuasiContinuum
-            At the last finished step.
-
-        Returns
-        -------
-        list of str
-            The files of earlier steps that are gone.
+        these from being written. Those of the last finished step, which the model is at, are
+        written again; files of earlier steps that are gone are taken out of the records, and
+        returned.
         """
         gone = self._drop_missing(self.records[:-1])
         self._write_step(model, self.records[-1])

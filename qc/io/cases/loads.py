@@ -33,20 +33,10 @@ _stiffness = schema.quantity(schema.STIFFNESSES, "stiffness", above=0.0)
 
 @dataclass(frozen=True, eq=False)
 class Motion:
-    """A load as a function of the number that moves it.
+    """A load as a function of the number that moves it: what that is, its unit, where it begins.
 
-    Attributes
-    ----------
-    at : callable
-        Takes the number, returns the load.
-    what, unit : str
-        What the number is.
-    start : float
-        Where the load is, and begins.
-    values : tuple of float
-        Along a load path; none of one that stays where it is.
-    rate : float
-        In dynamics, 1/time.
+    Along a load path it takes the ``values``, none where the load stays where it is; in dynamics it
+    grows at a ``rate``, 1/time.
     """
 
     at: Callable[[float], Load]
@@ -158,18 +148,3 @@ class PointForce(LoadCase):
 
 #: Kinds of ``[[loads]]``; a new one is an entry here.
 LOADS: dict[str, type[LoadCase]] = schema.registry(Indenter, Cylinder, PointForce)
-
-
-def build_loads(loads: tuple[LoadCase, ...], model: QuasiContinuum) -> tuple[Motion, ...]:
-    """Return the loads of a case for its model.
-
-    Raises
-    ------
-    CaseError
-        One that does not fit the model.
-    """
-    out = []
-    for k, one in enumerate(loads):
-        with schema.at(f"loads[{k}]", own=True):
-            out.append(one.build(model))
-    return tuple(out)

@@ -20,13 +20,8 @@ from qc.io.runs.folder import HEAD
 def resolved(setup: Setup, folder: str | os.PathLike[str]) -> str:
     """Return the case as TOML with every default and unit written out.
 
-    A run of it repeats the run bit for bit. Lengths are in Angstrom.
-
-    Parameters
-    ----------
-    setup : Setup
-    folder : path-like
-        Where the copy will lie; the name of a potential file is relative to it.
+    A run of it repeats the run bit for bit. Lengths are in Angstrom; the name of a potential file
+    is relative to the folder, where the copy will lie.
     """
     case, crystal = setup.case, setup.model.crystal
     file = case.potential.file

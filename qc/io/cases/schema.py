@@ -80,13 +80,7 @@ class Length:
 
 
 def read_table(cls: type[T], values: Any, where: str) -> T:
-    """Read a TOML table into a dataclass.
-
-    Raises
-    ------
-    CaseError
-        Not a table, an unknown key (with a suggestion), a missing one, or a bad value.
-    """
+    """Read a TOML table into a dataclass; an unknown key is refused with a suggestion."""
     if not isinstance(values, dict):
         raise CaseError(f"{where}: expected a table, not {show(values)}")
     own = readers(cls)  # type: ignore[arg-type]
@@ -159,6 +153,15 @@ def at(where: str, *, own: bool = False) -> Iterator[None]:
         raise
     except InputError as error:
         raise CaseError(f"{where}: {error}") from error
+
+
+def build_all(where: str, tables: Sequence[Any], *given: Any) -> tuple[Any, ...]:
+    """Build what each table of an array describes; errors begin with the table."""
+    out = []
+    for k, one in enumerate(tables):
+        with at(f"{where}[{k}]", own=True):
+            out.append(one.build(*given))
+    return tuple(out)
 
 
 def show(value: Any) -> str:

@@ -21,9 +21,8 @@ from qc.farfield import DislocationSum, FarField, HomogeneousStrain, VolterraDis
 from qc.farfield.elastic import without_stress
 from qc.io.cases import schema
 from qc.io.cases.base import Case, Setup
-from qc.io.cases.boundaries import build_boundary
 from qc.io.cases.crystals import build_crystal, build_potential, lattice_constants
-from qc.io.cases.loads import Motion, build_loads
+from qc.io.cases.loads import Motion
 from qc.io.cases.schema import Length
 from qc.io.cases.tables import MATERIALS, BlockCase
 from qc.io.files import shown_name
@@ -76,7 +75,7 @@ def set_up(case: Case) -> Setup:
         model = _model(case, crystal, potential, far_field)
         if model.thermal is not None:
             deformations = deformations @ model.thermal.deformation
-        motions = build_loads(case.loads, model)
+        motions = schema.build_all("loads", case.loads, model)
         steps = _joined(case, deformations, numbers, motions)
         model.U = np.where(model.layout.free, _start(case, crystal, far_field, model), 0.0)
         out = Setup(_decided(case, model, constants), model, steps[0], motions, *steps[1:])
@@ -115,6 +114,9 @@ def _decided(case: Case, model: QuasiContinuum, constants: tuple[float, float | 
     if case.model.rectangle is not None:
         found = block_around(model.crystal, *_in(case.model.rectangle, model.crystal))
         block = BlockCase(tuple(found.lower), tuple(found.upper))
+    thermal = case.model.thermal_deformation
+    if thermal == "sampled":
+        thermal = tuple(map(tuple, np.asarray(model.spec.thermal_deformation).tolist()))
     members = far_field.dislocations if isinstance(far_field, DislocationSum) else ()
     element = case.crystal.element
     new = dataclasses.replace
@@ -139,17 +141,9 @@ def _decided(case: Case, model: QuasiContinuum, constants: tuple[float, float | 
             blend=Length(model.spec.blend),
             rectangle=None,
             block=block,
-            thermal_deformation=_as_it_is(case, model),
+            thermal_deformation=thermal,
         ),
     )
-
-
-def _as_it_is(case: Case, model: QuasiContinuum) -> Any:
-    """Return the lattice at temperature as the case gives it, measured once if it says so."""
-    given = case.model.thermal_deformation
-    if given == "sampled":
-        return tuple(map(tuple, np.asarray(model.spec.thermal_deformation).tolist()))
-    return given
 
 
 def _far_field(case: Case, crystal: Crystal, potential: Potential, first: Array) -> FarField:
@@ -181,9 +175,7 @@ def _start(case: Case, crystal: Crystal, far_field: FarField, model: QuasiContin
     out = _drawn_inwards(model, case.defects.inwards.in_crystal(crystal))
     strips = []
     members = far_field.dislocations if isinstance(far_field, DislocationSum) else ()
-    for k, (one, member) in enumerate(
-        zip(case.dislocations, members, strict=True)
-    ):
+    for k, (one, member) in enumerate(zip(case.dislocations, members, strict=True)):
         for j, partial in enumerate(one.partials):
             where = f"dislocations[{k}].partials[{j}]"
             with schema.at(where):
@@ -300,7 +292,7 @@ def _model(
     elif m.rectangle is not None:
         options["outer"] = block_around(crystal, *_in(m.rectangle, crystal))
     options["defects"] = defects = _defects(case, crystal)
-    options["boundary"] = build_boundary(case.boundary, crystal)
+    options["boundary"] = schema.build_all("boundary", case.boundary, crystal)
     with schema.at("defects.mu"):
         potential.types_of(list(check_mu(case.defects.mu)))
     warm = {name: options.pop(name) for name in WARM}
@@ -341,13 +333,8 @@ class _Beyond:
 def block_around(crystal: Crystal, width: float, height: float) -> LatticeBlock:
     """Return the smallest block of lattice cells around a rectangle centred on the origin.
 
-    Parameters
-    ----------
-    crystal : Crystal
-        Columns or a monolayer.
-    width, height : float, Angstrom
-        Along x and y. The block is a parallelogram along the cell vectors, its sides rounded up to
-        multiples of `BLOCK_UNIT` cells.
+    The rectangle is along x and y of columns or a monolayer, Angstrom; the block is a parallelogram
+    along the cell vectors, its sides rounded up to multiples of `BLOCK_UNIT` cells.
     """
     corners = 0.5 * np.array([[width, height], [width, -height]])
     cells = np.abs(corners @ np.linalg.inv(crystal.cell[:2, :2])).max(axis=0)

@@ -59,13 +59,7 @@ def at_step(setup: Setup, model: QuasiContinuum, step: int) -> QuasiContinuum:
 
 
 def resume(setup: Setup, path: Path, force: bool) -> tuple[int, list[dict[str, Any]]]:
-    """Give the model the state of a checkpoint; return the next step and the steps' records.
-
-    Raises
-    ------
-    CheckpointError
-        No checkpoint, or one of another model or load path.
-    """
+    """Give the model the state of a checkpoint; return the next step and the steps' records."""
     found = read_checkpoint(path, force=force)
     check_path(found, setup.path(), force=force)
     restore(found, setup.model, force=force)

@@ -113,11 +113,6 @@ def plane_normal(crystal: Crystal, plane: tuple[int, ...]) -> Array:
     """Return a vector along the normal of a plane, (3,).
 
     Its indices are those of its normal in the reciprocal cell, four of them in a hexagonal crystal.
-
-    Raises
-    ------
-    InputError
-        Indices that do not fit the crystal.
     """
     crystal.vector(plane)
     hkl = np.array(plane if len(plane) == 3 else [*plane[:2], plane[3]])

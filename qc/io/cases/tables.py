@@ -86,6 +86,11 @@ class CrystalCase:
     z: Annotated[tuple[int, ...] | None, schema.direction] = None
     columns: Annotated[bool, schema.boolean] = False
 
+    @property
+    def planar(self) -> bool:
+        """Whether models of it are two-dimensional: of columns, or of a monolayer."""
+        return self.columns or self.structure == "triangular"
+
 
 @dataclass(frozen=True)
 class PotentialCase:
@@ -192,10 +197,6 @@ MATERIALS: dict[str, Callable[[Crystal, Potential], Material | None]] = {
 }
 
 
-def _vibrations(value: Any, where: str) -> str:
-    return str(schema.choice(("none", *MODELS))(value, where))
-
-
 @dataclass(frozen=True)
 class ModelCase:
     """``[model]``: options of the model by the names that they have there, and shapes of the whole.
@@ -213,7 +214,7 @@ class ModelCase:
     grading: Annotated[float | None, schema.number(0.1, 10.0)] = _MODEL["grading"]
     largest: Annotated[float, schema.number(0.0, 10.0, above=0.0)] = _MODEL["largest"]
     temperature: Annotated[float | None, schema.kelvin(low=0.0)] = _MODEL["temperature"]
-    vibrations: Annotated[str, _vibrations] = _MODEL["vibrations"]
+    vibrations: Annotated[str, schema.choice(("none", *MODELS))] = _MODEL["vibrations"]
     thermal_deformation: Annotated[Any, _stretch] = _MODEL["thermal_deformation"]
     quasi_static: Annotated[Length | None, schema.length()] = _MODEL["quasi_static"]
     order: Annotated[int, _order] = _MODEL["order"]

@@ -38,13 +38,7 @@ _NPY_HEADER = re.compile(
 
 
 def pack(header: Mapping[str, Any], arrays: Mapping[str, Array]) -> bytes:
-    """Return the bytes of an archive.
-
-    Raises
-    ------
-    InputError
-        The header holds what JSON cannot.
-    """
+    """Return the bytes of an archive; InputError for a header that JSON cannot hold."""
     try:
         text = json.dumps(dict(header))
     except (TypeError, ValueError) as error:
@@ -58,13 +52,7 @@ def pack(header: Mapping[str, Any], arrays: Mapping[str, Array]) -> bytes:
 
 
 def unpack(raw: bytes, name: str = "checkpoint") -> tuple[dict[str, Any], dict[str, Array]]:
-    """Return the header and the arrays of an archive.
-
-    Parameters
-    ----------
-    raw : bytes
-    name : str
-        What messages call it.
+    """Return the header and the arrays of an archive, which messages call by its name.
 
     Raises
     ------

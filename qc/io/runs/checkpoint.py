@@ -188,10 +188,7 @@ def restore(checkpoint: Checkpoint, model: QuasiContinuum, *, force: bool = Fals
 def check_path(checkpoint: Checkpoint, values: ArrayLike, *, force: bool = False) -> None:
     """Check that a load path begins with the steps that a checkpoint has behind it.
 
-    Raises
-    ------
-    CheckpointError
-        A step differs, or the path is shorter than what was done.
+    CheckpointError: a step differs, or the path is shorter than what was done.
     """
     path, behind = np.asarray(values, dtype=np.float64), checkpoint.path
     if len(behind) > len(path):

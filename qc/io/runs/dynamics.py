@@ -24,14 +24,14 @@ from ase import units
 from numpy.typing import NDArray
 
 from qc.dynamics import Dynamics
-from qc.errors import CheckpointError, InputError, OutputError, suggest
-from qc.io.files import write_atomically
+from qc.errors import CheckpointError, InputError, suggest
+from qc.io.files import output_errors, write_atomically
 from qc.io.runs.dynamics_checkpoint import read_dynamics, restore_dynamics, write_dynamics
 from qc.io.runs.folder import RunFolder
 from qc.io.runs.identity import dynamics_fingerprints
 from qc.io.runs.result import describe, write_summary
 from qc.io.runs.signals import signals
-from qc.numerics.checks import kind, real, whole
+from qc.numerics.checks import function, kind, real, whole
 from qc.numerics.progress import Progress
 from qc.numerics.reading import require_regular
 
@@ -178,9 +178,8 @@ def run_dynamics(
     whole("steps", steps, 0)
     for name, value in (("every", every), ("checkpoint_every", checkpoint_every)):
         whole(name, value, 1)
-    for name, function in (("start", start), ("callback", callback)):
-        if function is not None and not callable(function):
-            raise InputError(f"{name} must be a function of the dynamics, got {function!r}")
+    function("start", start)
+    function("callback", callback)
     extra = _own_columns(dynamics, columns)
     files = Recorder() if recorder is None else recorder
     kind("recorder", files, Recorder)
@@ -203,7 +202,7 @@ def run_dynamics(
         if not rows or rows[-1]["step"] < dynamics.step:
             rows.append(_row(dynamics, extra))
         write_dynamics(checkpoint, dynamics)
-    history = _History(table, rows, [*(rows[0] if rows else _row(dynamics, {})), *extra])
+    history = _History(table, rows, [*rows[0], *extra])
     status, reason = "complete", f"all {steps} steps done"
     if dynamics.step > steps:
         reason = f"at step {dynamics.step} already, beyond {steps}"
@@ -260,7 +259,7 @@ def _row(dynamics: Dynamics, extra: Columns) -> dict[str, float]:
         "temperature": dynamics.temperature(),
     }
     row |= dynamics.ledger.row()
-    own = {name: real(f"column '{name}'", function(dynamics)) for name, function in extra.items()}
+    own = {name: real(f"column '{name}'", number(dynamics)) for name, number in extra.items()}
     return row | own
 
 
@@ -270,10 +269,10 @@ def _own_columns(dynamics: Dynamics, columns: Columns | None) -> Columns:
         return {}
     kind("columns", columns, Mapping)
     taken = _row(dynamics, {})
-    for name, function in columns.items():
+    for name, number in columns.items():
         if name in taken:
             raise InputError(f"column '{name}' is one of the history's own")
-        if not isinstance(name, str) or not callable(function):
+        if not isinstance(name, str) or not callable(number):
             raise InputError(f"column {name!r} must be a name and a function of the dynamics")
     return dict(columns)
 
@@ -287,10 +286,8 @@ class _History:
         write_atomically(path, self._head() + "".join(self._line(row) for row in rows))
 
     def __enter__(self) -> _History:
-        try:
+        with output_errors(self.path):
             self._file = open(self.path, "a", encoding="utf-8")
-        except OSError as error:
-            raise OutputError(f"{self.path} cannot be written: {error.strerror}") from error
         return self
 
     def __exit__(self, *exc: object) -> None:
@@ -307,21 +304,14 @@ class _History:
 
     def add(self, row: dict[str, float]) -> None:
         self.rows.append(row)
-        self._write(self._line(row))
-
-    def _write(self, text: str) -> None:
-        try:
-            self._file.write(text)
-        except OSError as error:
-            raise OutputError(f"{self.path} cannot be written: {error.strerror}") from error
+        with output_errors(self.path):
+            self._file.write(self._line(row))
 
     def flush(self) -> None:
         """Make sure that what was added is in the file."""
-        try:
+        with output_errors(self.path):
             self._file.flush()
             os.fsync(self._file.fileno())
-        except OSError as error:
-            raise OutputError(f"{self.path} cannot be written: {error.strerror}") from error
 
 
 def read_history(path: str | os.PathLike[str]) -> list[dict[str, float]]:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from qc.errors import InputError, OutputError
-from qc.io.files import path_inside, remove_leftovers, write_atomically
+from qc.io.files import output_errors, path_inside, remove_leftovers, write_atomically
 
 log = logging.getLogger(__name__)
 
@@ -34,10 +34,6 @@ class RunFolder:
         fields/step_*.vtu  mesh and fields
         atoms/step_*.extxyz
         pictures/*.png
-
-    Parameters
-    ----------
-    folder : path-like
     """
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
@@ -49,20 +45,9 @@ class RunFolder:
     def begin(self, case: str, folders: Sequence[str] = (), *, clear: bool = False) -> None:
         """Write the resolved case, once it is known that everything else may be written.
 
-        Parameters
-        ----------
-        case : str
-        folders : sequence of str
-            Those of `FOLDERS` that will be written to.
-        clear : bool
-            Remove what an earlier run has left first.
-
-        Raises
-        ------
-        OutputError
-            A name in the folder is taken by a link that leads out of it, by a file where a folder
-            has to be or the other way round; or the case cannot be written. Nothing is written
-            then.
+        With ``clear``, what an earlier run has left is removed first. OutputError: a name in the
+        folder is taken by a link that leads out of it, by a file where one of the ``folders`` has
+        to be or the other way round, and nothing is written.
         """
         for name in folders:
             path = path_inside(self.folder, name, f"folder '{self.folder}'")
@@ -95,20 +80,16 @@ class RunFolder:
             found += [p for p in inside if mine.fullmatch(p.relative_to(self.folder).as_posix())]
         for path in found:
             if path.is_file():
-                try:
+                with output_errors(path, "removed"):
                     path.unlink()
-                except OSError as error:
-                    raise OutputError(f"{path} cannot be removed: {error.strerror}") from error
 
     def put_aside(self) -> None:
         """Keep state and history of a run that another is about to begin over, once."""
         for path in (self.checkpoint, self.history):
             if path.exists():
                 old = path.with_suffix(f".old{path.suffix}")
-                try:
+                with output_errors(path, "moved"):
                     os.replace(path, old)
-                except OSError as error:
-                    raise OutputError(f"{path} cannot be moved: {error.strerror}") from error
                 log.warning(
                     "%s is of a run that this one does not go on from: now %s", path, old.name
                 )
@@ -117,14 +98,8 @@ class RunFolder:
 def output_folder(asked: str | None, named: str | None, stem: str) -> Path:
     """Return the folder of a run.
 
-    Parameters
-    ----------
-    asked : str or None
-        Given on the command line; taken as it is.
-    named : str or None
-        Given in the case file; it must stay inside the folder the command runs in.
-    stem : str
-        Of the case file; ``runs/<stem>`` is the default.
+    That is the one ``asked`` for on the command line, or else the one ``named`` in the case file,
+    ``runs/<stem>`` by default, which must stay inside the folder the command runs in.
 
     Raises
     ------
@@ -149,11 +124,7 @@ def output_folder(asked: str | None, named: str | None, stem: str) -> Path:
 def refuse_occupied(folder: Path) -> None:
     """Refuse a folder whose files a run that begins anew would overwrite.
 
-    Raises
-    ------
-    InputError
-        It holds the result or checkpoint of an earlier run, or a case file that is not the
-        resolved copy of one.
+    That is the result or checkpoint of an earlier run, or a case file that is no resolved copy.
     """
     ways = "--force to replace it, or --output for another folder"
     if any((folder / name).exists() for name in ("result.json", "checkpoint.npz")):

@@ -15,12 +15,11 @@ from typing import Any
 import numpy as np
 
 from qc.coupling import QuasiContinuum
-from qc.crystal import Crystal
 from qc.errors import InputError
 from qc.io.files import write_atomically
 from qc.numerics.checks import kind, real
 from qc.solve.path import LoadStep
-from qc.solve.result import DefectResult, Result
+from qc.solve.result import DefectResult
 from qc.version import version
 
 #: Raised when the meaning of an entry changes.
@@ -29,15 +28,18 @@ SCHEMA = 2
 LIBRARIES = ("numpy", "scipy", "numba", "ase", "matscipy", "pyamg")
 
 
+def library_version(name: str) -> str:
+    """Return the version of a distribution, or "missing"."""
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return "missing"
+
+
 def versions() -> dict[str, str]:
     """Return the versions of the package, Python and the libraries that numbers depend on."""
-    out = {"qc": version(), "python": platform.python_version()}
-    for name in LIBRARIES:
-        try:
-            out[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            out[name] = "missing"
-    return out
+    libraries = {name: library_version(name) for name in LIBRARIES}
+    return {"qc": version(), "python": platform.python_version()} | libraries
 
 
 def sizes(model: QuasiContinuum) -> dict[str, float]:
@@ -61,7 +63,7 @@ def describe(model: QuasiContinuum) -> dict[str, Any]:
             "element": crystal.symbols[0],
             "sublattices": list(crystal.symbols),
             "lattice_constant": crystal.a,
-            "c": _height(crystal),
+            "c": float(np.linalg.norm(crystal.conventional[2])) if crystal.name == "hcp" else None,
             "mode": crystal.mode,
         },
         "potential": {
@@ -75,20 +77,19 @@ def describe(model: QuasiContinuum) -> dict[str, Any]:
     }
 
 
-def _height(crystal: Crystal) -> float | None:
-    return float(np.linalg.norm(crystal.conventional[2])) if crystal.name == "hcp" else None
-
-
 def step_record(step: LoadStep, load: float, seconds: float) -> dict[str, Any]:
     """Return what is known about a finished load step, as JSON can hold it."""
     r = step.result
+    assert isinstance(r, DefectResult)
     return {
         "index": step.index,
         "load": load,
         "deformation": step.deformation.tolist(),
         "converged": r.converged,
         "reason": r.reason,
-        **_of_defect(r),
+        "defect_energy": r.defect_energy,
+        "reference": {s: one._asdict() for s, one in r.reference.items()},
+        "estimated_error": r.estimated_error,
         "energy": r.energy,
         "max_force": r.max_force,
         "evaluations": r.evaluations,
@@ -96,16 +97,6 @@ def step_record(step: LoadStep, load: float, seconds: float) -> dict[str, Any]:
         "warnings": list(r.warnings),
         "seconds": round(seconds, 3),
         "files": {},
-    }
-
-
-def _of_defect(result: Result) -> dict[str, Any]:
-    """Return what the relaxation of a model says of its defect."""
-    assert isinstance(result, DefectResult)
-    return {
-        "defect_energy": result.defect_energy,
-        "reference": {s: one._asdict() for s, one in result.reference.items()},
-        "estimated_error": result.estimated_error,
     }
 
 
@@ -180,15 +171,7 @@ def write_summary(
     seed: int = 0,
     wall_time: float = 0.0,
 ) -> Path:
-    """Write what every kind of run says of itself, and the content of its own.
-
-    Raises
-    ------
-    InputError
-        JSON cannot hold it.
-    OutputError
-        The file cannot be written.
-    """
+    """Write what every kind of run says of itself, and its own content; see `write_result`."""
     import numba
 
     head = {

@@ -30,22 +30,9 @@ LONGEST = 1 << 35
 
 @dataclass(frozen=True, eq=False)
 class Saved:
-    """A checkpoint of any kind of run.
+    """A checkpoint of any kind of run, its arrays and facts such as JSON holds.
 
-    Attributes
-    ----------
-    what : str
-        The kind: ``"a load path"`` or ``"dynamics"``.
-    arrays : dict of str to float64 array
-    facts : dict
-        What JSON can hold.
-    fingerprints : dict of str to str
-        Hashes of what the state belongs to; see `qc.io.runs.identity`.
-    version : str
-        Version of the package that wrote it.
-    processor : str
-        Where; see `qc.numerics.fingerprint.processor`.
-    schema : int
+    ``what`` is its kind, ``"a load path"`` or ``"dynamics"``; the others are as in `Checkpoint`.
     """
 
     what: str
@@ -64,15 +51,7 @@ def write_saved(
     facts: Mapping[str, Any],
     fingerprints: Mapping[str, str],
 ) -> Path:
-    """Write a checkpoint: the whole of it, or nothing.
-
-    Raises
-    ------
-    InputError
-        The facts hold what JSON cannot.
-    OutputError
-        The file cannot be written; one that was there before is left intact.
-    """
+    """Write a checkpoint: the whole of it, or nothing."""
     header = {
         "what": what,
         "schema": SCHEMA,
@@ -88,13 +67,8 @@ def write_saved(
 def read_saved(path: str | os.PathLike[str], what: str, *, force: bool = False) -> Saved:
     """Read a checkpoint of a kind; see `parse_saved`.
 
-    Raises
-    ------
-    InputError
-        The path is none.
-    CheckpointError
-        Beyond what `parse_saved` refuses: the file is missing, no regular file, longer than
-        `LONGEST`, or cannot be read.
+    CheckpointError is also what comes of a file that is missing, no regular one, longer than
+    `LONGEST`, or cannot be read.
     """
     kind("path", path, (str, os.PathLike))
     try:
@@ -107,22 +81,13 @@ def read_saved(path: str | os.PathLike[str], what: str, *, force: bool = False) 
 
 
 def parse_saved(raw: bytes, what: str, name: str, *, force: bool = False) -> Saved:
-    """Read a checkpoint of a kind from its bytes.
-
-    Parameters
-    ----------
-    raw : bytes
-    what : str
-    name : str
-        What messages call it.
-    force : bool
-        Accept another schema version.
+    """Read a checkpoint of a kind from its bytes; ``name`` is what messages call it.
 
     Raises
     ------
     CheckpointError
-        Truncated, altered, of another kind of run or another schema version, or it holds anything
-        but plain, finite numbers.
+        Truncated, altered, of another kind of run or (unless forced) another schema version, or it
+        holds anything but plain, finite numbers.
     """
     header, arrays = unpack(raw, name)
     try:
@@ -157,19 +122,8 @@ def require_same(
 ) -> None:
     """Refuse a checkpoint that belongs to something else; say so if it is of another processor.
 
-    Parameters
-    ----------
-    fingerprints, own : mapping of str to str
-        Those of the checkpoint, and of what is to take it.
-    made_on : str
-        The processor that the checkpoint was made on.
-    force : bool
-        Take it all the same.
-
-    Raises
-    ------
-    CheckpointError
-        The message says in what the two differ.
+    Compared are its fingerprints with the ``own`` ones of what is to take it; the message of the
+    CheckpointError says in what they differ. With ``force`` it is taken all the same.
     """
     differing = [name for name, value in own.items() if fingerprints.get(name) != value]
     if differing and not force:

@@ -10,13 +10,7 @@ from types import FrameType
 
 
 class Stop:
-    """Whether a signal has asked to stop.
-
-    Attributes
-    ----------
-    number : int or None
-        SIGINT or SIGTERM, once one has come.
-    """
+    """Whether to stop, and the number of the signal that asks for it, SIGINT or SIGTERM."""
 
     def __init__(self) -> None:
         self.number: int | None = None

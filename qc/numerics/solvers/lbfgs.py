@@ -60,10 +60,10 @@ def lbfgs(
         Reason is "converged", "stopped", "round-off", "no descent" or "step limit".
     """
     f = forces(state)
+    top = float(np.abs(f).max(initial=0.0))
     pairs: deque[tuple[Array, Array, float]] = deque(maxlen=memory)
     restarted = False
     for _ in range(max_steps):
-        top = float(np.abs(f).max(initial=0.0))
         if top <= fmax:
             return state, f, "converged"
         direction = _two_loop(f, pairs, precondition)
@@ -94,8 +94,7 @@ def lbfgs(
             return state, f, "stopped"
         if floor is not None and top > fmax and floor.reached(ds, top):
             return state, f, "round-off"
-    done = float(np.abs(f).max(initial=0.0)) <= fmax
-    return state, f, "converged" if done else "step limit"
+    return state, f, "converged" if top <= fmax else "step limit"
 
 
 def _dead_end(floor: RoundOff | None, direction: Array) -> str:

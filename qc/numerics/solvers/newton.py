@@ -52,9 +52,9 @@ def newton(
     state, forces, reason
     """
     f = forces(state)
+    top = float(np.abs(f).max(initial=0.0))
     previous, tolerance = np.inf, 0.1
     for _ in range(max_steps):
-        top = float(np.abs(f).max(initial=0.0))
         if top <= fmax:
             return state, f, "converged"
         size = norm(f)
@@ -86,8 +86,7 @@ def newton(
             return state, f, "stopped"
         if floor is not None and top > fmax and floor.reached(moved, top):
             return state, f, "round-off"
-    done = float(np.abs(f).max(initial=0.0)) <= fmax
-    return state, f, "converged" if done else "step limit"
+    return state, f, "converged" if top <= fmax else "step limit"
 
 
 def _gmres(
