@@ -129,9 +129,7 @@ def _require_faces(hull: Hull, basis: IntArray, lower: IntArray, upper: IntArray
             )
 
 
-def _grid(
-    hull: Hull, basis: IntArray, edge: int, q: Array
-) -> tuple[IntArray, IntArray, int]:
+def _grid(hull: Hull, basis: IntArray, edge: int, q: Array) -> tuple[IntArray, IntArray, int]:
     """Whole macro cells over mesh coordinates (n, d), down from a face: lower corner, number, edge.
 
     Between two faces the edge is one that divides their distance.
