@@ -52,8 +52,6 @@ class ContinuumTerm:
     sublattice_nodes : (n_v, n_s) int64, optional
         With a basis: the node of each sublattice at each vertex, that of sublattice 0 the vertex
         itself; -1 where a vertex carries no shifts of its own.
-    shifts : (n_q, ...) float64, optional
-        What the relaxation of internal variables starts from.
 
     Notes
     -----
@@ -81,7 +79,6 @@ class ContinuumTerm:
         weights: Array,
         n_nodes: int,
         sublattice_nodes: IntArray | None = None,
-        shifts: Array | None = None,
     ) -> None:
         self._lock = Lock()
         mesh = space.mesh
@@ -131,7 +128,7 @@ class ContinuumTerm:
         )
         self._slaved = np.zeros(len(self._shares))
         self._expansion: BulkExpansion | None = None
-        self.set_far_field(far_field, shifts)
+        self._take_far_field(far_field)
 
     @locked
     def __copy__(self) -> ContinuumTerm:
@@ -188,8 +185,7 @@ class ContinuumTerm:
             self._point_basis = slipped_basis(mesh, far_field, vertex)
 
     @locked
-    def set_far_field(self, far_field: FarField, shifts: Array | None = None) -> None:
-        """Take the deformation of a new predictor with the same cuts (a load step)."""
+    def _take_far_field(self, far_field: FarField) -> None:
         mean = np.asarray(far_field.mean_deformation)
         own = self._nodal
         #: What the predictor strains the points beyond the mean deformation; None for nothing.
@@ -211,8 +207,6 @@ class ContinuumTerm:
                 f = np.eye(3) + far_field.gradient(x + self.mesh.crystal.basis.mean(axis=0))
             self.shift0[own] = self.material.start(mean, f)
         self._shifts = self.shift0.copy()
-        if shifts is not None and shifts.shape == self._shifts.shape:
-            self._shifts = shifts.copy()
         self._mean = mean
         self._find_reference()
 
@@ -239,6 +233,7 @@ class ContinuumTerm:
         temperature : (n_e,) float64, K, optional
             Of the elements; that of the expansion by default. Classical statistics only.
         """
+
         def at_points(values: Array) -> Array:
             return np.asarray(values, dtype=float)[self.active][self.point_element]
 

@@ -182,8 +182,7 @@ def every_atom(model: Model, region: Region | float | None) -> Atoms:
     y = model.predict(crystal.positions(m, s), s) + model.interpolate(m, s)
     types = layout.host_types[s]
     foreign = layout.types != layout.host_types[layout.sublattice]
-    special = ~layout.extra & (layout.vacant | foreign)
-    special = np.flatnonzero(special)
+    special = np.flatnonzero(~layout.extra & (layout.vacant | foreign))
     sites = np.column_stack([layout.lattice, layout.sublattice])[special]
     row = SiteIndex(sites).find(np.column_stack([m, s]))
     index = np.where(row >= 0, special[row] if len(special) else -1, -1)

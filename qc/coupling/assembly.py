@@ -117,9 +117,7 @@ def lay_out(spec: CompleteSpec) -> Layout:
         patch_reach = 2.4 * reach
     elif scheme.atoms == "nowhere":
         if defects:
-            raise InputError(
-                f"scheme '{scheme.name}' has no atoms and cannot hold a point defect"
-            )
+            raise InputError(f"scheme '{scheme.name}' has no atoms and cannot hold a point defect")
     else:
         require_inside(mesh, points, function.outer)
         blended_forces = scheme.blends_forces or scheme.ghost == "self-consistent"

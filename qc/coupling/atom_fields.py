@@ -140,11 +140,10 @@ def _into_firstperiod(model: QuasiContinuum, y: Array) -> Array:
 
 def _patch_energies(model: QuasiContinuum, keep: IntArray) -> Array:
     """Energies of the patch's sites that the model has at hand, (n,) eV; NaN elsewhere."""
-    coupling = model.coupling
-    terms = coupling.parts
+    atoms = model.coupling.parts.atoms
     out = np.full(len(keep), np.nan)
     if len(keep):
-        out[terms.atoms.active] = terms.atoms.site_energies(model.U)
+        out[atoms.active] = atoms.site_energies(model.U)
     return out
 
 

@@ -12,10 +12,6 @@ Array = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
 
-def _nobody() -> IntArray:
-    return np.zeros(0, dtype=np.int64)
-
-
 @dataclass(frozen=True, eq=False)
 class Constraint:
     """What holds and ties the nodes.
@@ -36,7 +32,7 @@ class Constraint:
     """
 
     free: NDArray[np.bool_]
-    followers: IntArray = field(default_factory=_nobody)
+    followers: IntArray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     leaders: sp.csr_matrix | None = None
     held_at: Array | None = None
 

@@ -131,9 +131,7 @@ class Coupling:
 
     def _parts(self, layout: Layout, *, pure: bool = False, static: bool = False) -> Parts:
         thermal = None if static else self.thermal
-        return Parts(
-            layout, self.predictor, self.scheme, thermal, self.material, pure=pure
-        )
+        return Parts(layout, self.predictor, self.scheme, thermal, self.material, pure=pure)
 
     @locked
     def __copy__(self) -> Coupling:
@@ -321,9 +319,7 @@ class Coupling:
         now = t.forces(u) - self.blended_forces(u)
         self.layout.constraint.restrict(now)
         work = 0.5 * ((first + now) * u).ravel()
-        energy = math.fsum(
-            np.concatenate([t.energy_terms(u), work, self._outer_energies(u)])
-        )
+        energy = math.fsum(np.concatenate([t.energy_terms(u), work, self._outer_energies(u)]))
         return energy, 0.5 * float(np.vdot(now - first, u))
 
     def _outer_energies(self, u: Array) -> Array:

@@ -236,9 +236,7 @@ def _centres(found: Defects, crystal: Crystal, home: IntArray, reference: Array)
     return np.unique(np.round(points, 9), axis=0)
 
 
-def _take_displacements(
-    model: Model, found: Defects, home: IntArray, offset: Array
-) -> None:
+def _take_displacements(model: Model, found: Defects, home: IntArray, offset: Array) -> None:
     """Start from the atoms as they came: relaxed ones stay relaxed."""
     layout = model.layout
     held = np.ones(len(found.m), dtype=bool)

@@ -71,8 +71,7 @@ def element_fields(model: QuasiContinuum) -> ElementFields:
     """
     mesh, layout, rule = model.mesh, model.layout, model.rule
     f, shifts = _corner_map(model)
-    terms = model.coupling.parts
-    term = terms.continuum
+    term = model.coupling.parts.continuum
     if len(term.active):
         share = term.point_volume / term.element_volumes[term.point_element]
         n, n_s = len(term.active), rule.n_sublattices

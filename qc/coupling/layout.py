@@ -341,9 +341,7 @@ def build_layout(
     )
 
 
-def _constraint(
-    space: Space, sublattice_nodes: IntArray, free: NDArray[np.bool_]
-) -> Constraint:
+def _constraint(space: Space, sublattice_nodes: IntArray, free: NDArray[np.bool_]) -> Constraint:
     """Return what holds and ties the nodes, given the components that nothing on the hull holds."""
     held_at = None
     given = space.held_at
@@ -362,9 +360,7 @@ def _constraint(
     return Constraint(free, one, leaders, held_at)
 
 
-def _sublattice_nodes(
-    n: int, n_sublattices: int, carriers: NDArray[np.bool_] | None
-) -> IntArray:
+def _sublattice_nodes(n: int, n_sublattices: int, carriers: NDArray[np.bool_] | None) -> IntArray:
     """Return the numbers of nodes: those of the space first, then sublattices at ``carriers``.
 
     Carriers are all nodes of elements, so that each belongs to an element whose nodes all carry
@@ -391,9 +387,7 @@ def _found(
     return rows
 
 
-def _check_site(
-    key: tuple[int, ...], row: int, crystal: Crystal, blend: Blend, what: str
-) -> None:
+def _check_site(key: tuple[int, ...], row: int, crystal: Crystal, blend: Blend, what: str) -> None:
     site = key[:3] if crystal.is_bravais and not key[3] else key
     if crystal.dim == 2 and key[2] != 0:
         raise InputError(f"{what} site {site} stands for a column: its third coordinate must be 0")

@@ -82,9 +82,7 @@ class Model:
         require_bonds(
             spec.crystal, spec.potential, None if far_field is None else far_field.mean_deformation
         )
-        self.thermal: Thermal | None = (
-            old.thermal if bulk and same(*WARM) else thermal_of(spec)
-        )
+        self.thermal: Thermal | None = old.thermal if bulk and same(*WARM) else thermal_of(spec)
         self._spec = done = completed(spec, self.thermal)
         laid_out = [name for name, one in OPTIONS.items() if "layout" in one.metadata]
         self.layout = old.layout if same(*laid_out) else lay_out(done)

@@ -131,12 +131,7 @@ class Sites(Term):
 
 
 class Elements(Term):
-    """``sum_e omega_e v_e [W(F_e) - W_bulk]``, the weighted elements.
-
-    Parameters
-    ----------
-    continuum : ContinuumTerm
-    """
+    """``sum_e omega_e v_e [W(F_e) - W_bulk]``, the weighted elements."""
 
     def __init__(self, continuum: ContinuumTerm) -> None:
         self.continuum = continuum

@@ -42,9 +42,7 @@ def interpolation(one: Layout, other: Layout) -> sp.csr_matrix:
     return matrix + ones
 
 
-def carried_load(
-    load: DeadLoad, weights: sp.csr_matrix, at_old: Array, at_new: Array
-) -> DeadLoad:
+def carried_load(load: DeadLoad, weights: sp.csr_matrix, at_old: Array, at_new: Array) -> DeadLoad:
     """Return a dead load on the nodes of another layout.
 
     Parameters

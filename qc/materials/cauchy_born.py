@@ -170,16 +170,7 @@ class CauchyBorn(Material):
     # -- crystals with a basis ------------------------------------------------------------------
 
     def at_shifts(self, f: Array, shifts: Array, order: Order = "gradient") -> CellResponse:
-        """Energy of the primitive cell and its derivatives at given shifts.
-
-        Parameters
-        ----------
-        f : (n, 3, 3) float64
-        shifts : (n, n_s, 3) float64, Angstrom
-            In space: ``y = F (X + B_s) + p_s``; those of sublattice 0 are zero.
-        order : {"gradient", "shifts", "full"}
-            Which second derivatives are wanted; see `CellResponse`.
-        """
+        """Energy of the primitive cell and its derivatives at shifts; see `Material.at_shifts`."""
         response = self.cell(_checked(f), shifts, order)
         _finite(response.energy)
         return response

@@ -241,7 +241,7 @@ def expand_free_energy(
     value = float(sample(np.zeros((1, 6)))[0])
     if not np.isfinite(value):
         raise NonFiniteError("the reference of the expansion has an unstable vibration")
-    active = [0, 1, 5] if vibrations.crystal.dim_lattice == 2 else [0, 1, 2, 3, 4, 5]
+    active = mandel_components(vibrations.crystal)
     found = [_derivatives(sample, active, h, order) for h in STEPS]
     for h in SHORTER:
         if min(sum(np.isfinite(f[k]).all() for f in found) for k in range(3)) < 2:
@@ -262,6 +262,11 @@ def expand_free_energy(
         errors=np.array(errors),
         truncation=truncation,
     )
+
+
+def mandel_components(crystal: Crystal) -> list[int]:
+    """Return the Mandel components that strains of a crystal have."""
+    return [0, 1, 5] if crystal.dim_lattice == 2 else [0, 1, 2, 3, 4, 5]
 
 
 def strain_symmetry(crystal: Crystal) -> Array:

@@ -125,6 +125,14 @@ class Material(ABC):
         Where nodes carry the sublattices of a crystal with a basis, shifts are no internal
         variables but unknowns.
 
+        Parameters
+        ----------
+        f : (n, 3, 3) float64
+        shifts : (n, n_s, 3) float64, Angstrom
+            In space: ``y = F (X + B_s) + p_s``; those of sublattice 0 are zero.
+        order : {"gradient", "shifts", "full"}
+            Which second derivatives are wanted; see `CellResponse`.
+
         Raises
         ------
         CapabilityError

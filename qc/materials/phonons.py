@@ -74,9 +74,15 @@ class ZonePoint:
     longitudinal: Array
 
 
-def masses_of(crystal: Crystal) -> Array:
-    """Return the standard atomic mass of each sublattice, (n_s,) u, as ASE lists them."""
-    return np.array([atomic_masses[atomic_numbers[s]] for s in crystal.symbols])
+def masses_of(crystal: Crystal, masses: ArrayLike | None = None) -> Array:
+    """Return the mass of each sublattice, (n_s,) u, checked; ASE's standard ones by default."""
+    if masses is None:
+        return np.array([atomic_masses[atomic_numbers[s]] for s in crystal.symbols])
+    m = np.asarray(masses, dtype=float)
+    n = crystal.n_sublattices
+    if m.shape != (n,) or not (np.isfinite(m) & (m > 0)).all():
+        raise InputError(f"masses must be {n} positive numbers, not {masses!r}")
+    return m
 
 
 def dynamical_matrix(
@@ -120,12 +126,9 @@ def dynamical_matrix(
     Source: M. Born and K. Huang, Dynamical Theory of Crystal Lattices (1954), section 24.
     """
     wave = np.asarray(q, dtype=float)
-    m = masses_of(crystal) if masses is None else np.asarray(masses, dtype=float)
-    n = crystal.n_sublattices
     if wave.shape != (3,) or not np.isfinite(wave).all():
         raise InputError(f"q must be three finite numbers, not {q!r}")
-    if m.shape != (n,) or not (np.isfinite(m) & (m > 0)).all():
-        raise InputError(f"masses must be {n} positive numbers, not {masses!r}")
+    m = masses_of(crystal, masses)
     found = force_constants(
         crystal,
         potential,

@@ -26,6 +26,7 @@ from qc.materials.free_energy import (
     expand_free_energy,
     from_mandel,
     mandel,
+    mandel_components,
     strain_symmetry,
 )
 from qc.materials.vibration import LatticeVibrations, Model, Statistics
@@ -113,7 +114,7 @@ class ThermalLattice:
     @property
     def bulk_modulus(self) -> float:
         """Isothermal bulk modulus at free shape (Reuss), eV/Angstrom^3."""
-        active = _active(self.crystal)
+        active = mandel_components(self.crystal)
         stiffness = _mandel_matrix(self.moduli)[np.ix_(active, active)]
         dilation = np.array([1.0 if k < 3 else 0.0 for k in active])
         return float(1.0 / (dilation @ np.linalg.solve(stiffness, dilation)))
@@ -200,7 +201,7 @@ def thermal_lattice(
         along = s @ np.array([1.0, -8.0, 8.0, -1.0]) / (12.0 * STEP)
         slope = np.einsum("k,kij->ij", along, basis)
     alpha = np.zeros(6)
-    active = _active(crystal)
+    active = mandel_components(crystal)
     stiffness = _mandel_matrix(moduli)[np.ix_(active, active)]
     push = mandel(0.5 * (slope + slope.T)[None])[0, active] / (jacobian * volume)
     alpha[active] = np.linalg.solve(stiffness, push)
@@ -220,11 +221,6 @@ def thermal_lattice(
     )
 
 
-def _active(crystal: Crystal) -> list[int]:
-    """Mandel components that a crystal has."""
-    return [0, 1, 5] if crystal.dim_lattice == 2 else [0, 1, 2, 3, 4, 5]
-
-
 def _mandel_matrix(moduli: Array) -> Array:
     """Return moduli with minor symmetries as a (6, 6) matrix over Mandel vectors."""
     basis = from_mandel(np.eye(6))
@@ -235,7 +231,7 @@ def symmetric_strains(crystal: Crystal) -> Array:
     """Orthonormal symmetric strains that keep a crystal's symmetry, (n, 3, 3)."""
     projector = strain_symmetry(crystal).mean(axis=0)
     active = np.zeros(6)
-    active[_active(crystal)] = 1.0
+    active[mandel_components(crystal)] = 1.0
     projector = active[:, None] * projector * active
     values, vectors = np.linalg.eigh(0.5 * (projector + projector.T))
     return from_mandel(vectors[:, values > 0.5].T)

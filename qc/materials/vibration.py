@@ -109,13 +109,7 @@ class LatticeVibrations:
         if waves < 2 or waves % 2:
             raise InputError(f"grid must be even and at least 2, not {waves}")
         self.grid = int(waves)
-        self.masses = masses_of(crystal) if masses is None else np.asarray(masses, dtype=float)
-        if self.masses.shape != (crystal.n_sublattices,) or not (
-            np.isfinite(self.masses) & (self.masses > 0)
-        ).all():
-            raise InputError(
-                f"masses must be {crystal.n_sublattices} positive numbers, not {masses!r}"
-            )
+        self.masses = masses_of(crystal, masses)
         #: Components of the displacement of an atom.
         self.components = crystal.dim_lattice
         self._waves = symmetric_grid(crystal, self.grid)

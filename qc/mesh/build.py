@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -129,9 +129,7 @@ def _require_faces(hull: Hull, basis: IntArray, lower: IntArray, upper: IntArray
             )
 
 
-def _grid(
-    hull: Hull, basis: IntArray, edge: int, q: Array
-) -> tuple[IntArray, IntArray, int]:
+def _grid(hull: Hull, basis: IntArray, edge: int, q: Array) -> tuple[IntArray, IntArray, int]:
     """Whole macro cells over mesh coordinates (n, d), down from a face: lower corner, number, edge.
 
     Between two faces the edge is one that divides their distance.
@@ -279,18 +277,29 @@ def _best_basis(
     length = np.einsum("ni,ij,nj->n", short, metric, short)
     order = np.argsort(length, kind="stable")
     short = short[order][: 2 * d * d + 1]
-    best, best_quality = None, -1.0
     first = np.zeros((0, d), dtype=np.int64) if fixed is None else np.array([fixed])
-    for combo in itertools.combinations(range(len(short)), d - len(first)):
-        candidate = np.vstack([first, short[list(combo)]])
+    candidates = (
+        np.vstack([first, short[list(combo)]])
+        for combo in itertools.combinations(range(len(short)), d - len(first))
+    )
+    best = _best_shaped(candidates, frame)
+    if best is None:
+        raise MeshError("no unimodular basis of short lattice vectors found")
+    return best
+
+
+def _best_shaped(
+    candidates: Iterable[IntArray], frame: Array
+) -> tuple[tuple[int, ...], ...] | None:
+    """Return the first of the unimodular bases whose worst shape under bisection is best."""
+    best, best_quality = None, -1.0
+    for candidate in candidates:
         if abs(round(float(np.linalg.det(candidate)))) != 1:
             continue
         worst = worst_class(candidate @ frame)
         if worst > best_quality + 1e-9:
             best, best_quality = candidate, worst
-    if best is None:
-        raise MeshError("no unimodular basis of short lattice vectors found")
-    return tuple(tuple(int(v) for v in row) for row in best)
+    return None if best is None else tuple(tuple(int(v) for v in row) for row in best)
 
 
 @lru_cache(maxsize=64)
@@ -307,18 +316,15 @@ def _plane_basis(
     within = np.array([v for v in every[rise == 0] if tuple(v) > (0,) * d])[: 4 * d]
     upwards = every[rise == 1][: 6 * d]
     first = np.zeros((0, d), dtype=np.int64) if fixed is None else np.array([fixed])
-    best, best_quality = None, -1.0
-    for combo in itertools.combinations(range(len(within)), d - 1 - len(first)):
-        for up in upwards:
-            candidate = np.vstack([first, within[list(combo)], up[None]])
-            if abs(round(float(np.linalg.det(candidate)))) != 1:
-                continue
-            worst = worst_class(candidate @ frame)
-            if worst > best_quality + 1e-9:
-                best, best_quality = candidate, worst
+    candidates = (
+        np.vstack([first, within[list(combo)], up[None]])
+        for combo in itertools.combinations(range(len(within)), d - 1 - len(first))
+        for up in upwards
+    )
+    best = _best_shaped(candidates, frame)
     if best is None:
         raise MeshError(f"no mesh axes with a face on the lattice plane {plane} found")
-    return tuple(tuple(int(v) for v in row) for row in best)
+    return best
 
 
 def _macro_edge(

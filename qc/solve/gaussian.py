@@ -31,6 +31,8 @@ ACCURACY = 1e-4
 #: Krylov vectors at most.
 LARGEST_SPACE = 200
 
+UNSTABLE = "the model is unstable at its predictor: its Hessian is not positive definite"
+
 
 class GaussianSampler:
     """Draws vectors of covariance K^-1.
@@ -115,9 +117,7 @@ class GaussianSampler:
             t += np.diag(side, 1) + np.diag(side, -1)
         values, vectors = np.linalg.eigh(t)
         if values[0] <= 0.0:
-            raise ConvergenceError(
-                "the model is unstable at its predictor: its Hessian is not positive definite"
-            )
+            raise ConvergenceError(UNSTABLE)
         return np.asarray(vectors @ (vectors[0] / np.sqrt(values)))
 
 

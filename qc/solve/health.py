@@ -27,12 +27,7 @@ DOUBTFUL, DOUBTFUL_SHARE = 2e-3, 1e-3
 
 
 def inspect_state(model: QuasiContinuum) -> list[str]:
-    """Return warnings about a state: unstable elements, a defect in the blend or close to it.
-
-    Returns
-    -------
-    list of str
-    """
+    """Return warnings about a state: unstable elements, a defect in the blend or close to it."""
     return [*_unstable_elements(model), *_defect_in_blend(model)]
 
 
@@ -109,9 +104,7 @@ def doubt(model: QuasiContinuum, error: float | None, energy: float) -> list[str
 
 
 def _unstable_elements(model: QuasiContinuum) -> list[str]:
-    coupling = model.coupling
-    terms = coupling.parts
-    continuum = terms.continuum
+    continuum = model.coupling.parts.continuum
     if not len(continuum.active):
         return []
     f = continuum.deformation(model.U)
@@ -120,8 +113,7 @@ def _unstable_elements(model: QuasiContinuum) -> list[str]:
     strain[continuum.weights[continuum.active][continuum.point_element] < COUNTED] = -1.0
     # Only strongly strained elements can have lost ellipticity; the rest are near the bulk.
     worst = np.argsort(-strain)[: min(200, len(strain))]
-    material = model.coupling.material
-    moduli = material.response(f[worst], tangent=True, points=worst).moduli
+    moduli = model.coupling.material.response(f[worst], tangent=True, points=worst).moduli
     assert moduli is not None
     if model.crystal.dim_lattice == 2:
         moduli = moduli[:, :2, :2, :2, :2]

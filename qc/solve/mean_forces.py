@@ -30,7 +30,7 @@ from qc.errors import CapabilityError, ConvergenceError, InputError
 from qc.farfield import HomogeneousStrain
 from qc.numerics.checks import kind, not_negative, whole
 from qc.numerics.solvers import conjugate_gradients
-from qc.solve.gaussian import GaussianSampler
+from qc.solve.gaussian import UNSTABLE, GaussianSampler
 from qc.solve.precondition import Preconditioner
 
 Array = NDArray[np.float64]
@@ -244,9 +244,7 @@ class _Forces:
             1e-3,
         )
         if negative:
-            raise ConvergenceError(
-                "the model is unstable at its predictor: its Hessian is not positive definite"
-            )
+            raise ConvergenceError(UNSTABLE)
         return x.ravel()
 
 
@@ -278,9 +276,7 @@ def _exact(forces: _Forces, t: float) -> Array:
     try:
         root = np.linalg.cholesky(0.5 * (k + k.T))
     except np.linalg.LinAlgError:
-        raise ConvergenceError(
-            "the model is unstable at its predictor: its Hessian is not positive definite"
-        ) from None
+        raise ConvergenceError(UNSTABLE) from None
     columns = np.sqrt(units.kB * t) * np.linalg.inv(root)
     still = forces(np.zeros(len(forces.explicit)))
     out = still.copy()

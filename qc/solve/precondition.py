@@ -32,12 +32,7 @@ FLOATING = 1e-4
 
 
 class Preconditioner:
-    """Solve with the stiffness of the defect-free crystal on the free unknowns.
-
-    Parameters
-    ----------
-    model : QuasiContinuum
-    """
+    """Solve with the stiffness of the defect-free crystal on the free unknowns."""
 
     def __init__(self, model: QuasiContinuum) -> None:
         layout = model.layout

@@ -89,9 +89,7 @@ class PlaneBoundary(Boundary):
         return face.but(level=int(upper[k] if sign > 0 else -lower[k]))
 
 
-def make_hull(
-    boundary: Boundary | Sequence[Boundary], crystal: Crystal, region: Region
-) -> Hull:
+def make_hull(boundary: Boundary | Sequence[Boundary], crystal: Crystal, region: Region) -> Hull:
     """Return the hull of boundaries in a crystal and a region.
 
     Raises

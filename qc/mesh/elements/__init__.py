@@ -7,9 +7,7 @@ from qc.mesh.elements import p1, p2
 from qc.mesh.elements.element import Element
 
 #: The elements by their order.
-ELEMENTS: dict[int, Element] = {
-    module.ELEMENT.order: module.ELEMENT for module in (p1, p2)
-}
+ELEMENTS: dict[int, Element] = {module.ELEMENT.order: module.ELEMENT for module in (p1, p2)}
 
 
 def get_element(element: int | Element) -> Element:
