@@ -128,7 +128,18 @@ class LatticeBlock:
         return x[..., :d] @ np.linalg.inv(vectors[:, :d])
 
     def bind(self, crystal: Crystal) -> BoundBlock:
-        """Return the block as a region of a given crystal."""
+        """Return the block as a region of a given crystal.
+
+        Raises
+        ------
+        InputError
+            The crystal's mesh has another number of axes.
+        """
+        if len(self.lower) != crystal.dim:
+            raise InputError(
+                f"block from {self.lower} to {self.upper} has {len(self.lower)} axes, but the mesh "
+                f"of the crystal has {crystal.dim}"
+            )
         return BoundBlock(self, crystal)
 
 

@@ -329,6 +329,7 @@ def test_any_size_field_gives_a_sound_mesh(name, full, exponent, x, y, radius):
         (lambda: Ball(np.nan), "outer radius"),
         (lambda: Ball(-1.0), "outer radius"),
         (lambda: LatticeBlock((0, 0), (1, 5)), "no free site"),
+        (lambda: LatticeBlock((0, 0), (5, 5)).bind(fcc("Cu", 3.6)), "2 axes, but .* has 3"),
         (lambda: LatticeBlock((0, 0), (4, 4, 4)), "no free site"),
         (lambda: LatticeBlock((0, 0), (4, 4), ((2, 0), (0, 1))), "unimodular"),
         (lambda: CoreSet(np.full((1, 3), np.nan)), "finite"),
