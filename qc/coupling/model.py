@@ -437,8 +437,8 @@ class Model:
         """Return the model with another core, blend, mesh or scheme, at the same displacements.
 
         Nodes that are new are interpolated, those that are gone are forgotten. Dead loads among the
-        `loads` go to the new nodes with the same work; the force of `without_mean_force` belongs to
-        the old mesh and is gone.
+        `loads` go to the new nodes with the same work, loads that are given are of the new mesh;
+        the force of `without_mean_force` belongs to the old one and is gone.
 
         Parameters
         ----------
@@ -454,7 +454,7 @@ class Model:
         refuse_unknown(options, "rebuilt", FIXED)
         other = copy.copy(self)
         Model.__init__(other, self.spec.changed(**options), like=self)
-        if any(isinstance(one, DeadLoad) for one in other.loads):
+        if "loads" not in options and any(isinstance(one, DeadLoad) for one in other.loads):
             weights = interpolation(self.layout, other.layout)
             ends = self.predictor(), other.predictor()
             other.loads = [

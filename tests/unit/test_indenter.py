@@ -252,6 +252,9 @@ def test_loads_go_along_to_other_states():
     assert loaded.rebuilt(core=5.0).loads == loaded.loads
     assert loaded.without_mean_force(np.zeros_like(loaded.U)).loads == loaded.loads
     assert loaded.with_loads().load_energy() == 0.0
+    larger = loaded.rebuilt(core=5.0)
+    dead = DeadLoad(np.ones_like(larger.U))
+    assert loaded.rebuilt(core=5.0, loads=[dead]).loads == (dead,)
 
 
 def test_setting_loads_moves_them_in_place():
