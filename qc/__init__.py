@@ -38,13 +38,14 @@ if TYPE_CHECKING:
 
     __version__: str
 
+#: Packages and modules that are names of the package themselves.
 _ROOMS = (
     "adapters", "atomistic", "bulk", "continuum", "coupling", "crystal", "dynamics", "errors",
     "farfield", "io", "loads", "materials", "mesh", "potentials", "solve", "verify",
 )  # fmt: skip
 
-#: The module that each public name is taken from; a room is a module itself, and taken whole.
-_PUBLIC = {room: f"qc.{room}" for room in _ROOMS} | {
+#: The module that each other public name is taken from.
+_NAMES = {
     "PotentialCalculator": "qc.adapters.ase",
     "Progress": "qc.numerics.progress",
     "QCCalculator": "qc.adapters.ase_qc",
@@ -87,9 +88,10 @@ def __getattr__(name: str) -> Any:
         from qc.version import version
 
         value: Any = version()
-    elif name in _PUBLIC:
-        module = importlib.import_module(_PUBLIC[name])
-        value = module if name in _ROOMS else getattr(module, name)
+    elif name in _ROOMS:
+        value = importlib.import_module(f"qc.{name}")
+    elif name in _NAMES:
+        value = getattr(importlib.import_module(_NAMES[name]), name)
     else:
         raise AttributeError(f"module 'qc' has no attribute '{name}'")
     globals()[name] = value

@@ -184,7 +184,6 @@ class ContinuumTerm:
             self._point_nodes = sublattice_nodes[vertex]
             self._point_basis = slipped_basis(mesh, far_field, vertex)
 
-    @locked
     def _take_far_field(self, far_field: FarField) -> None:
         mean = np.asarray(far_field.mean_deformation)
         own = self._nodal

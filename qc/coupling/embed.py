@@ -214,8 +214,7 @@ class _LatticeConstants(Mapping[str, LatticeConstant]):
             found = equilibrium_crystal(guess, self._potential)
         except (CrystalError, NonFiniteError):
             return None
-        axes = np.linalg.norm(found.conventional, axis=1)
-        return (found.a, float(axes[2])) if guess.name == "hcp" else found.a
+        return found.a if found.c is None else (found.a, found.c)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._guesses)

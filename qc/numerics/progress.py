@@ -73,7 +73,8 @@ def note(text: str) -> None:
     if _is_terminal(sys.stderr):
         if Progress._on_show is not None:
             Progress._on_show.close()
-        print(text, file=sys.stderr, flush=True)
+        sys.stderr.write(text + "\n")
+        sys.stderr.flush()
 
 
 def _is_terminal(stream: TextIO | None) -> bool:

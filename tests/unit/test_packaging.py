@@ -80,7 +80,7 @@ def test_import_qc_loads_no_heavy_library():
 def test_every_public_name_loads():
     import qc
 
-    assert set(qc.__all__) == {*qc._PUBLIC, "__version__"}
+    assert set(qc.__all__) == {*qc._ROOMS, *qc._NAMES, "__version__"}
     assert qc.__version__
     for name in qc.__all__:
         assert getattr(qc, name) is not None

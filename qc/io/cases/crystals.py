@@ -61,8 +61,7 @@ def lattice_constants(case: Case, potential: Potential) -> tuple[float, float | 
     start = _first_guess(case)
     ideal = float(np.sqrt(8.0 / 3.0) * start) if c.structure == "hcp" else None
     found = equilibrium_crystal(build_crystal(case, start, ideal), potential)
-    height = float(np.linalg.norm(found.conventional[2])) if c.structure == "hcp" else None
-    return found.a, height
+    return found.a, found.c
 
 
 def build_crystal(case: Case, a: float, height: float | None) -> Crystal:

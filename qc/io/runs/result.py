@@ -63,7 +63,7 @@ def describe(model: QuasiContinuum) -> dict[str, Any]:
             "element": crystal.symbols[0],
             "sublattices": list(crystal.symbols),
             "lattice_constant": crystal.a,
-            "c": float(np.linalg.norm(crystal.conventional[2])) if crystal.name == "hcp" else None,
+            "c": crystal.c,
             "mode": crystal.mode,
         },
         "potential": {
